@@ -1,0 +1,79 @@
+# Every target sets itself up in .venv: Python 3.11 or newer and a C++17 compiler are all that has to be there.
+# See README.md for what each one costs and ends at.
+
+PYTHON ?= python3
+CXX ?= c++
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+CORE := CMakeLists.txt $(wildcard src/exact_cntk/_core/*)
+PACKAGES := .venv/.packages
+PACKAGE := .venv/.exact-cntk
+
+.PHONY: help study test bench install preset touch lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+study: install  ## Run the study of params.yaml, print its table and the path of its report
+	@python workflow/scripts/run_study.py
+
+test: install  ## Check formatting, lint and types, then run the tests
+	@pre-commit run --all-files
+	@python -m pytest
+
+bench: install  ## Time the kernels here, alone and beside neural-tangents, and print the table
+	@python -m benchmarks
+
+install: $(PACKAGE)  ## Set up .venv without running anything
+
+preset:  ## Make a study of config/ the current one: make preset STUDY=review
+	@test -f "config/$(STUDY).yaml" || { echo "make: STUDY is '$(STUDY)'; choose one of:" \
+	  $(patsubst config/%.yaml,%,$(wildcard config/*.yaml)) >&2; exit 2; }
+	@cp "config/$(STUDY).yaml" params.yaml
+	@echo "params.yaml is now config/$(STUDY).yaml"
+
+touch: install  ## Tell Snakemake that the results present are current (after git and dvc checkout)
+	@snakemake --cores 1 --touch
+
+lint: install  ## Check formatting, lint and types alone
+	@pre-commit run --all-files
+
+format: install  ## Rewrite the sources in the project's format
+	@ruff check --fix . && ruff format .
+	@snakefmt --quiet Snakefile workflow
+	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
+	@git ls-files '*.ipynb' | xargs nbstripout
+
+lock: install  ## Resolve requirements.lock again (LOCK_FLAGS=--upgrade for the newest versions)
+	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  --extra study --extra workflow --extra dev --custom-compile-command "make lock" $(LOCK_FLAGS) \
+	  pyproject.toml requirements.in --output-file requirements.lock
+
+clean:  ## Remove what set-up and builds made; data and results stay
+	@rm -rf .venv build benchmarks/.venv-nt .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The set-up, in three steps; each stamp is newer than all that it was made from.
+
+.venv/bin/python:
+	@command -v "$(PYTHON)" > /dev/null || { echo "make: no '$(PYTHON)' here; Python 3.11 or newer is" \
+	  "needed: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is" \
+	  "$$("$(PYTHON)" --version), but 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' || { echo "make: $(PYTHON) cannot make environments; install its" \
+	  "venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv
+
+$(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
+	@echo "Installing $$(grep -c '^[a-z0-9]' requirements.lock) pinned packages into .venv (3 minutes, 2 GB)"
+	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@python tools/install_torch.py
+	@touch $@
+
+$(PACKAGE): pyproject.toml $(CORE) $(PACKAGES)
+	@command -v "$(firstword $(CXX))" > /dev/null || { echo "make: no C++ compiler '$(CXX)' here; install one" \
+	  "(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install), or name it: make CXX=clang++" >&2; exit 1; }
+	@echo "Building exact-cntk (under a minute)"
+	@CXX="$(CXX)" python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
