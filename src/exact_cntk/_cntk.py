@@ -1,0 +1,232 @@
+"""The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+
+from exact_cntk import _validation as check
+from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
+from exact_cntk.errors import InputError, UserError
+
+BACKENDS = ("auto", "reference", "cpu", "cuda")
+DTYPES = ("float32", "float64")
+
+# Images whose largest entry lies outside of 2^±20 are scaled by a power of two before the recursion: float32 squares
+# overflow from 2^64 and lose digits below 2^-63.
+UNSCALED_EXPONENT = 20
+
+Progress = Callable[[int, int], object]
+
+
+def cntk(
+    x1: Any,
+    x2: Any = None,
+    *,
+    depths: int | Sequence[int],
+    readout: Literal["flatten", "gap"],
+    trained: Literal["all", "hidden"] | Sequence[str] = "all",
+    filter_size: int = 3,
+    get: str | Sequence[str] = ("ntk",),
+    backend: Literal["auto", "reference", "cpu", "cuda"] = "auto",
+    dtype: Literal["float32", "float64"] = "float32",
+    progress: bool | Progress = False,
+    threads: int | None = None,
+) -> dict[tuple, np.ndarray]:
+    r"""Exact neural tangent and Gaussian process kernels of infinitely wide convolutional ReLU networks.
+
+    For images x, x′, filters q×q with stride 1 and zero padding, L = depth − 1 and c_σ = 2, starting from
+    Σ⁰ = box(Σ_c x⊗x′) and Θ⁰ = Σ⁰, layers h = 1 … L do::
+
+        ρ    = Σ^{h−1} / √(Σ^{h−1}(x, x) Σ^{h−1}(x′, x′))
+        K^h  = c_σ/q² · √(Σ^{h−1}(x, x) Σ^{h−1}(x′, x′)) · (ρ (π − arccos ρ) + √(1 − ρ²)) / 2π
+        K̇^h  = c_σ/q² · (π − arccos ρ) / 2π
+        Σ^h  = box(K^h)
+        Θ^h  = box(K̇^h ⊙ Θ^{h−1} + K^h)        for h < L
+        Θ^L  = K̇^L ⊙ Θ^{L−1} + K^L
+
+    and the NTK is Σ_ij Θ^L[ij, ij] (`flatten`) or the mean of all P²Q² entries of Θ^L (`gap`). The NNGP kernel is the
+    same readout of K^L.
+
+    ==================  ============================================================================================
+    Σ^h, K^h            covariance of two pixels' pre-activations and of their ReLU features, a P×Q×P×Q tensor
+    K̇^h                 the same of the ReLU's derivatives
+    Θ^h                 the tangent kernel of layer h's output
+    box(T)[ij, i′j′]    Σ_{|a|,|b| ≤ (q−1)/2} T[i+a, j+b, i′+a, j′+b], zero outside of the images
+    Σ(x, x), Σ(x′, x′)  taken at the pixels (ij, ij) and (i′j′, i′j′): the norms of the two patches
+    ==================  ============================================================================================
+
+    ρ is clamped to [−1, 1]; it is 0 where a norm is 0.
+
+    Parameters
+    ----------
+    x1 : array of shape (n, P, Q, C)
+        Images; NumPy array, torch tensor (on any device) or nested sequence of real, finite numbers.
+    x2 : array of shape (m, P, Q, C), optional
+        Further images. Without, the kernel of x1 with itself: exactly symmetric, at half the cost.
+    depths : int or sequence of int, each ≥ 2
+        Number of convolutional layers + 1, as in the paper: depth 2 has one convolution, one ReLU and the linear
+        readout. All depths come out of one pass to the deepest, at its cost.
+    readout : {"flatten", "gap"}
+        `flatten`: a fully connected layer on all pixels (the paper's CNTK-V); `gap`: global average pooling before
+        the last layer (CNTK-GAP). Per pair `flatten` takes P·Q numbers a layer, `gap` P²·Q².
+    trained : {"all", "hidden"} or sequence of both
+        Which layers are trained. "hidden" fixes the first and the last one: Θ⁰ = 0, and Θ^L loses its term K^L; at
+        depth 2 nothing is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
+        A sequence computes both in one pass and changes the NTK's keys, see below.
+    filter_size : int, odd
+        q.
+    get : {"ntk", "nngp"} or sequence of both
+    backend : {"auto", "reference", "cpu", "cuda"}
+        `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
+        threads; `auto`: `cpu`.
+    dtype : {"float32", "float64"}
+        What the recursion computes in. The diagonals Σ(x, x), and K(x, x) itself, do not suffer from float32.
+    progress : bool or callable
+        True shows a bar on stderr; a callable is called with (done, total).
+    threads : int, optional
+        By default one for every core that the process may use. The result does not depend on it.
+
+    Returns
+    -------
+    dict of arrays of shape (n, m), float64
+        Keys are (kind, depth), as in ``K["ntk", 11]``. Where `trained` is a sequence, NTK keys are
+        ("ntk", depth, trained) and NNGP keys stay ("nngp", depth).
+
+    Raises
+    ------
+    InputError
+        (a ValueError) An argument is not allowed, or the result does not fit in this machine's memory.
+    UserError
+        The backend is not available.
+
+    Notes
+    -----
+    Scales are those of the paper and of its authors' code. Images are not normalised: K(a·x, b·x′) = a·b·K(x, x′) for
+    a, b > 0. Against neural-tangents (every convolution and the final Dense with W_std = √2 and without bias, padding
+    SAME), at every depth and for both kinds, ``flatten`` is PQ·C/2 times and ``gap`` C/2 times its kernel with all
+    layers trained. Formulas that leave out c_σ give 2^−L times the values here.
+
+    References
+    ----------
+    Arora, Du, Hu, Li, Salakhutdinov, Wang: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
+    arXiv 1904.11955v2, section 4; global average pooling: its appendix on CNTK-GAP.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).standard_normal((5, 8, 8, 3))
+    >>> kernels = cntk(images, depths=[3, 4], readout="gap", trained="hidden", get=("ntk", "nngp"))
+    >>> sorted(kernels)
+    [('nngp', 3), ('nngp', 4), ('ntk', 3), ('ntk', 4)]
+    >>> kernels["ntk", 4].shape
+    (5, 5)
+    """
+    spec = KernelSpec(
+        depths=check.as_depths("depths", depths),
+        readout=check.as_choice("readout", readout, READOUTS),
+        trained=check.as_choices("trained", trained, TRAINED),
+        filter_size=check.as_filter_size("filter_size", filter_size),
+        kinds=check.as_choices("get", get, KINDS),
+    )
+    compute_dtype = check.as_choice("dtype", dtype, DTYPES)
+    n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
+    compute = load_backend(check.as_choice("backend", backend, BACKENDS))
+    reporting = _reporting(check.as_progress("progress", progress))
+    images, others = _as_image_sets(x1, x2)
+    _check_memory(spec, len(images), len(images if others is None else others))
+
+    images, exponents = _in_range(images)
+    columns = exponents
+    if others is not None:
+        others, columns = _in_range(others)
+    with reporting as report:
+        kernels = compute(images, others, spec, dtype=compute_dtype, threads=n_threads, progress=report)
+    if exponents.any() or columns.any():
+        kernels = _rescaled(kernels, exponents, columns)
+    return dict(zip(_keys(spec, nested=not isinstance(trained, str)), kernels, strict=True))
+
+
+def load_backend(name: str) -> Callable[..., np.ndarray]:
+    """The backend's function `compute(x1, x2, spec, *, dtype, threads, progress)`.
+
+    Raises
+    ------
+    UserError
+        The backend is not available here.
+    """
+    if name == "reference":
+        from exact_cntk import _reference
+
+        return _reference.compute
+    if name == "cuda":
+        raise UserError("backend 'cuda' is not available in this version; use 'cpu', or 'auto' for the best there is")
+    from exact_cntk import _cpu
+
+    return _cpu.compute
+
+
+def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both sets checked, of one image shape and one dtype."""
+    images = check.as_images("x1", x1)
+    if x2 is None:
+        return images, None
+    others = check.as_images("x2", x2)
+    if others.shape[1:] != images.shape[1:]:
+        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
+    dtype = np.result_type(images, others)
+    return images.astype(dtype, copy=False), others.astype(dtype, copy=False)
+
+
+def _check_memory(spec: KernelSpec, n: int, m: int) -> None:
+    """Refuse a result larger than the machine: the system would kill the process, not raise MemoryError."""
+    needed = 8 * len(spec.outputs) * n * m
+    if needed > (present := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        raise InputError(
+            f"x1, x2 and depths ask for {len(spec.outputs)} kernels of {n} × {m} in float64, {needed / 2**30:.1f} GiB; "
+            f"this machine has {present / 2**30:.1f} GiB: compute the kernel in blocks of images, or fewer depths"
+        )
+
+
+def _in_range(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images scaled by powers of two where they would over- or underflow, and the exponents that undo it."""
+    exponents = np.frexp(np.abs(images).max(axis=(1, 2, 3)))[1]
+    exponents[np.abs(exponents) <= UNSCALED_EXPONENT] = 0
+    if not exponents.any():
+        return images, exponents
+    return np.ldexp(images, -exponents[:, None, None, None]), exponents
+
+
+def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """K(2^a x, 2^b x′) = 2^{a+b} K(x, x′)."""
+    with np.errstate(over="ignore"):
+        kernels = np.ldexp(kernels, rows[:, None] + columns)
+    if not np.isfinite(kernels).all():
+        raise InputError("x1 and x2 hold values so large that their kernel overflows float64; scale the images down")
+    return kernels
+
+
+def _keys(spec: KernelSpec, *, nested: bool) -> Iterator[tuple]:
+    for output in spec.outputs:
+        yield tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
+
+
+@contextmanager
+def _reporting(progress: bool | Progress) -> Iterator[Progress | None]:
+    """A backend's progress callback: none, the user's own, or one that moves a bar."""
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        from tqdm import tqdm
+
+        with tqdm(desc="kernel", unit=" pairs", unit_scale=True) as bar:
+
+            def report(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield report

@@ -1,0 +1,119 @@
+"""Checks of what a user passes in: each error names the argument, its value and what is allowed."""
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from exact_cntk.errors import InputError
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """A real, finite NumPy array, float32 or float64, of a NumPy array, a torch tensor or nested sequences.
+
+    Booleans, half precision and integers of at most 16 bits become float32 (exactly), all else float64.
+
+    Raises
+    ------
+    InputError
+        Not an array of real numbers, or with entries that are not finite.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
+        value = _from_torch(name, value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested sequences of unequal lengths
+        raise InputError(f"{name} must be an array of numbers: {error}") from None
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)")
+    narrow = array.dtype == np.float32 or np.can_cast(array.dtype, np.float32)
+    array = array.astype(np.float32 if narrow else np.float64, copy=False)
+    if not np.isfinite(array).all():
+        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"{name} must be finite, but {name}[{', '.join(map(str, bad))}] is {array[bad]}")
+    return array
+
+
+def as_images(name: str, value: Any) -> np.ndarray:
+    """Images of shape (n, P, Q, C), C-contiguous, as `as_array`; at least one image, pixel and channel."""
+    array = as_array(name, value)
+    if array.ndim != 4:
+        hint = f"; a single image is {name}[None]" if array.ndim == 3 else ""
+        raise InputError(
+            f"{name} has shape {array.shape}; allowed are 4 dimensions: (images, rows, columns, channels){hint}"
+        )
+    if 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}; allowed are at least one image, pixel and channel")
+    return np.ascontiguousarray(array)
+
+
+def as_vectors(name: str, value: Any) -> np.ndarray:
+    """Vectors of shape (n, d), float64; at least one of at least one entry."""
+    array = as_array(name, value)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}; allowed are 2 dimensions, none empty: (vectors, features)")
+    return array.astype(np.float64, copy=False)
+
+
+def as_integer(name: str, value: Any, *, at_least: int) -> int:
+    """An integer ≥ `at_least`; booleans and floats are no integers."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}; allowed are integers ≥ {at_least}") from None
+    if number < at_least:
+        raise InputError(f"{name} is {number}; allowed are integers ≥ {at_least}")
+    return number
+
+
+def as_depths(name: str, value: Any) -> tuple[int, ...]:
+    """One depth or several as a strictly increasing tuple; a depth is an integer ≥ 2."""
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    if not values:
+        raise InputError(f"{name} is empty; allowed are one integer ≥ 2 or a sequence of them")
+    return tuple(sorted({as_integer(name, depth, at_least=2) for depth in values}))
+
+
+def as_filter_size(name: str, value: Any) -> int:
+    """An odd integer ≥ 1."""
+    size = as_integer(name, value, at_least=1)
+    if size % 2 == 0:
+        raise InputError(f"{name} is {size}; allowed are odd integers (nearest: {size - 1} and {size + 1})")
+    return size
+
+
+def as_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of the names `allowed`; the error proposes the nearest one."""
+    if isinstance(value, str) and value in allowed:
+        return str(value)
+    nearest = get_close_matches(value.lower(), allowed, n=1) if isinstance(value, str) else []
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise InputError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}{hint}")
+
+
+def as_choices(name: str, value: Any, allowed: Sequence[str]) -> tuple[str, ...]:
+    """One name or a sequence of names out of `allowed`, as a tuple without repeats."""
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    if not values:
+        raise InputError(f"{name} is empty; allowed are {', '.join(map(repr, allowed))}")
+    return tuple(dict.fromkeys(as_choice(name, item, allowed) for item in values))
+
+
+def as_progress(name: str, value: Any) -> bool | Callable[[int, int], object]:
+    """False, True or a callable."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if not callable(value):
+        raise InputError(f"{name} is {value!r}; allowed are False, True or a callable taking (done, total)")
+    return value
+
+
+def _from_torch(name: str, tensor: Any) -> np.ndarray:
+    try:
+        return tensor.detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:  # bfloat16, sparse tensors: NumPy has no such thing
+        raise InputError(f"{name} is a torch tensor that NumPy cannot hold ({error}); pass {name}.float()") from None
