@@ -67,7 +67,7 @@ clean:  ## Remove what set-up and builds made; data and results stay
 
 $(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
 	@echo "Installing $$(grep -c '^[a-z0-9]' requirements.lock) pinned packages into .venv (3 minutes, 2 GB)"
-	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@python tools/install_torch.py
 	@touch $@
 
@@ -75,5 +75,5 @@ $(PACKAGE): pyproject.toml $(CORE) $(PACKAGES)
 	@command -v "$(firstword $(CXX))" > /dev/null || { echo "make: no C++ compiler '$(CXX)' here; install one" \
 	  "(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install), or name it: make CXX=clang++" >&2; exit 1; }
 	@echo "Building exact-cntk (under a minute)"
-	@CXX="$(CXX)" python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@CXX="$(CXX)" python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
