@@ -1,0 +1,119 @@
+"""Metrics files of studies that were never computed: random, and labelled so; for these tests only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FAMILIES = {"cntk-v": ("flatten", "all"), "cntk-gap": ("gap", "hidden")}
+DEPTHS = (3, 4, 6, 11, 21)
+RIDGES = [0.0, *(10.0**e for e in range(-8, 1))]
+DATASET = "synthetic images (random, not a result)"
+
+
+def write_study(
+    study_dir: Path,
+    *,
+    dataset: str = DATASET,
+    verified: bool = True,
+    subsets: tuple[tuple[int, int], ...] = ((1000, 1), (200, 5)),
+    families: dict[str, tuple[str, str]] = FAMILIES,
+    kinds: tuple[str, ...] = ("ntk", "nngp"),
+    depths: tuple[int, ...] = DEPTHS,
+    n_test: int = 797,
+    eigenvalues: bool = True,
+) -> list[Path]:
+    """Write metrics/*.json and provenance/*.json of a made-up study and return the paths of the metrics."""
+    paths = []
+    data = {
+        "digest": "5" * 64,
+        "dataset": dataset,
+        "verified": verified,
+        "source_digest": "1234abcd" * 8,
+    }
+    for family, (readout, trained) in families.items():
+        for depth in depths:
+            rng = np.random.default_rng([len(family), depth])
+            results = [
+                _result(rng, kind, size, repeat, depth, readout, n_test, eigenvalues)
+                for kind in kinds
+                for size, repeats in subsets
+                for repeat in range(repeats)
+            ]
+            document = {
+                "format_version": 1,
+                "study": study_dir.name,
+                "family": family,
+                "readout": readout,
+                "trained": trained,
+                "filter_size": 3,
+                "depth": depth,
+                "data": data,
+                "results": results,
+            }
+            name = f"{family}-depth-{depth:02d}.json"
+            paths.append(_write(study_dir / "metrics" / name, document))
+            _write(study_dir / "provenance" / name, _provenance(family, depth))
+    return paths
+
+
+def _result(
+    rng: np.random.Generator,
+    kind: str,
+    size: int,
+    repeat: int,
+    depth: int,
+    readout: str,
+    n_test: int,
+    eigenvalues: bool,
+) -> dict[str, Any]:
+    level = 0.75 + 0.05 * np.log10(size / 100) + (0.03 if readout == "gap" else 0) + 0.01 * np.log(depth)
+    level -= 0.01 if kind == "nngp" else 0
+    correct = rng.random(n_test) < level
+    accuracy = float(correct.mean())
+    steps = np.arange(len(RIDGES))
+    bump = np.exp(-(((steps - 5) / 4) ** 2))
+    loo_error = 0.09 - 0.03 * bump + 0.002 * rng.random()
+    test_accuracy = np.round(n_test * np.clip(accuracy + 0.02 * (bump - bump[0]), 0, 1)) / n_test
+    test_accuracy[0] = accuracy
+    chosen = int(loo_error.argmin())
+    ranks = np.unique(np.geomspace(1, size, 40).astype(int))
+    spectrum = {"rank": ranks.tolist(), "value": (size * ranks**-1.4).tolist()}
+    return {
+        "kind": kind,
+        "train_images": size,
+        "repeat": repeat,
+        "test_images": n_test,
+        "ridges": RIDGES,
+        "test_accuracy": test_accuracy.tolist(),
+        "loo_accuracy": np.clip(test_accuracy - 0.01, 0, 1).tolist(),
+        "loo_error": loo_error.tolist(),
+        "residual_norm": (1e-10 * np.ones(len(RIDGES))).tolist(),
+        "condition_number": float(10 ** (3 + 2 * (readout == "gap") + 3 / depth)),
+        "accuracy": accuracy,
+        "loo_ridge": RIDGES[chosen],
+        "accuracy_loo_ridge": float(test_accuracy[chosen]),
+        "eigenvalues": spectrum if eigenvalues else None,
+        "test_correct_hex": np.packbits(correct).tobytes().hex(),
+    }
+
+
+def _provenance(family: str, depth: int) -> dict[str, Any]:
+    return {
+        "format_version": 1,
+        "parameters": {"family": family, "depth": depth, "ridges": RIDGES},
+        "data_digest": "5" * 64,
+        "packages": {"numpy": "2.0.0", "scipy": "1.13.0"},
+        "git": {"revision": "0" * 40, "dirty": False},
+        "backend": "cpu",
+        "instruction_set": "avx2",
+        "hardware": {"cpu": "made up", "cores": 2, "memory_gib": 24.0},
+        "seconds": 0.5 + 0.1 * depth,
+    }
+
+
+def _write(path: Path, document: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return path
