@@ -1,0 +1,138 @@
+"""The seven files of CIFAR-10 out of an archive or a folder, with the checksums that say whether they are official.
+
+Nothing is unpickled here: bytes are hashed first. Archives are read in place, never extracted, so a member's path
+is only ever compared with a known name.
+"""
+
+import hashlib
+import lzma
+import tarfile
+import zlib
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from exact_cntk.errors import UserError
+
+ARCHIVE_NAME = "cifar-10-python.tar.gz"
+ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE_BYTES = 170_498_071
+FOLDER_NAME = "cifar-10-batches-py"
+# In the order in which they are read and digested.
+OFFICIAL_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3f5",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
+# The official ones have 31 MB; the bound keeps a forged archive from filling the memory.
+_MAX_BYTES = 64 * 2**20
+_UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+_REMEDY = "set allow_unverified to use it all the same; every table and figure made from it then says so"
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFiles:
+    """The content of the seven files by name, in the order of `OFFICIAL_MD5`."""
+
+    contents: dict[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """What ``sha256sum data_batch_1 … test_batch batches.meta | sha256sum`` prints, whatever the container."""
+        lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in self.contents.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def unofficial(self) -> dict[str, str]:
+        """The md5 of each file that is not the official one."""
+        found = {
+            name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in self.contents.items()
+        }
+        return {name: md5 for name, md5 in found.items() if md5 != OFFICIAL_MD5[name]}
+
+
+def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
+    """Read the seven files of CIFAR-10 and refuse what is not official unless told otherwise.
+
+    Parameters
+    ----------
+    source : Path
+        A .tar.gz archive, the folder ``cifar-10-batches-py`` or the one that holds it.
+    allow_unverified : bool
+        Accept any archive and any files of these names.
+
+    Raises
+    ------
+    UserError
+        Nothing there, a file missing or twice, not an archive, damaged, or not the official one.
+    """
+    if source.is_dir():
+        files = _read_folder(source)
+        if files.unofficial and not allow_unverified:
+            name, md5 = next(iter(files.unofficial.items()))
+            raise UserError(
+                f"{source}: not the official CIFAR-10: {name} has md5 {md5}, not {OFFICIAL_MD5[name]}; {_REMEDY}"
+            )
+        return files
+    if not source.exists():
+        raise UserError(
+            f"{source}: no such file or folder; give the archive or the extracted folder as source, or download it "
+            f"with `exact-cntk data fetch cifar10 --out {source.parent}`"
+        )
+    with _open(source) as stream:
+        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if md5 != ARCHIVE_MD5 and not allow_unverified:
+            raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE_MD5}; {_REMEDY}")
+        stream.seek(0)  # the very bytes that were hashed, not whatever has the name by now
+        return _read_archive(stream, source)
+
+
+def _open(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_folder(source: Path) -> SourceFiles:
+    folder = source / FOLDER_NAME if (source / FOLDER_NAME).is_dir() else source
+    contents = {}
+    for name in OFFICIAL_MD5:
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 holds {', '.join(OFFICIAL_MD5)}")
+        with _open(path) as stream:
+            contents[name] = _read_bounded(stream, path.stat().st_size, path)
+    return SourceFiles(contents)
+
+
+def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r:*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                if name not in OFFICIAL_MD5:
+                    continue
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or name in found:
+                    raise UserError(f"{source}: {name} must be one regular file in the archive")
+                found[name] = _read_bounded(content, member.size, f"{source}: {name}")
+    except _UNREADABLE as error:
+        raise UserError(f"{source}: not a complete tar archive: {error}") from error
+    missing = [name for name in OFFICIAL_MD5 if name not in found]
+    if missing:
+        raise UserError(f"{source}: has no file {', '.join(missing)}; is it the Python version of CIFAR-10?")
+    return SourceFiles({name: found[name] for name in OFFICIAL_MD5})
+
+
+def _read_bounded(stream: IO[bytes], n_bytes: int, name: object) -> bytes:
+    if n_bytes > _MAX_BYTES:
+        raise UserError(f"{name}: {n_bytes} bytes; a file of CIFAR-10 has at most {_MAX_BYTES}")
+    return stream.read()

@@ -1,0 +1,240 @@
+"""Preprocessing as the paper's code does it: scale, downsample, standardise by channel, choose the images."""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_cntk.data._cifar10 import load_cifar10
+from exact_cntk.data._dataset import Dataset
+from exact_cntk.data._digits import load_digits
+from exact_cntk.data._processed import ProcessedData, write_processed
+from exact_cntk.errors import InputError, UserError
+
+RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
+SELECTIONS = ("first", "stratified")
+_CHUNK_IMAGES = 2000  # images in float64 or int64 at a time, to keep the memory to that of the result
+
+
+def prepare(
+    dataset: str,
+    out: str | Path,
+    *,
+    source: str | Path | None = None,
+    allow_unverified: bool = False,
+    resolution: int | None = None,
+    classes: Sequence[int] = (),
+    train_images: int | None = None,
+    selection: str = "first",
+    seed: int = 0,
+    test_images: int | None = None,
+) -> ProcessedData:
+    r"""Turn a data set into the images that the kernels read, and write them to `out`.
+
+    In this order: pixels are divided by full scale (255; 16 for the digits), averaged over boxes of
+    (native / resolution)² pixels, and standardised, (x − mean_c) / std_c, with mean and standard deviation (ddof 0) of
+    each channel c over all pixels of the *whole* training set at that resolution, whichever classes and however many
+    images are chosen below. Everything is float64 until the result is rounded to float32.
+
+    Parameters
+    ----------
+    dataset : {"digits", "cifar10"}
+    out : path
+        The HDF5 file; a small JSON file with the digest and a summary is written beside it.
+    source, allow_unverified
+        Of CIFAR-10, see `load_cifar10`.
+    resolution : int, optional
+        8 for the digits; 32, 16 or 8 for CIFAR-10. Default: native.
+    classes : sequence of int
+        The classes kept, renumbered 0, 1, … in the given order. Empty: all.
+    train_images : int, optional
+        Size of the training pool. Default: all.
+    selection : {"first", "stratified"}
+        The pool's images: the first in file order, or drawn at random within each class and dealt in proportion to the
+        classes, so that every run of consecutive images in the pool is balanced but for about one image a class. A
+        smaller pool is the beginning of a larger one.
+    seed : int
+        Of the draw; without effect for "first".
+    test_images : int, optional
+        The first of the test set, after the choice of classes. Default: all.
+
+    Returns
+    -------
+    ProcessedData
+        What was written.
+
+    Raises
+    ------
+    InputError
+        An argument is not what is allowed, or more images are asked for than there are.
+    UserError
+        The source can't be used (see `load_cifar10`), a channel is constant, or `out` can't be written.
+
+    Notes
+    -----
+    Source: Arora et al. 2019 (arXiv 1904.11955), appendix A and the authors' code. Mean and standard deviation come
+    from exact integer sums, so they have the same bits on every machine.
+    """
+    _check_arguments(dataset, source, resolution, selection, seed)
+    raw = load_digits() if dataset == "digits" else load_cifar10(source, allow_unverified=allow_unverified)
+    resolution = resolution or RESOLUTIONS[dataset][0]
+    kept = _checked_classes(classes, len(raw.class_names))
+    train = _choose(raw.train_labels, kept, selection, seed, "train_images", train_images)
+    test = _choose(raw.test_labels, kept, "first", seed, "test_images", test_images)
+    data = _processed(
+        raw,
+        resolution,
+        kept,
+        train,
+        test,
+        parameters={
+            "dataset": dataset,
+            "resolution": resolution,
+            "classes": kept,
+            "train_images": len(train),
+            "selection": selection,
+            "seed": seed if selection == "stratified" else None,
+            "test_images": len(test),
+        },
+    )
+    write_processed(Path(out), data)
+    return data
+
+
+def _processed(
+    raw: Dataset, resolution: int, kept: Sequence[int], train: np.ndarray, test: np.ndarray, parameters: dict[str, Any]
+) -> ProcessedData:
+    """The images at the indices `train` and `test`, standardised, with labels renumbered by `kept`."""
+    box = raw.train_images.shape[1] // resolution
+    mean, std = channel_statistics(raw.train_images, box, raw.full_scale)
+    renumbered = np.full(len(raw.class_names), -1, dtype=np.int64)
+    renumbered[kept] = np.arange(len(kept))
+    return ProcessedData.with_digest(
+        train_images=_standardise(raw.train_images[train], box, raw.full_scale, mean, std),
+        train_labels=renumbered[raw.train_labels[train]],
+        train_index=train,
+        test_images=_standardise(raw.test_images[test], box, raw.full_scale, mean, std),
+        test_labels=renumbered[raw.test_labels[test]],
+        test_index=test,
+        dataset=raw.name,
+        verified=raw.verified,
+        source_digest=raw.source_digest,
+        class_names=tuple(raw.class_names[k] for k in kept),
+        mean=tuple(mean),
+        std=tuple(std),
+        parameters=parameters,
+    )
+
+
+def channel_statistics(images: np.ndarray, box: int, full_scale: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation (ddof 0) of each channel of box-averaged images, as multiples of full scale.
+
+    With s the sum of the N box sums of a channel and t that of their squares, all integers:
+    mean = s / (N·u) and std = √(N·t − s²) / (N·u), where u = full_scale · box².
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, P, Q, C), uint8
+    box : int
+        Side of the boxes; divides P and Q.
+    full_scale : int
+
+    Raises
+    ------
+    UserError
+        A channel is constant, so that nothing can be standardised.
+    """
+    n_channels = images.shape[-1]
+    sums, squares = [0] * n_channels, [0] * n_channels
+    for start in range(0, len(images), _CHUNK_IMAGES):
+        values = _box_sums(images[start : start + _CHUNK_IMAGES], box).astype(np.int64).reshape(-1, n_channels)
+        for c in range(n_channels):
+            sums[c] += int(values[:, c].sum())
+            squares[c] += int(np.square(values[:, c]).sum())
+    count = images.size // (n_channels * box**2)
+    unit = count * full_scale * box**2
+    mean = [s / unit for s in sums]
+    std = [math.sqrt(count * t - s * s) / unit for s, t in zip(sums, squares, strict=True)]
+    for c, deviation in enumerate(std):
+        if deviation == 0:
+            raise UserError(f"channel {c} of the training images is {mean[c]} everywhere: it can't be standardised")
+    return mean, std
+
+
+def _box_sums(images: np.ndarray, box: int) -> np.ndarray:
+    """Sums over box × box pixels: (n, P, Q, C) uint8 to (n, P/box, Q/box, C) uint16; 16 · 255 at most."""
+    n, P, Q, C = images.shape
+    return images.reshape(n, P // box, box, Q // box, box, C).sum(axis=(2, 4), dtype=np.uint16)
+
+
+def _standardise(
+    images: np.ndarray, box: int, full_scale: int, mean: Sequence[float], std: Sequence[float]
+) -> np.ndarray:
+    """(n, P/box, Q/box, C) float32."""
+    n, P, Q, C = images.shape
+    result = np.empty((n, P // box, Q // box, C), dtype=np.float32)
+    for start in range(0, n, _CHUNK_IMAGES):
+        chunk = slice(start, start + _CHUNK_IMAGES)
+        averages = _box_sums(images[chunk], box) / float(full_scale * box**2)
+        result[chunk] = (averages - np.asarray(mean)) / np.asarray(std)
+    return result
+
+
+def _choose(
+    labels: np.ndarray, kept: Sequence[int], selection: str, seed: int, name: str, count: int | None
+) -> np.ndarray:
+    """Indices of `count` images of the classes `kept`; `name` is the argument that asked for so many."""
+    candidates = np.flatnonzero(np.isin(labels, kept)) if selection == "first" else _deal(labels, kept, seed)
+    available = len(candidates)
+    if count is None and available > 0:
+        return candidates
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= available:
+        raise InputError(f"{name} must be an integer in 1…{available} (the images of these classes), got {count!r}")
+    return candidates[:count]
+
+
+def _deal(labels: np.ndarray, kept: Sequence[int], seed: int) -> np.ndarray:
+    """Indices of all images of the classes `kept`, in a random order in which the classes alternate in proportion.
+
+    The j-th drawn of the N_c images of class c is dealt at "time" (j + ½) / N_c; equal times go by the order of `kept`.
+    """
+    # random.random() is the one generator whose sequence Python promises to keep; NumPy's may change by version.
+    generator = random.Random(seed)
+    draw = np.array([generator.random() for _ in range(len(labels))])
+    index, time, rank = [], [], []
+    for position, label in enumerate(kept):
+        members = np.flatnonzero(labels == label)
+        index.append(members[np.argsort(draw[members], kind="stable")])
+        time.append((np.arange(len(members)) + 0.5) / max(len(members), 1))
+        rank.append(np.full(len(members), position))
+    order = np.lexsort((np.concatenate(rank), np.concatenate(time)))
+    return np.concatenate(index)[order]
+
+
+def _check_arguments(
+    dataset: str, source: str | Path | None, resolution: int | None, selection: str, seed: int
+) -> None:
+    """Refuse what can be refused before the images are loaded."""
+    if dataset not in RESOLUTIONS:
+        raise InputError(f"dataset must be one of {', '.join(RESOLUTIONS)}, got {dataset!r}")
+    if dataset == "digits" and source is not None:
+        raise InputError(f"source must not be given for digits, which come with scikit-learn; got {str(source)!r}")
+    allowed = RESOLUTIONS[dataset]
+    if resolution is not None and resolution not in allowed:
+        raise InputError(f"resolution must be {' or '.join(map(str, allowed))} for {dataset}, got {resolution!r}")
+    if selection not in SELECTIONS:
+        raise InputError(f"selection must be one of {', '.join(SELECTIONS)}, got {selection!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
+
+
+def _checked_classes(classes: Sequence[int], n_classes: int) -> list[int]:
+    kept = list(classes) or list(range(n_classes))
+    if any(isinstance(k, bool) or not isinstance(k, int | np.integer) or not 0 <= k < n_classes for k in kept):
+        raise InputError(f"classes must be integers in 0…{n_classes - 1}, got {list(classes)}")
+    if len(set(kept)) < max(len(kept), 2):
+        raise InputError(f"classes must be at least two different ones, got {list(classes)}")
+    return [int(k) for k in kept]
