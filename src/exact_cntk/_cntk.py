@@ -1,13 +1,13 @@
 """The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 
 from exact_cntk import _validation as check
+from exact_cntk._machine import format_gib, total_memory
+from exact_cntk._progress import Progress, reporting
 from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
 from exact_cntk.errors import InputError, UserError
 
@@ -17,8 +17,6 @@ DTYPES = ("float32", "float64")
 # Images whose largest entry lies outside of 2^±20 are scaled by a power of two before the recursion: float32 squares
 # overflow from 2^64 and lose digits below 2^-63.
 UNSCALED_EXPONENT = 20
-
-Progress = Callable[[int, int], object]
 
 
 def cntk(
@@ -134,7 +132,7 @@ def cntk(
     compute_dtype = check.as_choice("dtype", dtype, DTYPES)
     n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
     compute = load_backend(check.as_choice("backend", backend, BACKENDS))
-    reporting = _reporting(check.as_progress("progress", progress))
+    bar = reporting(check.as_progress("progress", progress), "kernel", "pairs")
     images, others = _as_image_sets(x1, x2)
     _check_memory(spec, len(images), len(images if others is None else others))
 
@@ -142,7 +140,7 @@ def cntk(
     columns = exponents
     if others is not None:
         others, columns = _in_range(others)
-    with reporting as report:
+    with bar as report:
         kernels = compute(images, others, spec, dtype=compute_dtype, threads=n_threads, progress=report)
     if exponents.any() or columns.any():
         kernels = _rescaled(kernels, exponents, columns)
@@ -183,10 +181,10 @@ def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
 def _check_memory(spec: KernelSpec, n: int, m: int) -> None:
     """Refuse a result larger than the machine: the system would kill the process, not raise MemoryError."""
     needed = 8 * len(spec.outputs) * n * m
-    if needed > (present := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+    if needed > (present := total_memory()):
         raise InputError(
-            f"x1, x2 and depths ask for {len(spec.outputs)} kernels of {n} × {m} in float64, {needed / 2**30:.1f} GiB; "
-            f"this machine has {present / 2**30:.1f} GiB: compute the kernel in blocks of images, or fewer depths"
+            f"x1, x2 and depths ask for {len(spec.outputs)} kernels of {n} × {m} in float64, {format_gib(needed)}; "
+            f"this machine has {format_gib(present)}: compute the kernel in blocks of images, or fewer depths"
         )
 
 
@@ -211,22 +209,3 @@ def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 def _keys(spec: KernelSpec, *, nested: bool) -> Iterator[tuple]:
     for output in spec.outputs:
         yield tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
-
-
-@contextmanager
-def _reporting(progress: bool | Progress) -> Iterator[Progress | None]:
-    """A backend's progress callback: none, the user's own, or one that moves a bar."""
-    if not isinstance(progress, bool):
-        yield progress
-    elif not progress:
-        yield None
-    else:
-        from tqdm import tqdm
-
-        with tqdm(desc="kernel", unit=" pairs", unit_scale=True) as bar:
-
-            def report(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            yield report
