@@ -1,0 +1,332 @@
+"""The figures of a study, as SVG; each function takes the loaded results and returns a matplotlib figure."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from exact_cntk.study import references
+from exact_cntk.study.correlation import Comparison, paper_comparisons, pearson, spearman, study_comparisons
+from exact_cntk.study.results import Study, load
+from exact_cntk.study.style import (
+    FAMILY_COLORS,
+    GREY,
+    KIND_COLORS,
+    KIND_NAMES,
+    MARKERS,
+    SETTINGS,
+    depth_axis,
+    depth_colors,
+    legend,
+    new_figure,
+    title,
+    to_svg,
+)
+from exact_cntk.study.tables import RIDGES, accuracy_by_depth
+
+
+def write_figures(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> list[Path]:
+    """Write ``figures/<name>.svg`` of a study, one for each name in `FIGURES`.
+
+    Parameters
+    ----------
+    study_dir : path
+        results/<study>.
+    metrics : iterable of paths, optional
+        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+
+    Returns
+    -------
+    list of Path
+        In the order of `FIGURES`. Same metrics, same bytes.
+
+    Raises
+    ------
+    UserError
+        As `results.load`.
+    """
+    study = load(study_dir, metrics)
+    folder = Path(study_dir) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in FIGURES.items():
+        path = folder / f"{name}.svg"
+        path.write_text(to_svg(draw(study)), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+@mpl.rc_context(SETTINGS)
+def accuracy(study: Study) -> Figure:
+    """Test accuracy against depth: a row of axes a training-set size, a column a readout."""
+    table = accuracy_by_depth(study)
+    families = list(dict.fromkeys(table.family))
+    sizes = study.train_sizes[::-1]
+    figure, axes = new_figure(len(sizes), len(families), sharey="row", sharex=True)
+    for i, size in enumerate(sizes):
+        for j, family in enumerate(families):
+            rows = table[(table.family == family) & (table.train_images == size)]
+            _accuracy_curves(axes[i, j], rows)
+            _paper_curve(axes[i, j], study, rows)
+            depth_axis(axes[i, j], study.depths)
+            axes[i, j].set_title(f"{_family_title(rows)}, n = {size}", loc="left")
+            axes[i, j].label_outer()
+        axes[i, 0].set_ylabel("test accuracy (%)")
+    title(figure, study, "Test accuracy against depth")
+    handles = {
+        line.get_label(): line for panel in axes.flat for line in panel.get_lines() if line.get_label()[0] != "_"
+    }
+    legend(figure, list(handles.values()), list(handles), columns=2)
+    return figure
+
+
+def _accuracy_curves(axes: Axes, rows: pd.DataFrame) -> None:
+    kinds = list(dict.fromkeys(rows.kind))
+    for k, (kind, (column, ridge)) in enumerate((kind, item) for kind in kinds for item in RIDGES.items()):
+        values = rows[rows.kind == kind]
+        # over several subsets their spread, else the binomial error of the one
+        error = values[f"{column}_std"].fillna(values[f"{column}_se"])
+        colour, plain = KIND_COLORS[kind], column == "accuracy"
+        axes.errorbar(
+            values.depth * 1.012 ** (2 * k - 3),  # side by side, so that no bar hides another
+            100 * values[column],
+            100 * error,
+            color=colour,
+            ls="-" if plain else "--",
+            marker="o",
+            mfc=colour if plain else "white",
+            elinewidth=1,
+        )
+        label = f"{KIND_NAMES[kind]}, {ridge}"
+        axes.plot(
+            [], [], color=colour, ls="-" if plain else "--", marker="o", mfc=colour if plain else "white", label=label
+        )
+
+
+def _paper_curve(axes: Axes, study: Study, rows: pd.DataFrame) -> None:
+    """The paper's column of Table 1, only where it is the same kernel on the same data and as many images."""
+    if not study.is_paper_data or not set(rows.kernel) & {"CNTK-V", "CNTK-GAP"}:
+        return
+    column = references.paper_kernel(rows.readout.iloc[0], int(rows.train_images.iloc[0]))
+    if column is not None:
+        axes.plot(column.depth, 100 * column.accuracy, color=GREY, ls=":", marker="x", label="NTK, the paper's Table 1")
+
+
+@mpl.rc_context(SETTINGS)
+def ridge_path(study: Study, train_images: int | None = None) -> Figure:
+    """Test accuracy and leave-one-out error along the ridge path, the chosen ridge marked.
+
+    Parameters
+    ----------
+    train_images : int, optional
+        The size shown; default: the largest.
+    """
+    size = train_images or study.train_sizes[-1]
+    paths = study.ridge_path[study.ridge_path.train_images == size]
+    chosen = study.accuracy[study.accuracy.train_images == size]
+    families, kinds = list(dict.fromkeys(paths.family)), list(dict.fromkeys(paths.kind))
+    figure, axes = new_figure(2 * len(kinds), len(families), row_height=2.1, sharex=True, sharey="row")
+    quantities = {"test_accuracy": ("test accuracy (%)", 100), "loo_error": ("leave-one-out\nsquared error", 1)}
+    colors = depth_colors(study.depths)
+    for j, family in enumerate(families):
+        for i, (kind, name) in enumerate((kind, name) for kind in kinds for name in quantities):
+            panel, (label, scale) = axes[i, j], quantities[name]
+            rows = paths[(paths.family == family) & (paths.kind == kind)]
+            for depth, path in rows.groupby("depth"):
+                picked = chosen[(chosen.family == family) & (chosen.kind == kind) & (chosen.depth == depth)].loo_ridge
+                _draw_path(panel, path.groupby("ridge")[name].mean() * scale, picked, colors[depth])
+            panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
+            if j == 0:
+                panel.set_ylabel(label)
+    _ridge_axis(axes, paths.ridge)
+    title(figure, study, f"Along the ridge path, n = {size}")
+    handles = [Line2D([], [], color=colour) for colour in colors.values()]
+    star = Line2D([], [], color="black", marker="*", ls="", ms=10)
+    legend(figure, [*handles, star], [*map(str, colors), "chosen"], columns=6, heading="depth")
+    return figure
+
+
+def _draw_path(axes: Axes, curve: pd.Series, picked: pd.Series, colour: tuple) -> None:
+    positions = _ridge_positions(curve.index.to_numpy())
+    axes.plot(positions, curve.to_numpy(), color=colour, marker=".", ms=4)
+    # of several repeats the (lower) middle one, which is on the path
+    ridge = np.sort(picked.to_numpy())[(len(picked) - 1) // 2]
+    at = int(np.argmin(np.abs(curve.index.to_numpy() - ridge)))
+    axes.plot(positions[at], curve.iloc[at], color=colour, marker="*", ms=11, mec="black", mew=0.6, zorder=5)
+
+
+def _ridge_positions(ridges: np.ndarray) -> np.ndarray:
+    """log₁₀ of the ridges; λ = 0 stands a decade and a half left of the smallest."""
+    positive = ridges[ridges > 0]
+    zero = np.log10(positive.min()) - 1.5 if positive.size else 0.0
+    return np.where(ridges > 0, np.log10(np.where(ridges > 0, ridges, 1.0)), zero)
+
+
+def _ridge_axis(axes: np.ndarray, ridges: pd.Series) -> None:
+    values = np.sort(ridges.unique())
+    positions = _ridge_positions(values)
+    exponents = [p for v, p in zip(values, positions, strict=True) if v > 0 and abs(p - round(p)) < 1e-9]
+    exponents = exponents[:: max(1, len(exponents) // 4)]
+    for panel in axes.flat:
+        ticks = ([positions[0]] if values[0] == 0 else []) + exponents
+        labels = (["0"] if values[0] == 0 else []) + [f"$10^{{{round(p)}}}$" for p in exponents]
+        panel.set_xticks(ticks, labels)
+        if values[0] == 0 and len(values) > 1:  # the axis is broken here
+            panel.axvline(positions[0] + 0.75, color="#bbbbbb", lw=0.8, ls=":")
+    for panel in axes[-1]:
+        panel.set_xlabel("ridge / mean diagonal")
+
+
+@mpl.rc_context(SETTINGS)
+def spectra(study: Study) -> Figure:
+    """Eigenvalues of the training kernel, relative to the largest, against rank."""
+    size = study.train_sizes[-1]
+    table = study.spectra
+    table = table[(table.train_images == size) & (table.repeat == 0)]
+    names = study.accuracy.drop_duplicates(["family", "kind"])
+    families, kinds = list(dict.fromkeys(names.family)), list(dict.fromkeys(names.kind))
+    figure, axes = new_figure(len(kinds), len(families), sharex=True, sharey=True)
+    colors = depth_colors(study.depths)
+    for j, family in enumerate(families):
+        for i, kind in enumerate(kinds):
+            panel, rows = axes[i, j], table[(table.family == family) & (table.kind == kind)]
+            for depth, values in rows.groupby("depth"):
+                panel.plot(values["rank"], values.eigenvalue / values.eigenvalue.max(), color=colors[depth])
+            if rows.empty:
+                panel.text(0.5, 0.5, "no spectrum was recorded", transform=panel.transAxes, ha="center", color=GREY)
+            panel.set(xscale="log", yscale="log")
+            label = names[(names.family == family) & (names.kind == kind)].kernel
+            panel.set_title(label.iloc[0] if len(label) else "", loc="left")
+    for panel in axes[-1]:
+        panel.set_xlabel("rank")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("eigenvalue / largest")
+    title(figure, study, f"Spectra of the training kernels, n = {size}")
+    handles = [Line2D([], [], color=colour) for colour in colors.values()]
+    legend(figure, handles, [str(depth) for depth in colors], columns=9, heading="depth")
+    return figure
+
+
+@mpl.rc_context(SETTINGS)
+def condition_number(study: Study) -> Figure:
+    """Condition number of the training kernel against depth, an axes a training-set size."""
+    table = accuracy_by_depth(study)
+    kernels = table.drop_duplicates(["family", "kind"])
+    families = list(dict.fromkeys(table.family))
+    sizes = study.train_sizes[::-1]
+    figure, axes = new_figure(1, len(sizes), row_height=2.8, sharey=True)
+    for panel, size in zip(axes[0], sizes, strict=True):
+        for kernel in kernels.itertuples():
+            rows = table[(table.kernel == kernel.kernel) & (table.train_images == size)]
+            plain, colour = kernel.kind == "ntk", FAMILY_COLORS[families.index(kernel.family) % len(FAMILY_COLORS)]
+            style = {"color": colour, "ls": "-" if plain else "--", "marker": "o" if plain else "s"}
+            panel.plot(
+                rows.depth, rows.condition_number, mfc=colour if plain else "white", label=kernel.kernel, **style
+            )
+        panel.set_yscale("log")
+        depth_axis(panel, study.depths)
+        panel.set_title(f"n = {size}", loc="left")
+    axes[0, 0].set_ylabel("condition number")
+    title(figure, study, "Condition number of the training kernels")
+    legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=4)
+    return figure
+
+
+@mpl.rc_context(SETTINGS)
+def small_against_full(study: Study) -> Figure:
+    """Accuracy from few training images against accuracy from all: the paper's columns, then this study's."""
+    panels = [("The paper, CIFAR-10", c) for c in paper_comparisons()]
+    if len(study.train_sizes) > 1:  # no intervals here: one resample suffices
+        panels += [(f"Here: {study.name}", c) for c in study_comparisons(study, resamples=1, seed=0)]
+    panels = [(name, c) for name, c in panels if c.scope == "pooled" and len({f for f, _ in c.architectures}) == 2]
+    figure, axes = new_figure(-(-len(panels) // 2), 2, row_height=2.9)
+    for panel in list(axes.flat)[len(panels) :]:
+        panel.set_visible(False)
+    depths = sorted({depth for _, comparison in panels for _, depth in comparison.architectures})
+    markers = {depth: MARKERS[i % len(MARKERS)] for i, depth in enumerate(depths)}
+    for panel, (name, comparison) in zip(axes.flat, panels, strict=False):
+        _scatter(panel, comparison, markers)
+        r, rho = float(pearson(comparison.x, comparison.y)), float(spearman(comparison.x, comparison.y))
+        panel.set_title(f"{name}\nr = {r:.2f}, ρ = {rho:.2f}, n = {len(comparison.x)}", loc="left")
+    title(figure, study, "Few training images against all of them")
+    handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in FAMILY_COLORS[:2]]
+    handles += [Line2D([], [], color=GREY, marker=marker, ls="") for marker in markers.values()]
+    legend(figure, handles, ["vanilla", "GAP", *(f"depth {depth}" for depth in markers)], columns=4)
+    return figure
+
+
+def _scatter(axes: Axes, comparison: Comparison, markers: dict[int, str]) -> None:
+    x, y = 100 * comparison.x, 100 * comparison.y
+    # the band is seaborn's: 95 %, from resampled architectures
+    line = {"color": GREY, "lw": 1.2}
+    sns.regplot(x=x, y=y, ax=axes, scatter=False, seed=0, n_boot=500, color=GREY, line_kws=line)
+    families = list(dict.fromkeys(family for family, _ in comparison.architectures))
+    for (family, depth), a, b in zip(comparison.architectures, x, y, strict=True):
+        axes.plot(a, b, ls="", marker=markers[depth], color=FAMILY_COLORS[families.index(family)], mec="white", ms=7.5)
+    axes.set(xlabel=f"{comparison.proxy} (%)", ylabel=f"{comparison.target} (%)")
+
+
+@mpl.rc_context(SETTINGS)
+def paper_table1() -> Figure:
+    """The paper's Table 1 as curves against depth; its data are CIFAR-10's, never this study's."""
+    table = references.table1()
+    table = table[table.source == "paper"]
+    figure, axes = new_figure(1, 2, row_height=2.9, sharey=True)
+    depths = sorted(table.depth.unique())
+    for panel, readout, name in zip(axes[0], ("flatten", "gap"), ("vanilla", "GAP"), strict=True):
+        styles = {"cnn": ("--", "s", FAMILY_COLORS[1]), "cntk": ("-", "o", FAMILY_COLORS[0])}
+        for (model, size), rows in table[table.readout == readout].groupby(["model", "train_images"], sort=False):
+            ls, marker, colour = styles[model]
+            label = f"{model.upper()}, {size:,} images"
+            panel.plot(
+                rows.depth,
+                100 * rows.accuracy,
+                ls=ls,
+                marker=marker,
+                color=colour,
+                alpha=1 if size > 2000 else 0.5,
+                label=label,
+            )
+        depth_axis(panel, depths)
+        panel.set_title(name, loc="left")
+    axes[0, 0].set_ylabel("test accuracy (%)")
+    figure.suptitle("The paper's Table 1 (CIFAR-10)\n", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+    legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=3)
+    return figure
+
+
+def _family_title(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    readout = {"flatten": "vanilla", "gap": "GAP"}[rows.readout.iloc[0]]
+    return f"{rows.family.iloc[0]} ({readout})"
+
+
+FIGURES: dict[str, Callable[[Study], Figure]] = {
+    "accuracy": accuracy,
+    "small_against_full": small_against_full,
+    "ridge_path": ridge_path,
+    "spectra": spectra,
+    "condition_number": condition_number,
+    "paper_table1": lambda study: paper_table1(),
+}
+
+CAPTIONS: dict[str, str] = {
+    "accuracy": "Test accuracy against depth. Bars: standard deviation over disjoint training subsets where there are "
+    "several, else the binomial standard error of the test set.",
+    "small_against_full": "Accuracy from the small training set against accuracy from the full one, over depths and "
+    "readouts; line and band: linear fit with its 95 % interval over architectures. The paper's columns come first, "
+    "for CIFAR-10 with 2,000 and 50,000 images.",
+    "ridge_path": "Test accuracy and leave-one-out mean squared error along the ridge path of the largest training "
+    "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge that leave-one-out chooses.",
+    "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
+    "condition_number": "Condition number of the training kernel, largest eigenvalue over smallest, without ridge; "
+    "median over subsets where there are several.",
+    "paper_table1": "The accuracies of the paper's Table 1 on CIFAR-10, trained networks against exact kernels.",
+}

@@ -1,0 +1,90 @@
+"""How figures look: colours, markers, one size of text, and SVG that is the same bytes for the same data."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from exact_cntk.study.results import Study
+
+# Okabe and Ito's palette, told apart with any kind of colour blindness.
+BLUE, ORANGE, GREEN, PURPLE, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#555555"
+KIND_COLORS = {"ntk": BLUE, "nngp": VERMILION}
+KIND_NAMES = {"ntk": "NTK", "nngp": "CNN-GP"}
+FAMILY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", ">")
+
+# Narrow figures with text at 10 points: shrunk to a phone's 360 pixels, the smallest is still 7 pixels high.
+WIDTH = 6.4
+SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.size": 10,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5.5,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "exact-cntk",
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+}
+
+
+def new_figure(rows: int, columns: int, *, row_height: float = 2.5, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure of the report's width with rows × columns axes, always a 2-D array; call within `SETTINGS`."""
+    figure = Figure(figsize=(WIDTH, row_height * rows + 0.8))
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def depth_colors(depths: Sequence[int]) -> dict[int, tuple[float, float, float]]:
+    """Depth is ordered: shades from dark to light, without the palest that vanish on white."""
+    palette = sns.color_palette("viridis", n_colors=256)
+    steps = [round(215 * i / max(len(depths) - 1, 1)) for i in range(len(depths))]
+    return {depth: palette[step] for depth, step in zip(depths, steps, strict=True)}
+
+
+def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
+    """Depth on a logarithmic axis whose ticks are the depths themselves."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(depths) / 1.15, max(depths) * 1.15)
+    axes.set_xticks(list(depths), [str(depth) for depth in depths], minor=False)
+    axes.minorticks_off()
+    axes.set_xlabel("depth (convolutional layers + 1)")
+
+
+def title(figure: Figure, study: Study, text: str) -> None:
+    """What is shown, and below it on which data; an unverified source is in red."""
+    figure.suptitle(f"{text}\n", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+    n_test = int(study.accuracy.test_images.max())
+    colour = GREY if study.verified else "#b00020"
+    figure.text(
+        0.01, 0.005, f"{study.dataset}, {n_test} test images", fontsize=8.5, color=colour, ha="left", va="bottom"
+    )
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int, heading: str = "") -> None:
+    """One legend for all axes, below them."""
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=heading or None, title_fontsize=9.5)
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG text without date, version or links to the web: same data, same bytes."""
+    buffer = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with mpl.rc_context(SETTINGS):
+        figure.savefig(buffer, format="svg", metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,283 @@
+"""The tables of a study: tidy CSV files for programs, Markdown for people, a summary for `dvc metrics`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from exact_cntk.study import references
+from exact_cntk.study.correlation import correlations
+from exact_cntk.study.markup import percent, signed_points, to_markdown
+from exact_cntk.study.results import SUMMARY, Study, binomial_error, load
+
+FILES = (
+    "accuracy.csv",
+    "accuracy_by_depth.csv",
+    "ridge_path.csv",
+    "spectra.csv",
+    "correlation.csv",
+    "table1.csv",
+    "table1.md",
+)
+RIDGES = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
+_KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
+
+
+def write_tables(
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Path]:
+    """Write ``tables/`` and ``metrics/summary.json`` of a study.
+
+    Parameters
+    ----------
+    study_dir : path
+        results/<study>.
+    metrics : iterable of paths, optional
+        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+    resamples, seed : int
+        Of the bootstrap behind the intervals of correlation.csv.
+
+    Returns
+    -------
+    list of Path
+        The files written: those of `FILES`, in order, then the summary. Same metrics, same bytes.
+
+    Raises
+    ------
+    UserError
+        As `results.load`.
+    """
+    study = load(study_dir, metrics)
+    folder = Path(study_dir) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = {
+        "accuracy.csv": _named(study, study.accuracy),
+        "accuracy_by_depth.csv": _named(study, accuracy_by_depth(study)),
+        "ridge_path.csv": _named(study, study.ridge_path),
+        "spectra.csv": _named(study, study.spectra),
+        "correlation.csv": correlations(study, resamples=resamples, seed=seed),
+        "table1.csv": table1(study),
+    }
+    for name, frame in frames.items():
+        frame.to_csv(folder / name, index=False, lineterminator="\n")
+    (folder / "table1.md").write_text(table1_markdown(study), encoding="utf-8")
+    summary_path = Path(study_dir) / "metrics" / SUMMARY
+    summary_path.parent.mkdir(parents=True, exist_ok=True)
+    summary_path.write_text(json.dumps(summary(study), indent=2) + "\n", encoding="utf-8")
+    return [*(folder / name for name in FILES), summary_path]
+
+
+def accuracy_by_depth(study: Study) -> pd.DataFrame:
+    """Accuracies averaged over the repeats of a subset size.
+
+    Returns
+    -------
+    DataFrame
+        One row a kernel, depth and `train_images`: `repeats`, `test_images`; for each of `accuracy` (without ridge)
+        and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one) and
+        `…_se`, the binomial standard error √(p(1 − p)/test_images) of a single repeat; `loo_ridge` and
+        `condition_number` are medians over repeats.
+    """
+    groups = study.accuracy.groupby([*_KERNEL, "depth", "train_images"], sort=False)
+    table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
+    for name in RIDGES:
+        table[name] = groups[name].mean()
+        table[f"{name}_std"] = groups[name].std(ddof=1)
+        table[f"{name}_se"] = binomial_error(table[name], table.test_images)
+    for name in ("loo_ridge", "condition_number"):
+        table[name] = groups[name].median()
+    return table.reset_index()
+
+
+def table1(study: Study) -> pd.DataFrame:
+    """This study's accuracies without ridge, then the paper's Table 1: tidy, one row a column and depth.
+
+    Returns
+    -------
+    DataFrame
+        `source` (the study's name, or the paper's citation), `dataset`, `column`, `depth`, `train_images`,
+        `repeats`, `accuracy_percent`, `std_percent`; and, in this study's rows where the paper has the same kernel on
+        the same data, `paper_percent` and `difference_points` (this study less the paper).
+    """
+    ours = accuracy_by_depth(study)
+    ours = pd.DataFrame(
+        {
+            "source": study.name,
+            "dataset": study.dataset,
+            "column": ours.kernel,
+            "depth": ours.depth,
+            "train_images": ours.train_images,
+            "repeats": ours.repeats,
+            "accuracy_percent": 100 * ours.accuracy,
+            "std_percent": 100 * ours.accuracy_std,
+            "paper_percent": [_paper_percent(study, row) for row in ours.itertuples()],
+        }
+    )
+    ours["difference_points"] = ours.accuracy_percent - ours.paper_percent
+    paper = references.table1()
+    paper = pd.DataFrame(
+        {
+            "source": paper.source.map(references.citation),
+            "dataset": references.read()["table1"]["dataset"],
+            "column": paper.column,
+            "depth": paper.depth,
+            "train_images": paper.train_images,
+            "accuracy_percent": 100 * paper.accuracy,
+        }
+    )
+    table = pd.concat([ours, paper], ignore_index=True).round(6)
+    return table.astype({"repeats": "Int64"})
+
+
+def own_accuracies(study: Study, train_images: int, column: str = "accuracy") -> pd.DataFrame:
+    """One subset size for people: a row a depth, a column a kernel, percent as ``mean ± std`` over repeats.
+
+    Parameters
+    ----------
+    train_images : int
+    column : {"accuracy", "accuracy_loo_ridge"}
+        Without ridge, or with the one chosen by leave-one-out.
+    """
+    table = accuracy_by_depth(study)
+    table = table[table.train_images == train_images]
+    cells = [percent(*values) for values in zip(table[column], table[f"{column}_std"], strict=True)]
+    wide = table.assign(cell=cells).pivot(index="depth", columns="kernel", values="cell")
+    return wide[list(dict.fromkeys(table.kernel))].reset_index().rename_axis(columns=None)
+
+
+def beside_paper(study: Study) -> pd.DataFrame | None:
+    """The paper's kernel columns beside this study's and their difference; None where the paper has no such column.
+
+    Only for the paper's own images: columns ``<heading>, paper``, ``…, here`` and ``…, difference``; percent.
+    """
+    ours = table1(study).query("source == @study.name")
+    ours = ours[ours.paper_percent.notna()]
+    if ours.empty:
+        return None
+    wide = pd.DataFrame({"depth": sorted(ours.depth.unique())})
+    for (kernel, size), rows in ours.groupby(["column", "train_images"], sort=False):
+        rows = rows.set_index("depth").reindex(wide.depth)
+        heading = f"{kernel}-2K" if size == 2000 else kernel
+        wide[f"{heading}, paper"] = [percent(value / 100) for value in rows.paper_percent]
+        here = zip(rows.accuracy_percent / 100, rows.std_percent / 100, strict=True)
+        wide[f"{heading}, here"] = [percent(*values) for values in here]
+        wide[f"{heading}, difference"] = [signed_points(value / 100) for value in rows.difference_points]
+    return wide
+
+
+def beside_review(study: Study) -> pd.DataFrame | None:
+    """The review's two accuracies beside this study's distribution over subsets; None on other data or sizes."""
+    if not study.is_paper_data:
+        return None
+    ours = accuracy_by_depth(study)
+    rows = []
+    for published in references.review().itertuples():
+        same = (ours.kernel == published.column) & (ours.depth == published.depth)
+        for row in ours[same & (ours.train_images == published.train_images)].itertuples():
+            error = binomial_error(published.accuracy, published.test_images)
+            rows.append(
+                {
+                    "kernel": row.kernel,
+                    "depth": row.depth,
+                    f"review ({published.test_images} test images; ± binomial error)": percent(
+                        published.accuracy, error
+                    ),
+                    f"here ({row.test_images} test images; ± std)": percent(row.accuracy, row.accuracy_std),
+                    "subsets": row.repeats,
+                }
+            )
+    return pd.DataFrame(rows) if rows else None
+
+
+def paper_table1(version: str = "v2") -> pd.DataFrame:
+    """Table 1 of the paper for people: percent with two decimals."""
+    return references.table1_wide(version).map("{:.2f}".format).reset_index()
+
+
+def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The long correlation table for people: a row a comparison, intervals in brackets, regret in points.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `correlation.correlations` returns.
+    """
+    rows = []
+    for (proxy, target, scope, n), group in table.groupby(["proxy", "target", "scope", "n"], sort=False):
+        values = {row.statistic: row for row in group.itertuples()}
+        line: dict[str, Any] = {"proxy": proxy, "target": target, "over": scope, "n": n}
+        for name, heading in (("pearson", "Pearson r"), ("spearman", "Spearman ρ")):
+            line[heading] = _signed(values[name].value)
+            line[f"{heading}: subsets"] = _bracket(values[name].subsets_low, values[name].subsets_high)
+            line[f"{heading}: test images"] = _bracket(values[name].tests_low, values[name].tests_high)
+        if "regret" in values:
+            line["picks"] = values["regret"].picked
+            line["regret (points)"] = f"{100 * values['regret'].value:.2f}"
+        rows.append(line)
+    summary_table = pd.DataFrame(rows)
+    return summary_table.loc[:, [any(cell != "" for cell in summary_table[name]) for name in summary_table]]
+
+
+def table1_markdown(study: Study) -> str:
+    """The page that ends a run: this study's accuracies, then the paper's Table 1 beside or below them."""
+    n_test = int(study.accuracy.test_images.max())
+    lines = [f"# {study.name}: test accuracy in percent", "", f"Data: {study.dataset}; {n_test} test images.", ""]
+    if not study.verified:
+        lines += ["**The data did not come from the official source; its digest is in its name.**", ""]
+    for size in reversed(study.train_sizes):
+        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
+        spread = f"; mean ± standard deviation of {repeats} disjoint subsets" if repeats > 1 else ""
+        for column, ridge in RIDGES.items():
+            lines += [f"## {size} training images, {ridge}{spread}", ""]
+            lines += [to_markdown(own_accuracies(study, size, column)), ""]
+    for beside, title in (
+        (beside_paper(study), f"Beside the paper's Table 1, {references.citation('paper')}"),
+        (beside_review(study), "Beside the review's reproduction"),
+    ):
+        if beside is not None:
+            lines += [f"## {title}", "", to_markdown(beside), ""]
+    lines += [f"## The paper's Table 1: CIFAR-10, {references.citation('paper')}", "", to_markdown(paper_table1()), ""]
+    return "\n".join(lines)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means where repeated."""
+    tree: dict[str, Any] = {}
+    for row in accuracy_by_depth(study).itertuples():
+        leaf: dict[str, float | int] = {}
+        for name in RIDGES:
+            leaf[name] = getattr(row, name)
+            if row.repeats > 1:
+                leaf[f"{name}_std"] = getattr(row, f"{name}_std")
+        branch = tree.setdefault(row.family, {}).setdefault(row.kind, {}).setdefault(f"n={row.train_images}", {})
+        branch[f"depth_{row.depth:02d}"] = leaf
+    return tree
+
+
+def _named(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the data's name in front, which says by itself whether the source was verified."""
+    frame = frame.copy()
+    frame.insert(0, "dataset", study.dataset)
+    return frame
+
+
+def _paper_percent(study: Study, row: Any) -> float:
+    if not study.is_paper_data or row.kernel not in ("CNTK-V", "CNTK-GAP"):
+        return float("nan")
+    column = references.paper_kernel(row.readout, row.train_images)
+    match = [] if column is None else column[column.depth == row.depth].accuracy.tolist()
+    return 100 * match[0] if match else float("nan")
+
+
+def _signed(value: float) -> str:
+    return "undefined" if pd.isna(value) else f"{value:.3f}".replace("-", "\u2212")
+
+
+def _bracket(low: float, high: float) -> str:
+    return "" if pd.isna(low) else f"[{_signed(low)}, {_signed(high)}]"
