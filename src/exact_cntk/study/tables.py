@@ -32,7 +32,7 @@ def write_tables(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Path]:
-    """Write ``tables/`` and ``metrics/summary.json`` of a study.
+    """Write ``tables/`` and ``summary.json`` of a study.
 
     Parameters
     ----------
@@ -67,8 +67,7 @@ def write_tables(
     for name, frame in frames.items():
         frame.to_csv(folder / name, index=False, lineterminator="\n")
     (folder / "table1.md").write_text(table1_markdown(study), encoding="utf-8")
-    summary_path = Path(study_dir) / "metrics" / SUMMARY
-    summary_path.parent.mkdir(parents=True, exist_ok=True)
+    summary_path = Path(study_dir) / SUMMARY  # not among the metrics, which are an output of another DVC stage
     summary_path.write_text(json.dumps(summary(study), indent=2) + "\n", encoding="utf-8")
     return [*(folder / name for name in FILES), summary_path]
 
