@@ -78,7 +78,7 @@ def accuracy(study: Study) -> Figure:
             axes[i, j].set_title(f"{_family_title(rows)}, n = {size}", loc="left")
             axes[i, j].label_outer()
         axes[i, 0].set_ylabel("test accuracy (%)")
-    title(figure, study, "Test accuracy against depth")
+    title(figure, "Test accuracy against depth", study)
     handles = {
         line.get_label(): line for panel in axes.flat for line in panel.get_lines() if line.get_label()[0] != "_"
     }
@@ -141,11 +141,12 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
             for depth, path in rows.groupby("depth"):
                 picked = chosen[(chosen.family == family) & (chosen.kind == kind) & (chosen.depth == depth)].loo_ridge
                 _draw_path(panel, path.groupby("ridge")[name].mean() * scale, picked, colors[depth])
-            panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
+            if name == "test_accuracy":
+                panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
             if j == 0:
                 panel.set_ylabel(label)
     _ridge_axis(axes, paths.ridge)
-    title(figure, study, f"Along the ridge path, n = {size}")
+    title(figure, f"Along the ridge path, n = {size}", study)
     handles = [Line2D([], [], color=colour) for colour in colors.values()]
     star = Line2D([], [], color="black", marker="*", ls="", ms=10)
     legend(figure, [*handles, star], [*map(str, colors), "chosen"], columns=6, heading="depth")
@@ -207,7 +208,7 @@ def spectra(study: Study) -> Figure:
         panel.set_xlabel("rank")
     for panel in axes[:, 0]:
         panel.set_ylabel("eigenvalue / largest")
-    title(figure, study, f"Spectra of the training kernels, n = {size}")
+    title(figure, f"Spectra of the training kernels, n = {size}", study)
     handles = [Line2D([], [], color=colour) for colour in colors.values()]
     legend(figure, handles, [str(depth) for depth in colors], columns=9, heading="depth")
     return figure
@@ -233,7 +234,7 @@ def condition_number(study: Study) -> Figure:
         depth_axis(panel, study.depths)
         panel.set_title(f"n = {size}", loc="left")
     axes[0, 0].set_ylabel("condition number")
-    title(figure, study, "Condition number of the training kernels")
+    title(figure, "Condition number of the training kernels", study)
     legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=4)
     return figure
 
@@ -241,20 +242,22 @@ def condition_number(study: Study) -> Figure:
 @mpl.rc_context(SETTINGS)
 def small_against_full(study: Study) -> Figure:
     """Accuracy from few training images against accuracy from all: the paper's columns, then this study's."""
-    panels = [("The paper, CIFAR-10", c) for c in paper_comparisons()]
+    panels = paper_comparisons()
     if len(study.train_sizes) > 1:  # no intervals here: one resample suffices
-        panels += [(f"Here: {study.name}", c) for c in study_comparisons(study, resamples=1, seed=0)]
-    panels = [(name, c) for name, c in panels if c.scope == "pooled" and len({f for f, _ in c.architectures}) == 2]
+        panels += study_comparisons(study, resamples=1, seed=0)
+    panels = [c for c in panels if c.scope == "pooled" and len({family for family, _ in c.architectures}) == 2]
     figure, axes = new_figure(-(-len(panels) // 2), 2, row_height=2.9)
     for panel in list(axes.flat)[len(panels) :]:
         panel.set_visible(False)
-    depths = sorted({depth for _, comparison in panels for _, depth in comparison.architectures})
+    depths = sorted({depth for comparison in panels for _, depth in comparison.architectures})
     markers = {depth: MARKERS[i % len(MARKERS)] for i, depth in enumerate(depths)}
-    for panel, (name, comparison) in zip(axes.flat, panels, strict=False):
+    for panel, comparison in zip(axes.flat, panels, strict=False):
         _scatter(panel, comparison, markers)
         r, rho = float(pearson(comparison.x, comparison.y)), float(spearman(comparison.x, comparison.y))
+        families = " and ".join(dict.fromkeys(family for family, _ in comparison.architectures))
+        name = "The paper, CIFAR-10" if comparison.source == "paper" else families
         panel.set_title(f"{name}\nr = {r:.2f}, ρ = {rho:.2f}, n = {len(comparison.x)}", loc="left")
-    title(figure, study, "Few training images against all of them")
+    title(figure, "Few training images against all of them", study)
     handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in FAMILY_COLORS[:2]]
     handles += [Line2D([], [], color=GREY, marker=marker, ls="") for marker in markers.values()]
     legend(figure, handles, ["vanilla", "GAP", *(f"depth {depth}" for depth in markers)], columns=4)
@@ -269,7 +272,9 @@ def _scatter(axes: Axes, comparison: Comparison, markers: dict[int, str]) -> Non
     families = list(dict.fromkeys(family for family, _ in comparison.architectures))
     for (family, depth), a, b in zip(comparison.architectures, x, y, strict=True):
         axes.plot(a, b, ls="", marker=markers[depth], color=FAMILY_COLORS[families.index(family)], mec="white", ms=7.5)
-    axes.set(xlabel=f"{comparison.proxy} (%)", ylabel=f"{comparison.target} (%)")
+    # this study's sides differ in the number of images alone, which comes after the comma
+    labels = [side.rpartition(", ")[-1] for side in (comparison.proxy, comparison.target)]
+    axes.set(xlabel=f"accuracy, {labels[0]} (%)", ylabel=f"accuracy, {labels[1]} (%)")
 
 
 @mpl.rc_context(SETTINGS)
@@ -296,7 +301,7 @@ def paper_table1() -> Figure:
         depth_axis(panel, depths)
         panel.set_title(name, loc="left")
     axes[0, 0].set_ylabel("test accuracy (%)")
-    figure.suptitle("The paper's Table 1 (CIFAR-10)\n", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+    title(figure, "The paper's Table 1", data=f"CIFAR-10, {references.citation('paper')}")
     legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=3)
     return figure
 

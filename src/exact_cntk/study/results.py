@@ -13,7 +13,6 @@ import pandas as pd
 from exact_cntk.errors import UserError
 
 FORMAT_VERSION = 1
-SUMMARY = "summary.json"
 
 # What identifies one solved problem: a kernel (family, kind, depth) on one repeat of one subset size.
 PROBLEM = ["family", "kind", "depth", "train_images", "repeat"]
@@ -40,15 +39,15 @@ class Study:
     accuracy : DataFrame
         One row a problem (family, kind, depth, subset size, repeat): `kernel` (label as in the paper), `test_images`,
         `accuracy` (without ridge), `accuracy_loo_ridge` and `loo_ridge` (the ridge chosen by leave-one-out on the
-        training images), `condition_number`. Accuracies are fractions.
+        training images), `condition_number` (without ridge). Accuracies are fractions. NaN where K is singular.
     ridge_path : DataFrame
         One row a problem and ridge: `ridge` (relative to the mean of the kernel's diagonal), `test_accuracy`,
-        `loo_accuracy`, `loo_error` (mean squared), `residual_norm`.
+        `loo_accuracy`, `loo_error` (mean squared), `residual_norm`, `condition_number`.
     spectra : DataFrame
         One row a problem and recorded rank: `rank` (1 is the largest), `eigenvalue`.
     correct : dict
         Problem, as a tuple (family, kind, depth, train_images, repeat) → boolean array of shape (test_images,): which
-        test images are classified rightly without ridge.
+        test images are classified rightly without ridge. A problem without an answer there has no entry.
     """
 
     name: str
@@ -80,8 +79,9 @@ class Study:
 
     @property
     def is_paper_data(self) -> bool:
-        """Whether these are the paper's images: all of CIFAR-10's classes, full resolution, verified or not."""
-        return re.fullmatch(r"CIFAR-10( \(unverified[^()]*\))?", self.dataset) is not None
+        """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
+        named = re.fullmatch(r"CIFAR-10( \(unverified.*\))?", self.dataset) is not None
+        return named and self.data.get("image_shape") == [32, 32, 3] and len(self.data.get("classes", [])) == 10
 
 
 def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> Study:
@@ -105,14 +105,18 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     paths = _metrics_files(directory, metrics)
     documents = [(path, _read(path)) for path in paths]
     _check_same_data(documents)
-    accuracy, ridges, spectra, correct = [], [], [], {}
+    accuracy, ridges, spectra = [], [], []
+    correct: dict[tuple, np.ndarray] = {}
+    origin: dict[tuple, Path] = {}
     for path, document in documents:
         for result in document["results"]:
             row = _kernel_row(document, result)
             key = tuple(row[name] for name in PROBLEM)
-            if key in correct:
-                raise UserError(f"{path}: {_describe(row)} is in another metrics file too; remove one of them")
-            correct[key] = _unpack(path, row, result)
+            if key in origin:
+                raise UserError(f"{path}: {_describe(row)} is in {origin[key]} too; remove one of them")
+            origin[key] = path
+            if result["accuracy"] is not None:
+                correct[key] = _unpack(path, row, result)
             accuracy.append(row | _accuracy_row(result))
             ridges.extend(row | values for values in _ridge_rows(result))
             spectra.extend(row | values for values in _spectrum_rows(result))
@@ -146,7 +150,7 @@ def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Seq
             raise UserError(
                 f"study_dir = {directory}: there is no such folder; allowed: results/<study> of a solved study"
             )
-        paths = sorted(path for path in (directory / "metrics").glob("*.json") if path.name != SUMMARY)
+        paths = sorted((directory / "metrics").glob("*.json"))
     if not paths:
         raise UserError(f"{directory / 'metrics'} holds no metrics: run the workflow, or `exact-cntk solve`, first")
     return paths
@@ -186,12 +190,13 @@ def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, A
 
 
 def _accuracy_row(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("test_images", "accuracy", "accuracy_loo_ridge", "loo_ridge", "condition_number")
-    return {name: result[name] for name in names}
+    names = ("test_images", "accuracy", "accuracy_loo_ridge", "loo_ridge")
+    plain = result["ridges"].index(0)
+    return {name: result[name] for name in names} | {"condition_number": result["condition_number"][plain]}
 
 
 def _ridge_rows(result: dict[str, Any]) -> list[dict[str, float]]:
-    names = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm")
+    names = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number")
     columns = [result["ridges"], *(result[name] for name in names)]
     return [dict(zip(("ridge", *names), values, strict=True)) for values in zip(*columns, strict=True)]
 
@@ -231,9 +236,8 @@ def _frame(rows: list[dict[str, Any]], *by: str) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=[*_KERNEL, "train_images", "repeat", *by])
     frame = pd.DataFrame(rows)
-    numbers = ["accuracy", "accuracy_loo_ridge", "loo_ridge", "condition_number", "loo_accuracy", "loo_error", "ridge"]
-    for name in frame.columns.intersection(numbers):
-        frame[name] = frame[name].astype(float)  # null where a quantity does not exist
+    numeric = [name for name in frame.columns if name not in _KERNEL and frame[name].dtype == object]
+    frame[numeric] = frame[numeric].astype(float)  # null where K is singular
     keys = ["readout", "family", "kind", "depth", "train_images", "repeat", *by]
     frame = frame.sort_values(keys, key=_sort_key, kind="stable", ignore_index=True)
     lead = [*_KERNEL, "train_images", "repeat"]

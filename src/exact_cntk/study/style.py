@@ -16,7 +16,7 @@ BLUE, ORANGE, GREEN, PURPLE, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", 
 KIND_COLORS = {"ntk": BLUE, "nngp": VERMILION}
 KIND_NAMES = {"ntk": "NTK", "nngp": "CNN-GP"}
 FAMILY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 # Narrow figures with text at 10 points: shrunk to a phone's 360 pixels, the smallest is still 7 pixels high.
 WIDTH = 6.4
@@ -66,14 +66,24 @@ def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
     axes.set_xlabel("depth (convolutional layers + 1)")
 
 
-def title(figure: Figure, study: Study, text: str) -> None:
-    """What is shown, and below it on which data; an unverified source is in red."""
-    figure.suptitle(f"{text}\n", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
-    n_test = int(study.accuracy.test_images.max())
-    colour = GREY if study.verified else "#b00020"
-    figure.text(
-        0.01, 0.005, f"{study.dataset}, {n_test} test images", fontsize=8.5, color=colour, ha="left", va="bottom"
-    )
+def title(figure: Figure, text: str, study: Study | None = None, data: str = "") -> None:
+    """What is shown, and below it on which data; an unverified source is in red.
+
+    Parameters
+    ----------
+    study : Study, optional
+        Whose data are shown; else `data` names them.
+    """
+    colour = GREY
+    if study is not None:
+        data = f"{study.dataset}, {int(study.accuracy.test_images.max())} test images"
+        colour = GREY if study.verified else "#b00020"
+    height = 72 * figure.get_figheight()  # in points, as the sizes of text are
+    figure.text(0.01, 1 - 4 / height, text, fontsize=11.5, fontweight="bold", ha="left", va="top", in_layout=False)
+    figure.text(0.01, 1 - 21 / height, data, fontsize=9, color=colour, ha="left", va="top", in_layout=False)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, 1 - 34 / height))
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int, heading: str = "") -> None:

@@ -10,8 +10,9 @@ import pandas as pd
 from exact_cntk.study import references
 from exact_cntk.study.correlation import correlations
 from exact_cntk.study.markup import percent, signed_points, to_markdown
-from exact_cntk.study.results import SUMMARY, Study, binomial_error, load
+from exact_cntk.study.results import Study, binomial_error, load
 
+SUMMARY = "summary.json"
 FILES = (
     "accuracy.csv",
     "accuracy_by_depth.csv",

@@ -17,6 +17,7 @@ def write_study(
     *,
     dataset: str = DATASET,
     verified: bool = True,
+    image_shape: tuple[int, ...] = (8, 8, 1),
     subsets: tuple[tuple[int, int], ...] = ((1000, 1), (200, 5)),
     families: dict[str, tuple[str, str]] = FAMILIES,
     kinds: tuple[str, ...] = ("ntk", "nngp"),
@@ -31,6 +32,8 @@ def write_study(
         "dataset": dataset,
         "verified": verified,
         "source_digest": "1234abcd" * 8,
+        "image_shape": list(image_shape),
+        "classes": [f"class {k}" for k in range(10)],
     }
     for family, (readout, trained) in families.items():
         for depth in depths:
@@ -90,7 +93,7 @@ def _result(
         "loo_accuracy": np.clip(test_accuracy - 0.01, 0, 1).tolist(),
         "loo_error": loo_error.tolist(),
         "residual_norm": (1e-10 * np.ones(len(RIDGES))).tolist(),
-        "condition_number": float(10 ** (3 + 2 * (readout == "gap") + 3 / depth)),
+        "condition_number": [float(10 ** (3 + 2 * (readout == "gap") + 3 / depth - i / 9)) for i in range(len(RIDGES))],
         "accuracy": accuracy,
         "loo_ridge": RIDGES[chosen],
         "accuracy_loo_ridge": float(test_accuracy[chosen]),
