@@ -126,8 +126,9 @@ def kernel_regression(
     y: Any,
     K_test: Any = None,
     *,
-    ridges: float | Sequence[float] = (0.0,),
+    ridges: float | Sequence[float] | np.ndarray = (0.0,),
     method: str = "auto",
+    tolerance: float = 0.0,
     overwrite: bool = False,
     progress: bool | Progress = False,
 ) -> KernelRegression:
@@ -154,6 +155,9 @@ def kernel_regression(
     method : {"auto", "eigh", "cholesky"}
         One eigendecomposition for all ridges, or one Cholesky factorisation each; "auto" is "eigh" up to
         n = 10,000. Beyond K they hold two n×n matrices, and one.
+    tolerance : float ≥ 0
+        Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do
+        not count as negative; they are left as they are, and a ridge that does not outweigh them is not solved.
     overwrite : bool
         Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is held.
     progress : bool or callable(done, total)
@@ -169,8 +173,8 @@ def kernel_regression(
         (a ValueError) An argument is not allowed; or K + λI is singular to working precision, that is with a condition
         number above 1/(n ε), for every ridge. Where that is so for some, they are marked as not solved and hold NaN.
     NotPositiveSemidefiniteError
-        (an InputError) K has an eigenvalue below −n ε λ_max; the message gives the smallest. Nothing is ever added to
-        K but λ.
+        (an InputError) K has an eigenvalue that is negative beyond rounding; the message gives the smallest. Nothing
+        is ever added to K but λ.
 
     References
     ----------
@@ -181,6 +185,7 @@ def kernel_regression(
     n = len(kernel)
     targets, classes = as_targets(y, n)
     path = as_ridges("ridges", ridges)
+    tolerance = check.as_number("tolerance", tolerance)
     method = check.as_choice("method", method, METHODS)
     if method == "auto":
         method = "eigh" if n <= EIGH_LIMIT else "cholesky"
@@ -192,11 +197,11 @@ def kernel_regression(
     Y = targets.reshape(n, -1)
     with bar as report:
         if method == "eigh":
-            solution = solve_eigh(kernel, Y, path * scale, report)
+            solution = solve_eigh(kernel, Y, path * scale, tolerance=tolerance, report=report)
         else:
             # A kernel of another type or layout was copied on the way in: that copy is ours to work in.
-            ours = overwrite or not np.may_share_memory(kernel, K)
-            solution = solve_cholesky(kernel, Y, path * scale, overwrite=ours, report=report)
+            ours = overwrite or (kernel is not K and kernel.flags.owndata)
+            solution = solve_cholesky(kernel, Y, path * scale, tolerance=tolerance, overwrite=ours, report=report)
     result = _result(path, scale, targets, classes, solution)
     return result if tests is None else replace(result, predictions=result.predict(tests))
 

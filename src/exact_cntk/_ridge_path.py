@@ -59,7 +59,12 @@ def singular_below(n: int, largest: float) -> float:
 
 
 def solve_eigh(
-    K: np.ndarray, Y: np.ndarray, ridges: np.ndarray, report: Callable[[int, int], object] | None = None
+    K: np.ndarray,
+    Y: np.ndarray,
+    ridges: np.ndarray,
+    *,
+    tolerance: float = 0.0,
+    report: Callable[[int, int], object] | None = None,
 ) -> RidgePath:
     """The path out of one eigendecomposition K = V Λ Vᵀ, about 9n³ operations.
 
@@ -70,6 +75,8 @@ def solve_eigh(
     Y : array of shape (n, k)
     ridges : array of shape (r,)
         λ, absolute.
+    tolerance : float
+        Negative eigenvalues down to −tolerance·λ_max, or −n·ε·λ_max if that is more, are taken for rounding.
     report : callable(done, total), optional
 
     Raises
@@ -80,7 +87,7 @@ def solve_eigh(
     n, r = len(K), len(ridges)
     values, V = scipy.linalg.eigh(K, driver="evr", check_finite=False)
     rounding = singular_below(n, values[-1])
-    if values[0] < -rounding:
+    if values[0] < -max(rounding, tolerance * values[-1]):
         raise _not_psd(values[0], values[-1])
 
     shifted = values[:, None] + ridges
@@ -106,6 +113,7 @@ def solve_cholesky(
     Y: np.ndarray,
     ridges: np.ndarray,
     *,
+    tolerance: float = 0.0,
     overwrite: bool = False,
     report: Callable[[int, int], object] | None = None,
 ) -> RidgePath:
@@ -117,7 +125,7 @@ def solve_cholesky(
     ----------
     K : array of shape (n, n)
         Symmetric.
-    Y, ridges, report : as in `solve_eigh`
+    Y, ridges, tolerance, report : as in `solve_eigh`
     overwrite : bool
         Work in K itself, which is then destroyed, instead of a copy; K must be writeable and C-contiguous.
 
@@ -136,7 +144,7 @@ def solve_cholesky(
         np.full((r, *Y.shape), np.nan), np.full((r, n), np.nan), np.full(r, np.nan), np.full(r, np.inf), None
     )
     if not np.any(ridges == 0) or not _factorise(A, diagonal):
-        _require_psd(A, diagonal, norm)
+        _require_psd(A, diagonal, norm, tolerance)
     for index, ridge in enumerate(ridges):
         if _factorise(A, diagonal + ridge):
             reciprocal, _ = lapack.dpocon(A, norm + ridge, uplo="U")
@@ -165,16 +173,17 @@ def _factorise(A: np.ndarray, diagonal: np.ndarray) -> bool:
     return lapack.dpotrf(A, lower=0, clean=0, overwrite_a=1)[1] == 0
 
 
-def _require_psd(A: np.ndarray, diagonal: np.ndarray, norm: float) -> None:
+def _require_psd(A: np.ndarray, diagonal: np.ndarray, norm: float, tolerance: float) -> None:
     """Raise if the matrix with A's lower triangle and `diagonal` has an eigenvalue that is negative beyond rounding.
 
     λ_max is bounded by the 1-norm; a factorisation with that much of a shift is the proof, its failure only a hint.
     """
-    if _factorise(A, diagonal + singular_below(len(A), norm)):
+    allowed = max(singular_below(len(A), norm), tolerance * norm)
+    if _factorise(A, diagonal + allowed):
         return
     np.fill_diagonal(A, diagonal)
     smallest = scipy.linalg.eigh(A, lower=True, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)[0]
-    if smallest < -singular_below(len(A), norm):
+    if smallest < -allowed:
         raise _not_psd(smallest, norm)
 
 

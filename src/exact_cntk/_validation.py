@@ -70,6 +70,14 @@ def as_integer(name: str, value: Any, *, at_least: int) -> int:
     return number
 
 
+def as_number(name: str, value: Any) -> float:
+    """A finite number ≥ 0."""
+    array = as_array(name, value)
+    if array.ndim != 0 or array < 0:
+        raise InputError(f"{name} is {value!r}; allowed is a number ≥ 0")
+    return float(array)
+
+
 def as_depths(name: str, value: Any) -> tuple[int, ...]:
     """One depth or several as a strictly increasing tuple; a depth is an integer ≥ 2."""
     values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
