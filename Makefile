@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CORE := CMakeLists.txt $(wildcard src/exact_cntk/_core/*)
 PACKAGES := .venv/.packages
 PACKAGE := .venv/.exact-cntk
+LOCK = uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
 .PHONY: help study test bench install preset touch lint format lock clean
 .DEFAULT_GOAL := help
@@ -46,10 +47,9 @@ format: install  ## Rewrite the sources in the project's format
 	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
 	@git ls-files '*.ipynb' | xargs nbstripout
 
-lock: install  ## Resolve requirements.lock again (LOCK_FLAGS=--upgrade for the newest versions)
-	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-	  --extra study --extra workflow --extra dev --custom-compile-command "make lock" $(LOCK_FLAGS) \
-	  pyproject.toml requirements.in --output-file requirements.lock
+lock: install  ## Resolve both locks again (LOCK_FLAGS=--upgrade for the newest versions)
+	@$(LOCK) --universal --extra study --extra workflow --extra dev pyproject.toml requirements.in -o requirements.lock
+	@$(LOCK) --no-emit-package tensorflow benchmarks/neural-tangents.in -o benchmarks/neural-tangents.lock
 
 clean:  ## Remove what set-up and builds made; data and results stay
 	@rm -rf .venv build benchmarks/.venv-nt .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What is timed here, against whom, and how: see README.md. Run with `make bench`."""
