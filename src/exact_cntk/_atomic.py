@@ -1,0 +1,97 @@
+"""Files that are either complete or not there: written beside their place, synced, renamed."""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from exact_cntk.errors import UserError
+
+# What a file system says when it is full, over quota, read-only or not ours: never a bug of this program.
+FILE_SYSTEM_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, which becomes `path` when the body ends without an error.
+
+    The body writes the file; it is then synced to disk and renamed, so that a kill at any moment leaves either the
+    old `path` or the new one. What an error leaves is removed, and so are the leftovers of killed processes.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if it is missing.
+
+    Yields
+    ------
+    Path
+        In the same folder (a rename is atomic only within a file system), hidden, with host and process in its name.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        temporary = path.with_name(f"{_prefix(path)}{os.getpid()}.tmp")
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno not in FILE_SYSTEM_ERRNOS and not isinstance(error, FileExistsError | NotADirectoryError):
+            raise
+        raise UserError(f"cannot write {path}: {os.strerror(error.errno or 0)}; nothing was left there") from error
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole file at once, or leave what was there before."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` whose process on this host is no more."""
+    prefix = _prefix(path)
+    for leftover in path.parent.glob(f"{_escape(prefix)}*.tmp"):
+        process = leftover.name.removeprefix(prefix).removesuffix(".tmp")
+        if process.isdigit() and not _alive(int(process)):
+            leftover.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    # The host is part of the name: on a cluster's shared folder, a process number says nothing about other machines.
+    return f".{path.name}.{socket.gethostname()}."
+
+
+def _escape(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

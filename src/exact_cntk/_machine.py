@@ -1,0 +1,116 @@
+"""What the machine offers: cores, memory, disk, GPU; and the refusals when a job needs more."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from exact_cntk.errors import UserError
+
+GIB = 2**30
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_present() -> bool:
+    """Whether the system has an NVIDIA device node; opens nothing, so it costs nothing."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def total_memory() -> int:
+    """Memory of the machine, or of the container that limits us, in bytes."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _control_group("memory.max")
+    return machine if limit is None else min(machine, limit)
+
+
+def available_memory() -> int:
+    """Memory that can be had without swapping, in bytes: the machine's, or what our container has left."""
+    available = total_memory()
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    limit, used = _control_group("memory.max"), _control_group("memory.current")
+    if limit is not None and used is not None:
+        available = min(available, max(0, limit - used))
+    return available
+
+
+def _control_group(name: str) -> int | None:
+    """A number of the control group (version 2) that a container runs in; None where it sets none."""
+    try:
+        text = Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def free_disk(path: Path) -> int:
+    """Free bytes on the file system that holds, or will hold, `path`."""
+    folder = next(parent for parent in [path, *path.absolute().parents] if parent.is_dir())
+    return shutil.disk_usage(folder).free
+
+
+def require_memory(what: str, need: int, limit_gib: float | None = None) -> None:
+    """Refuse work that would not fit in memory, before it starts.
+
+    Parameters
+    ----------
+    what : str
+        Subject of the message, for example "solving cntk-v at depth 3".
+    need : int
+        Estimated peak, in bytes.
+    limit_gib : float, optional
+        The user's own limit, `--max-memory-gib`.
+
+    Raises
+    ------
+    UserError
+        With the need and what is available.
+    """
+    if limit_gib is not None and need > limit_gib * GIB:
+        raise UserError(
+            f"{what} needs {format_gib(need)} of memory, but --max-memory-gib allows {limit_gib:g} GiB: "
+            "raise it (params.yaml: solve.max_memory_gib) or use fewer images"
+        )
+    if need > (available := available_memory()):
+        raise UserError(
+            f"{what} needs {format_gib(need)} of memory, {format_gib(available)} available: "
+            "free some, use fewer images or a larger machine"
+        )
+
+
+def require_disk(what: str, need: int, path: Path) -> None:
+    """Refuse to start writing what the disk cannot hold.
+
+    Raises
+    ------
+    UserError
+        With the need and what is available.
+    """
+    if need > (available := free_disk(path)):
+        raise UserError(
+            f"{what} needs {format_gib(need)} of disk for {path}, {format_gib(available)} available: free some space"
+        )
+
+
+def format_gib(size: float) -> str:
+    """Bytes as GiB for people: three digits."""
+    return f"{size / GIB:.3g} GiB"

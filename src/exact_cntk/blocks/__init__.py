@@ -1,0 +1,64 @@
+"""Kernel matrices on disk: cut into blocks that are computed one by one, and merged.
+
+The grid's pure functions load at once, for the workflow's rules; what needs h5py or the kernel loads on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from exact_cntk.blocks._grid import (
+    Position,
+    Span,
+    block_name,
+    block_positions,
+    dataset_name,
+    kernel_id,
+    kernel_name,
+    parse_span,
+)
+
+if TYPE_CHECKING:
+    from exact_cntk.blocks._compute import compute_block
+    from exact_cntk.blocks._file import Header, read_header, read_kernel, write_block
+    from exact_cntk.blocks._merge import merge_blocks, read_list
+    from exact_cntk.blocks._merged import Kernel, open_kernel
+
+__all__ = [
+    "Header",
+    "Kernel",
+    "Position",
+    "Span",
+    "block_name",
+    "block_positions",
+    "compute_block",
+    "dataset_name",
+    "kernel_id",
+    "kernel_name",
+    "merge_blocks",
+    "open_kernel",
+    "parse_span",
+    "read_header",
+    "read_kernel",
+    "read_list",
+    "write_block",
+]
+
+_HOMES = {
+    "Header": "_file",
+    "Kernel": "_merged",
+    "compute_block": "_compute",
+    "merge_blocks": "_merge",
+    "open_kernel": "_merged",
+    "read_header": "_file",
+    "read_kernel": "_file",
+    "read_list": "_merge",
+    "write_block": "_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

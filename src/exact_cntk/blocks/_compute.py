@@ -1,0 +1,142 @@
+"""One block, from the processed images to its file."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exact_cntk import _cntk
+from exact_cntk import _validation as check
+from exact_cntk._backends import Backend, describe_backend
+from exact_cntk._cost import element_layers
+from exact_cntk._machine import require_memory
+from exact_cntk._progress import Progress
+from exact_cntk._spec import KINDS, READOUTS, TRAINED
+from exact_cntk.blocks._file import Header, is_complete, write_block
+from exact_cntk.blocks._grid import Position, Span
+from exact_cntk.data import ProcessedData, load_processed
+
+COPIES_OF_THE_RESULT = 2  # the kernels, and the file as it is put together in memory
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """What computing one block took.
+
+    Attributes
+    ----------
+    header : Header
+    backend : Backend
+        And why this one.
+    element_layers : int
+    seconds : float or None
+        Of the kernel alone; None if the block was complete already.
+    """
+
+    header: Header
+    backend: Backend
+    element_layers: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        header = self.header
+        what = f"{header.family} {header.position}"
+        if self.seconds is None:
+            return f"{what}: complete already, nothing to do"
+        rate = self.element_layers / self.seconds
+        return (
+            f"{what}: {', '.join(header.kinds)} at depths {', '.join(map(str, header.depths))}; backend "
+            f"{self.backend.name} ({self.backend.instruction_set}), {self.backend.reason}; {header.position.pairs} "
+            f"pairs in {self.seconds:.2f} s, {rate:.3g} element-layers/s"
+        )
+
+
+def compute_block(
+    data: Path,
+    out: Path,
+    *,
+    family: str,
+    readout: str,
+    trained: str,
+    filter_size: int,
+    depths: Sequence[int],
+    kinds: Sequence[str],
+    rows: Span,
+    cols: Span,
+    backend: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+    progress: bool | Progress = False,
+) -> BlockSummary:
+    """Compute one block of a kernel matrix, every kind and depth of a pass, and write it.
+
+    A block that is there already, complete and of exactly this header, is left as it is.
+
+    Parameters
+    ----------
+    data : Path
+        The processed images; its order is pool, then test set.
+    out : Path
+        The HDF5 file.
+    family : str
+        Name of the architecture, recorded with the block.
+    readout, trained, filter_size, depths, kinds, backend, dtype, threads, progress
+        As `exact_cntk.cntk` takes them; `kinds` is its `get`.
+    rows, cols : Span
+        Which images; see `exact_cntk.blocks`.
+
+    Raises
+    ------
+    InputError
+        A parameter is not allowed, or there is no such block.
+    UserError
+        The data cannot be read, memory does not suffice, or the disk is full.
+    """
+    chosen = describe_backend(backend)
+    images = load_processed(data)
+    header = Header(
+        family=family,
+        readout=check.as_choice("readout", readout, READOUTS),
+        trained=check.as_choice("trained", trained, TRAINED),
+        filter_size=check.as_filter_size("filter_size", filter_size),
+        depths=check.as_depths("depths", depths),
+        kinds=check.as_choices("kinds", kinds, KINDS),
+        backend=chosen.name,
+        dtype="float64" if chosen.name == "reference" else check.as_choice("dtype", dtype, _cntk.DTYPES),
+        data_digest=images.digest,
+        n_train=len(images.train_images),
+        n_test=len(images.test_images),
+        position=Position(rows, cols),
+    )
+    work = element_layers(header.position.pairs, images.train_images.shape[1:], readout, header.depths[-1])
+    if is_complete(out, header):
+        return BlockSummary(header, chosen, work, None)
+    need = COPIES_OF_THE_RESULT * 8 * header.position.entries * len(header.kinds) * len(header.depths)
+    require_memory(f"block {header.position} of {family}", need)
+    start = time.perf_counter()
+    kernels = _cntk.cntk(
+        _take(images, rows),
+        None if header.position.diagonal else _take(images, cols),
+        depths=header.depths,
+        readout=header.readout,
+        trained=header.trained,
+        filter_size=header.filter_size,
+        get=header.kinds,
+        backend=header.backend,
+        dtype=header.dtype,
+        threads=threads,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    write_block(out, header, kernels, chosen.instruction_set)
+    return BlockSummary(header, chosen, work, seconds)
+
+
+def _take(images: ProcessedData, span: Span) -> np.ndarray:
+    """Images in the order of the kernel's rows; a span never mixes pool and test set."""
+    n_train = len(images.train_images)
+    if span.start < n_train:
+        return images.train_images[span.start : span.stop]
+    return images.test_images[span.start - n_train : span.stop - n_train]

@@ -1,0 +1,220 @@
+"""One block on disk: an HDF5 file for one pass and one rectangle of its kernel matrices.
+
+Every kind and depth is a dataset `/<kind>/depth_<dd>` of shape (rows, columns), float64, with a checksum. Attributes
+say what was computed, from what, and where it belongs. There are no time stamps: same input, same bytes.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from exact_cntk._atomic import write_bytes
+from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
+from exact_cntk.errors import InputError, UserError
+
+FORMAT_VERSION = 1
+LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes
+CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
+REMEDY = "delete it and run again: the block is then computed anew"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a block holds, from what it was computed, and where it belongs.
+
+    Attributes
+    ----------
+    family : str
+        Name of the architecture in params.yaml.
+    readout, trained, filter_size, depths, kinds, dtype
+        As `exact_cntk.cntk` takes them; `kinds` is its `get`.
+    backend : str
+        The one that computed, never "auto".
+    data_digest : str
+        Of the processed data file.
+    n_train, n_test : int
+        Images of its training pool and of its test set.
+    position : Position
+    """
+
+    family: str
+    readout: str
+    trained: str
+    filter_size: int
+    depths: tuple[int, ...]
+    kinds: tuple[str, ...]
+    backend: str
+    dtype: str
+    data_digest: str
+    n_train: int
+    n_test: int
+    position: Position
+
+    def __post_init__(self) -> None:
+        check_position(self.position, self.n_train, self.n_test)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of every dataset."""
+        return self.position.rows.length, self.position.cols.length
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """All that every block of a kernel shares."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "position"}
+
+    def attributes(self) -> dict[str, Any]:
+        """As HDF5 stores it."""
+        values = asdict(self) | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}
+        del values["position"]
+        return values | {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "Header":
+        """Back from HDF5; KeyError, TypeError or ValueError if they are not a header's."""
+        values = {field.name: attributes[field.name] for field in fields(cls) if field.name != "position"}
+        for name in ("filter_size", "n_train", "n_test"):
+            values[name] = int(values[name])
+        values["depths"] = tuple(int(depth) for depth in values["depths"])
+        values["kinds"] = tuple(values["kinds"].split(","))
+        rows, cols = (Span(*(int(edge) for edge in attributes[name])) for name in ("rows", "cols"))
+        return cls(**values, position=Position(rows, cols))
+
+
+def write_block(path: Path, header: Header, kernels: Mapping[tuple, np.ndarray], instruction_set: str) -> None:
+    """Write a block: complete, synced and under its name, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    header : Header
+    kernels : mapping of (kind, depth) to array of shape header.shape
+        As `exact_cntk.cntk` returns them.
+    instruction_set : str
+        What the backend computed with. Blocks of one kernel may differ in it, so it is no part of the header.
+
+    Raises
+    ------
+    UserError
+        If an entry is not finite, or the disk is full or not writable.
+    """
+    # Built in memory and written by plain calls: HDF5 1.14 crashes the process at exit after a full disk.
+    with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs.update(header.attributes())
+        file.attrs["instruction_set"] = instruction_set
+        chunk_rows = max(1, min(header.shape[0], CHUNK_BYTES // (8 * header.shape[1])))
+        for kind in header.kinds:
+            for depth in header.depths:
+                kernel = kernels[kind, depth]
+                name = dataset_name(kind, depth)
+                check_finite(kernel, f"{path}: {name} as computed from the data")
+                file.create_dataset(
+                    name,
+                    shape=header.shape,
+                    dtype="<f8",
+                    data=kernel,
+                    chunks=(chunk_rows, header.shape[1]),
+                    fletcher32=True,
+                    track_times=False,
+                )
+        file.flush()
+        image = file.id.get_file_image()
+    write_bytes(path, image)
+
+
+def read_header(path: Path) -> tuple[Header, str]:
+    """What the block at `path` says of itself: its header and its instruction set.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, not complete, or no block.
+    """
+    with _open(path) as file:
+        return _header(path, file)
+
+
+def read_kernel(path: Path, kind: str, depth: int) -> np.ndarray:
+    """One kernel of a block, array of the header's shape, float64, checked against its checksum and for NaN.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or does not hold this kernel.
+    """
+    with _open(path) as file:
+        header, _ = _header(path, file)
+        return _kernel(path, file, header, kind, depth)
+
+
+def is_complete(path: Path, header: Header) -> bool:
+    """Whether `path` is a whole and undamaged block with exactly this header."""
+    if not path.exists():
+        return False
+    try:
+        with _open(path) as file:
+            if _header(path, file)[0] != header:
+                return False
+            for kind in header.kinds:
+                for depth in header.depths:
+                    _kernel(path, file, header, kind, depth)
+    except UserError:
+        return False
+    return True
+
+
+def check_finite(kernel: np.ndarray, what: str) -> None:
+    """Name the first entry that is NaN or infinite.
+
+    Raises
+    ------
+    UserError
+        If there is one.
+    """
+    finite = np.isfinite(kernel)
+    if not finite.all():
+        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        raise UserError(f"{what} has {kernel[row, column]} at row {row}, column {column}")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise UserError(f"block {path} is missing")
+    try:
+        # No lock: a block is never written under its own name, and some network file systems know no locks.
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"block {path} cannot be read, it is truncated or damaged ({error}): {REMEDY}") from error
+
+
+def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
+    version = file.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} is no block of format version {FORMAT_VERSION} (it says {version}): {REMEDY}")
+    try:
+        return Header.from_attributes(file.attrs), str(file.attrs["instruction_set"])
+    except InputError as error:
+        raise UserError(f"block {path} is at an impossible place: {error}; {REMEDY}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"block {path} has wrong attributes ({error}): {REMEDY}") from error
+
+
+def _kernel(path: Path, file: h5py.File, header: Header, kind: str, depth: int) -> np.ndarray:
+    name = dataset_name(kind, depth)
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
+        held = ", ".join(dataset_name(k, d) for k in header.kinds for d in header.depths)
+        raise UserError(f"block {path} has no {name}; by its attributes it holds {held}")
+    if dataset.shape != header.shape:
+        raise UserError(f"block {path}: {name} has shape {dataset.shape}, not {header.shape}: {REMEDY}")
+    kernel = dataset[()].astype(np.float64, copy=False)
+    check_finite(kernel, f"block {path}: {name}")
+    return kernel

@@ -1,0 +1,143 @@
+"""Blocks of one pass put together to the kernel of one depth."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exact_cntk._atomic import replacing
+from exact_cntk._machine import require_disk, require_memory
+from exact_cntk.blocks._cover import Gap, find_fault, placements
+from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
+from exact_cntk.blocks._grid import block_name
+from exact_cntk.blocks._merged import ITEM_BYTES, Kernel, KernelWriter
+from exact_cntk.errors import UserError
+
+COPIES_OF_A_BLOCK = 3  # as HDF5 hands it out, the mask of its finite entries, its mirror image
+
+
+def read_list(path: Path) -> list[Path]:
+    """Block files named in a text file, one a line.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        return [Path(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"list of blocks {path} cannot be read: {error}") from error
+
+
+def merge_blocks(
+    paths: Sequence[Path],
+    depth: int,
+    out: Path,
+    *,
+    max_memory_gib: float | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Kernel:
+    """Merge the blocks of one pass to the kernels, of every kind, at one of its depths.
+
+    Blocks are streamed: memory holds one at a time, whatever the size of the kernel. The lower triangle of the
+    symmetric part is mirrored.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All blocks of one grid, in any order.
+    depth : int
+        One of the pass's depths.
+    out : Path
+        The kernel file to write.
+    max_memory_gib : float, optional
+        Refuse to need more.
+    progress : callable(done, total), optional
+        Called after every block.
+
+    Returns
+    -------
+    Kernel
+        The attributes of what was written.
+
+    Raises
+    ------
+    UserError
+        Naming the file: a block is missing, damaged, has NaN, differs from the others in parameters or data, lies
+        over another one or leaves a gap. Naming the numbers: memory or disk do not suffice.
+    """
+    blocks = _read_headers(paths)
+    _check_equal(blocks)
+    _check_cover(blocks)
+    kernel = _kernel(blocks, depth)
+    largest = max(header.position.entries for header, _ in blocks.values())
+    what = f"merging {kernel.family} at depth {depth}"
+    require_memory(what, COPIES_OF_A_BLOCK * ITEM_BYTES * largest, max_memory_gib)
+    require_disk(what, kernel.nbytes, out)
+    with replacing(out) as temporary, KernelWriter(temporary, kernel) as writer:
+        for done, (path, (header, _)) in enumerate(blocks.items(), start=1):
+            for kind in kernel.kinds:
+                _copy(path, header, kind, depth, writer)
+            if progress is not None:
+                progress(done, len(blocks))
+    return kernel
+
+
+Blocks = dict[Path, tuple[Header, str]]
+
+
+def _read_headers(paths: Sequence[Path]) -> Blocks:
+    if not paths:
+        raise UserError("no blocks to merge: name the block files, or a list of them with --blocks")
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UserError(f"block {twice[0]} is named {paths.count(twice[0])} times, but must be named once")
+    return {path: read_header(path) for path in paths}
+
+
+def _check_equal(blocks: Blocks) -> None:
+    """Everything but the position must be the same; the first file that differs from the majority is named."""
+    versions = Counter(tuple(header.common.items()) for header, _ in blocks.values())
+    majority = dict(versions.most_common(1)[0][0])
+    for path, (header, _) in blocks.items():
+        for name, value in header.common.items():
+            if value != majority[name]:
+                raise UserError(
+                    f"block {path} does not belong to the others: its {name} is {value!r}, but theirs is "
+                    f"{majority[name]!r}; {REMEDY}"
+                )
+
+
+def _check_cover(blocks: Blocks) -> None:
+    paths, headers = list(blocks), [header for header, _ in blocks.values()]
+    fault = find_fault([header.position for header in headers], headers[0].n_train, headers[0].n_test)
+    if isinstance(fault, Gap):
+        likely = paths[0].with_name(block_name(fault.position))
+        raise UserError(f"no block covers {fault.position} of the kernel: {likely} is missing, or of another grid")
+    if fault is not None:
+        raise UserError(
+            f"block {paths[fault.second]} ({headers[fault.second].position}) overlaps {paths[fault.first]} "
+            f"({headers[fault.first].position}): they are of two grids; delete the one of the old block size"
+        )
+
+
+def _kernel(blocks: Blocks, depth: int) -> Kernel:
+    path, (header, _) = next(iter(blocks.items()))
+    if depth not in header.depths:
+        raise UserError(f"depth is {depth}, but block {path} holds depths {', '.join(map(str, header.depths))}")
+    common = header.common
+    del common["depths"]
+    instruction_sets = sorted({instruction_set for _, instruction_set in blocks.values()})
+    return Kernel(**common, depth=depth, instruction_set=", ".join(instruction_sets))
+
+
+def _copy(path: Path, header: Header, kind: str, depth: int, writer: KernelWriter) -> None:
+    values = read_kernel(path, kind, depth)
+    if header.position.diagonal and not np.array_equal(values, values.T):
+        raise UserError(f"block {path} lies on the diagonal, but its {kind} kernel is not symmetric; {REMEDY}")
+    own, *mirrored = placements(header.position, header.n_train)
+    writer.write(kind, own.rows, own.cols, values)
+    for place in mirrored:
+        writer.write(kind, place.rows, place.cols, values.T)

@@ -1,0 +1,93 @@
+"""The command line `exact-cntk`: one verb for each kind of rule of the workflow.
+
+Verbs import what they need when they run, so that `--help` and short jobs start at once.
+"""
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import exact_cntk
+from exact_cntk.cli import data, kernel, study
+from exact_cntk.errors import UserError
+
+PROGRAM = "exact-cntk"
+UsageError = typer.BadParameter.__bases__[0]  # typer ships its own copy of click, and gives it no public name
+USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class _Commands(TyperGroup):
+    """Turns what the user can mend into one line on stderr; a bug keeps its traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of a study; typer would put groups last."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "data")
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _fail(f"error: {error}", USAGE)
+        except UsageError as error:
+            command = error.ctx.command_path if error.ctx else PROGRAM
+            _fail(f"error: {error.format_message()} (see `{command} --help`)", USAGE)
+        except KeyboardInterrupt:
+            _fail("interrupted; what is finished stays, run again to go on", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"{PROGRAM}: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _terminate(*_: object) -> None:
+    # As an exception, so that temporary files are removed on the way out.
+    raise SystemExit(TERMINATED)
+
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"{PROGRAM} {exact_cntk.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exact convolutional neural tangent kernels, and the study around them.
+
+    The verbs in the order of a study: data, block, merge, solve, table, figure, report. The workflow (`snakemake`)
+    calls them so; each also works alone. `estimate` says beforehand what a study costs.
+    """
+
+
+app.add_typer(data.app, name="data")
+for verb in (kernel.block, kernel.merge, study.solve, study.table, study.figure, study.report, kernel.estimate):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line on `sys.argv`.
+
+    Exit code 2 stands for what the user can mend, 130 for Ctrl-C, 143 for a polite kill.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

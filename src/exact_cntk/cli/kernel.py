@@ -1,0 +1,115 @@
+"""`exact-cntk block`, `merge` and `estimate`: kernel matrices, and what they cost."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exact_cntk.cli._common import log, on_terminal, parse_list
+
+
+def block(
+    data: Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")],
+    family: Annotated[str, typer.Option(help="Architecture's name, recorded with the block.", metavar="NAME")],
+    readout: Annotated[str, typer.Option(help="CNTK-V, or global average pooling.", metavar="flatten|gap")],
+    depths: Annotated[str, typer.Option(help="Convolutional layers + 1; one pass gives all.", metavar="3,4,6,...")],
+    rows: Annotated[str, typer.Option(help="Images, counted over training pool and test set.", metavar="START:STOP")],
+    cols: Annotated[str, typer.Option(help="Images of the training pool.", metavar="START:STOP")],
+    out: Annotated[Path, typer.Option(help="The block.", metavar="FILE.h5")],
+    trained: Annotated[
+        str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")
+    ] = "all",
+    filter_size: Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")] = 3,
+    kinds: Annotated[str, typer.Option(help="Kernels, one or both.", metavar="ntk,nngp")] = "ntk,nngp",
+    backend: Annotated[
+        str, typer.Option(help="auto takes the fastest one here.", metavar="auto|cpu|cuda|reference")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Precision of the recursion; the file has float64.", metavar="float32|float64")
+    ] = "float32",
+    threads: Annotated[
+        int | None, typer.Option(help="To compute with. [default: one for each core]", metavar="N")
+    ] = None,
+) -> None:
+    """Compute one block of a kernel, every kind and depth.
+
+    The block is the kernel between two ranges of images. Ranges lie within the training pool or within the test set. Blocks of the pool's symmetric part lie below its
+    diagonal, or have the same rows and columns. A block that is there already, complete and the same in every
+    parameter, is left as it is.
+
+    \b
+    Example:
+      exact-cntk block --data data/processed/digits.h5 --family cntk-v --readout flatten
+        --depths 3,4,6,11,21 --rows 500:1000 --cols 0:500 --out 500-0.h5
+    """
+    from exact_cntk.blocks import compute_block, parse_span
+
+    summary = compute_block(
+        data,
+        out,
+        family=family,
+        readout=readout,
+        trained=trained,
+        filter_size=filter_size,
+        depths=parse_list("--depths", depths, int),
+        kinds=kinds.split(","),
+        rows=parse_span(rows, "--rows"),
+        cols=parse_span(cols, "--cols"),
+        backend=backend,
+        dtype=dtype,
+        threads=threads,
+        progress=on_terminal(),
+    )
+    log(f"{out}: {summary}")
+
+
+def merge(
+    depth: Annotated[int, typer.Option(help="One of the depths of the blocks.", metavar="N")],
+    out: Annotated[Path, typer.Option(help="The kernel.", metavar="FILE.h5")],
+    blocks: Annotated[list[Path] | None, typer.Argument(help="All blocks of one pass.", metavar="BLOCK")] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--blocks", help="A text file with the names of blocks, one a line.", metavar="FILE")
+    ] = None,
+    max_memory_gib: Annotated[
+        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
+    ] = None,
+) -> None:
+    """Merge checked blocks to the kernel of one depth.
+
+    Every kind becomes a dataset, with the symmetric part filled. Refused, naming the file: a block that is missing, damaged, has NaN, comes from other images or parameters, or
+    overlaps another one.
+
+    \b
+    Example:
+      exact-cntk merge --depth 3 --out cntk-v-depth-03.h5 blocks/*.h5
+    """
+    from exact_cntk._progress import reporting
+    from exact_cntk.blocks import merge_blocks, read_list
+
+    paths = [*(blocks or []), *(read_list(listed) if listed else [])]
+    start = time.perf_counter()
+    with reporting(on_terminal(), "merge", "blocks") as report:
+        kernel = merge_blocks(paths, depth, out, max_memory_gib=max_memory_gib, progress=report)
+    log(
+        f"{out}: {kernel.family}, depth {kernel.depth}, {' and '.join(kernel.kinds)}, {kernel.shape[0]} x "
+        f"{kernel.shape[1]} from {len(paths)} blocks, {kernel.nbytes / 2**20:.1f} MiB, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+
+
+def estimate(
+    params: Annotated[Path, typer.Option(help="Parameters of a study.", metavar="FILE.yaml")] = Path("params.yaml"),
+    calibration: Annotated[float, typer.Option(help="Seconds of measuring; 0: none.", metavar="SECONDS")] = 2.0,
+) -> None:
+    """Say what a study costs before it starts.
+
+    Pairs of images, element-layers, hours, memory and disk, for each family of kernels. Time on this machine comes from a short run of the real kernel; time on an H200 is expected, not measured.
+
+    \b
+    Example:
+      exact-cntk estimate --params config/cifar10-2k.yaml
+    """
+    from exact_cntk.study.estimate import estimate_study
+
+    print(estimate_study(params, calibration_seconds=calibration).table())

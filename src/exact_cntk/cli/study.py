@@ -1,0 +1,121 @@
+"""`exact-cntk solve`, `table`, `figure` and `report`: from kernels to what people look at."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exact_cntk.cli._common import log, on_terminal, parse_list
+
+
+def solve(
+    kernel: Annotated[Path, typer.Option(help="From `exact-cntk merge`.", metavar="FILE.h5")],
+    data: Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")],
+    subset: Annotated[
+        list[str], typer.Option(help="Training sets, consecutive in the pool; may be repeated.", metavar="NxREPEATS")
+    ],
+    out: Annotated[Path, typer.Option(help="The metrics.", metavar="FILE.json")],
+    ridges: Annotated[
+        str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
+    ] = "0",
+    provenance: Annotated[
+        Path | None, typer.Option(help="Also record code, packages, machine and time.", metavar="FILE.json")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")
+    ] = None,
+    max_memory_gib: Annotated[
+        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
+    ] = None,
+) -> None:
+    """Fit and test kernel regression along a ridge path.
+
+    Every training set is tested on all test images. The metrics give accuracy, leave-one-out error, residual and condition number for every ridge, without ridge (the
+    paper's protocol) and for the ridge chosen on the training images alone.
+
+    \b
+    Example:
+      exact-cntk solve --kernel cntk-v-depth-03.h5 --data data/processed/digits.h5
+        --subset 1000x1 --subset 200x5 --ridges 0,1e-6,1e-4 --out metrics.json
+    """
+    from exact_cntk.study.solve import parse_subset, solve_to_files
+
+    start = time.perf_counter()
+    metrics = solve_to_files(
+        kernel,
+        data,
+        out,
+        provenance,
+        subsets=[parse_subset(text) for text in subset],
+        ridges=parse_list("--ridges", ridges, float),
+        study=study,
+        max_memory_gib=max_memory_gib,
+        progress=on_terminal(),
+    )
+    log(
+        f"{out}: {metrics['family']}, depth {metrics['depth']}, {len(metrics['results'])} training sets and kinds, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+
+
+StudyDir = Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")]
+Metrics = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Metrics files from `exact-cntk solve`. [default: all in DIR/metrics]", metavar="METRICS"),
+]
+
+
+def table(
+    study_dir: StudyDir,
+    metrics: Metrics = None,
+    resamples: Annotated[
+        int, typer.Option(help="Of the bootstrap behind intervals of correlations.", metavar="N")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", metavar="N")] = 0,
+) -> None:
+    """Write the tables of a study to DIR/tables.
+
+    Among them the paper's table beside ours; and summarise the metrics.
+
+    \b
+    Example:
+      exact-cntk table --study-dir results/digits
+    """
+    from exact_cntk.study.tables import write_tables
+
+    _say_written(write_tables(study_dir, metrics or None, resamples=resamples, seed=seed))
+
+
+def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
+    """Draw the figures of a study to DIR/figures.
+
+    \b
+    Example:
+      exact-cntk figure --study-dir results/digits
+    """
+    from exact_cntk.study.figures import write_figures
+
+    _say_written(write_figures(study_dir, metrics or None))
+
+
+def report(
+    study_dir: StudyDir,
+    out: Annotated[Path | None, typer.Option(help="The page. [default: DIR/report.html]", metavar="FILE.html")] = None,
+) -> None:
+    """Write the report of a study, one page.
+
+    It holds tables, figures and provenance, and opens offline.
+
+    \b
+    Example:
+      exact-cntk report --study-dir results/digits
+    """
+    from exact_cntk.study.report import write_report
+
+    _say_written([write_report(study_dir, out)])
+
+
+def _say_written(paths: list[Path]) -> None:
+    for path in paths:
+        log(str(path))

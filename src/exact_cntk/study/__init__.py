@@ -1,0 +1,1 @@
+"""A study around the kernels: solved problems with their provenance, cost estimates, tables, figures and the report."""

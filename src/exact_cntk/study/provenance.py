@@ -1,0 +1,92 @@
+"""Where numbers come from: the code, the packages, the machine, and how long it took."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from exact_cntk._machine import GIB, cores, cpu_model, total_memory
+
+FORMAT_VERSION = 1
+# Those that the numbers of a study pass through.
+PACKAGES = ("exact-cntk", "numpy", "scipy", "h5py", "scikit-learn")
+
+
+def provenance(
+    *,
+    parameters: Mapping[str, Any],
+    data: Mapping[str, Any],
+    backend: str,
+    instruction_set: str,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """All that is known about how a result was made, ready for JSON.
+
+    Unlike results, it differs from run to run.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of the kernel and of what was made of it.
+    data : mapping
+        Digest and name of the data.
+    backend, instruction_set : str
+        What the kernel was computed with.
+    seconds : mapping of str to float
+        Wall time by stage.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "parameters": dict(parameters),
+        "data": dict(data),
+        "backend": backend,
+        "instruction_set": instruction_set,
+        "packages": packages(),
+        "git": git_state(Path.cwd()),
+        "hardware": hardware(),
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of Python and of the packages that the numbers pass through; None where one is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Revision of the checkout that `folder` is in, and whether tracked files differ from it; None without git."""
+    revision = _git(folder, "rev-parse", "HEAD")
+    changes = None if revision is None else _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # No optional locks: many jobs ask at the same time, and the user may be committing.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def hardware() -> dict[str, Any]:
+    """This machine: processor, cores that we may use, memory, system, and threads that BLAS was told to use."""
+    return {
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "memory_gib": round(total_memory() / GIB, 1),
+        "system": platform.platform(),
+        "blas_threads": os.environ.get("OMP_NUM_THREADS"),
+    }

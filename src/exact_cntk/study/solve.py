@@ -1,0 +1,272 @@
+"""Kernel regression on every subset of the training pool, and the metrics file that it makes."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from exact_cntk._machine import require_memory
+from exact_cntk._progress import Progress, reporting
+from exact_cntk._regression import EIGH_LIMIT, KernelRegression, kernel_regression
+from exact_cntk._ridge_path import required_bytes
+from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study._json import write_json
+from exact_cntk.study.provenance import provenance
+
+FORMAT_VERSION = 1
+SPECTRUM_RANKS = 200
+TEST_ROWS = 1000  # of the kernel with the test set, in memory at a time
+DIGITS = 6  # significant, of all that is not a fraction of images
+RESIDUAL_DECIMALS = 9  # what is below is rounding, and depends on the number of threads
+
+
+class Subset(NamedTuple):
+    """Consecutive chunks of the training pool: repeat r has the images r·n, …, (r + 1)·n − 1."""
+
+    train_images: int
+    repeats: int
+
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        return f"{self.train_images}x{self.repeats}"
+
+
+def parse_subset(text: str) -> Subset:
+    """Read "200x5": 200 training images, 5 repeats.
+
+    Raises
+    ------
+    InputError
+        If it is not two positive numbers.
+    """
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise InputError(f"subset is {text!r}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")
+    return Subset(int(match[1]), int(match[2]))
+
+
+def solve(
+    kernel_file: Path,
+    data_file: Path,
+    *,
+    subsets: Sequence[Subset],
+    ridges: Sequence[float],
+    study: str | None = None,
+    max_memory_gib: float | None = None,
+    progress: bool | Progress = False,
+) -> tuple[dict[str, Any], Kernel]:
+    """Fit and test on every subset, with every kind of kernel in the file, along a whole ridge path.
+
+    Parameters
+    ----------
+    kernel_file, data_file : Path
+        The merged kernel, and the processed images that it was computed from.
+    subsets : sequence of Subset
+        Sizes of training sets; each repeat is tested on all test images.
+    ridges : sequence of float
+        Relative to mean(diag K). 0, the paper's protocol, must be among them.
+    study : str, optional
+        Name of the study; by default that of the data file.
+    max_memory_gib : float, optional
+        Refuse to need more.
+    progress : bool or callable(done, total)
+        Counts problems: kinds × repeats.
+
+    Returns
+    -------
+    metrics : dict
+        What the metrics file holds. Accuracies are fractions of images; what could not be computed, because K + λI is
+        singular to working precision, is None.
+    kernel : Kernel
+        Attributes of the kernel file.
+
+    Raises
+    ------
+    InputError
+        A subset or ridge is not allowed.
+    UserError
+        A file is missing or damaged, kernel and data do not belong together, memory does not suffice, or the kernel
+        is not positive semi-definite.
+    """
+    if 0 not in ridges:
+        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+    data = load_processed(data_file)
+    with open_kernel(kernel_file) as (kernel, file):
+        _check_data(kernel_file, kernel, data_file, data)
+        _check_subsets(subsets, kernel.n_train)
+        need = max(memory_needed(subset.train_images, len(data.class_names), len(ridges)) for subset in subsets)
+        require_memory(f"solving {kernel.family} at depth {kernel.depth}", need, max_memory_gib)
+        problems = list(_problems(kernel, subsets))
+        results = []
+        with reporting(progress, f"solve {kernel.family}, depth {kernel.depth}", "problems") as report:
+            for done, (kind, subset, repeat) in enumerate(problems, start=1):
+                results.append(_solve_one(kernel_file, file[kind], data, subset, repeat, ridges))
+                if report is not None:
+                    report(done, len(problems))
+    return _metrics(study or data_file.stem, kernel, data, results), kernel
+
+
+def solve_to_files(
+    kernel_file: Path,
+    data_file: Path,
+    metrics_file: Path,
+    provenance_file: Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Solve, and write the metrics, and beside them where they come from.
+
+    Parameters
+    ----------
+    kernel_file, data_file : Path
+    metrics_file : Path
+        Deterministic: the same kernel, data and options give the same bytes.
+    provenance_file : Path, optional
+        Not deterministic: versions, machine, seconds.
+    **options
+        Those of `solve`.
+
+    Returns
+    -------
+    dict
+        The metrics.
+    """
+    start = time.perf_counter()
+    metrics, kernel = solve(kernel_file, data_file, **options)
+    write_json(metrics_file, metrics)
+    if provenance_file is not None:
+        parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
+        parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
+        where = provenance(
+            parameters=parameters,
+            data=metrics["data"],
+            backend=kernel.backend,
+            instruction_set=kernel.instruction_set,
+            seconds={"solve": time.perf_counter() - start},
+        )
+        write_json(provenance_file, where)
+    return metrics
+
+
+def memory_needed(n: int, n_classes: int, n_ridges: int) -> int:
+    """Peak memory of one problem in bytes, beyond the images: K, the solver's matrices, a path of solutions."""
+    method = "eigh" if n <= EIGH_LIMIT else "cholesky"
+    matrices = 8 * n * n + n * n + required_bytes(n, method, overwrite=True)  # the n² bytes: a mask of finite entries
+    path = 8 * 4 * n * n_classes * n_ridges
+    test = 8 * 2 * TEST_ROWS * (n + n_classes * n_ridges)
+    return matrices + path + test
+
+
+def _check_data(kernel_file: Path, kernel: Kernel, data_file: Path, data: ProcessedData) -> None:
+    if kernel.data_digest != data.digest:
+        raise UserError(
+            f"kernel {kernel_file} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
+            f"{data_file} (digest {data.digest[:12]}…): compute its blocks again"
+        )
+
+
+def _check_subsets(subsets: Sequence[Subset], n_train: int) -> None:
+    if not subsets:
+        raise InputError("subsets are empty, but must name at least one, for example 1000x1")
+    for subset in subsets:
+        if subset.train_images * subset.repeats > n_train:
+            raise InputError(
+                f"subset {subset} needs {subset.train_images * subset.repeats} images, but the training pool has "
+                f"{n_train}: at most {n_train // subset.train_images} repeats of {subset.train_images}"
+            )
+
+
+def _problems(kernel: Kernel, subsets: Sequence[Subset]) -> Iterator[tuple[str, Subset, int]]:
+    for kind in kernel.kinds:
+        for subset in subsets:
+            for repeat in range(subset.repeats):
+                yield kind, subset, repeat
+
+
+def _solve_one(
+    path: Path, dataset: h5py.Dataset, data: ProcessedData, subset: Subset, repeat: int, ridges: Sequence[float]
+) -> dict[str, Any]:
+    """One entry of the metrics' results."""
+    n, first = subset.train_images, repeat * subset.train_images
+    chunk = slice(first, first + n)
+    kind = dataset.name.strip("/")
+    try:
+        # The kernel is read for this call alone, which may work in its memory.
+        fit = kernel_regression(dataset[chunk, chunk], data.train_labels[chunk], ridges=ridges, overwrite=True)
+        correct = _test(fit, dataset, chunk, data)
+    except InputError as error:
+        raise UserError(f"{path}: {kind} on images {first}:{first + n}: {error}") from error
+    at_zero, best = list(ridges).index(0), fit.best
+    accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
+    return {
+        "kind": kind,
+        "train_images": n,
+        "repeat": repeat,
+        "test_images": len(data.test_labels),
+        "ridges": [float(ridge) for ridge in ridges],
+        "test_accuracy": accuracy,
+        "loo_accuracy": [_number(value, 17) for value in fit.loo_accuracy],
+        "loo_error": [_number(value) for value in fit.loo_error],
+        "residual_norm": [_number(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
+        "condition_number": [_number(value) for value in fit.condition_number],
+        "accuracy": accuracy[at_zero],
+        "loo_ridge": float(fit.ridges[best]),
+        "accuracy_loo_ridge": accuracy[best],
+        "eigenvalues": _spectrum(fit.eigenvalues),
+        "test_correct_hex": np.packbits(correct[at_zero]).tobytes().hex() if fit.solved[at_zero] else None,
+    }
+
+
+def _test(fit: KernelRegression, dataset: h5py.Dataset, chunk: slice, data: ProcessedData) -> np.ndarray:
+    """Which test images each ridge gets right, bool of shape (ridges, test images)."""
+    n_train, n_test = len(data.train_labels), len(data.test_labels)
+    correct = np.zeros((len(fit.ridges), n_test), dtype=bool)
+    for start in range(0, n_test, TEST_ROWS):
+        rows = slice(start, min(start + TEST_ROWS, n_test))
+        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+            predictions = fit.predict(dataset[n_train + rows.start : n_train + rows.stop, chunk])
+        labels = fit.classes[predictions.argmax(axis=2)]
+        correct[:, rows] = labels == data.test_labels[rows]
+    return correct
+
+
+def _spectrum(eigenvalues: np.ndarray | None) -> dict[str, list] | None:
+    """At most `SPECTRUM_RANKS` eigenvalues, at ranks spaced evenly on a logarithmic axis; rank 1 is the largest."""
+    if eigenvalues is None:
+        return None
+    ranks = np.unique(np.geomspace(1, len(eigenvalues), SPECTRUM_RANKS).round().astype(int))
+    return {"rank": ranks.tolist(), "value": [_number(value) for value in eigenvalues[ranks - 1]]}
+
+
+def _number(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
+    """For JSON: rounded to so many significant digits, or decimals; None for NaN and infinity."""
+    if not np.isfinite(value):
+        return None
+    return round(float(value), decimals) if decimals is not None else float(f"{value:.{digits}g}")
+
+
+def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "study": study,
+        "family": kernel.family,
+        "readout": kernel.readout,
+        "trained": kernel.trained,
+        "filter_size": kernel.filter_size,
+        "depth": kernel.depth,
+        "data": {
+            "digest": data.digest,
+            "dataset": data.dataset,
+            "verified": data.verified,
+            "source_digest": data.source_digest,
+            "image_shape": list(data.train_images.shape[1:]),
+            "classes": list(data.class_names),
+        },
+        "results": results,
+    }
