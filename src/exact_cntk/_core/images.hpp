@@ -1,0 +1,67 @@
+// Images in the layout that a kernel reads, with the norm tables of all layers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.hpp"
+#include "problem.hpp"
+#include "scaling.hpp"
+
+namespace exact_cntk {
+
+// The caller's images, [count][height][width][channels].
+struct ImageSource {
+    const void* data;
+    bool is_double;
+    long count;
+};
+
+// Which side of a pair an image is laid out for.
+enum class Side { x, y };
+
+// A run of images, prepared for one side.
+//
+// Each image is divided by a power of two so that its largest value is in [1, 2): the kernel is homogeneous of degree
+// 1 in each image, so this costs no rounding and keeps float32 within its range whatever the units of the input.
+template <class T> class ImageBlock {
+  public:
+    ImageBlock(const Shape& shape, const Units& units, const Layout& layout, Side side);
+
+    // Bytes that one prepared image takes.
+    std::size_t image_bytes() const;
+    // Makes room for `count` images of `source` from `first` on; each is then made by prepare(k), in any order.
+    void reserve(const ImageSource& source, long first, long count);
+    void prepare(long k);
+
+    long groups() const { return (count_ + group_ - 1) / group_; }
+    const T* pixels(long group) const { return pixels_.get() + group * pixels_size_; }
+    const T* norms(long group) const { return norms_.get() + group * norms_size_; }
+    int exponent(long k) const { return exponent_[k]; }
+    bool is_black(long k) const { return black_[k]; }
+    // Equal but for a power of two, so that rho = 1 at displacement (0, 0).
+    bool same_image(long k, const ImageBlock& other, long other_k) const;
+    // Sums of the plane (0, 0) of K(x, x), [emissions][sum_count]: there rho = 1, and all is a box filter of the
+    // diagonal, here in float64.
+    std::vector<double> diagonal_sums(long k, const Problem<T>& problem) const;
+
+  private:
+    void diagonal(long k, std::vector<double>& values) const;
+    void place(const T* plane, long k, T* target) const;
+
+    const Shape shape_;
+    const Units& units_;
+    const Layout layout_;
+    const int group_;
+    const int pitch_;
+    const std::size_t pixels_size_, norms_size_;  // of one group
+    ImageSource source_{};
+    long first_ = 0, count_ = 0;
+    AlignedArray<T> pixels_, norms_;
+    std::vector<T> planar_;  // [count][channels][height][width], as cast and scaled
+    std::vector<std::uint64_t> hash_;
+    std::vector<int> exponent_;
+    std::vector<char> black_;
+};
+
+}  // namespace exact_cntk

@@ -1,0 +1,210 @@
+// The general kernel: one x against as many x′ as a vector has lanes, one pair a lane.
+//
+// Works for any image size and any odd filter, in float32 and float64: nothing crosses lanes, so the box filter is a
+// sum over neighbouring vectors. Every displacement plane goes through all layers before the next one starts.
+#pragma once
+
+#include "relu.hpp"
+
+namespace exact_cntk {
+namespace {
+
+template <class V, int fields, int fixed_radius> class PairsKernel {
+    using T = typename V::Scalar;
+    static constexpr int lanes = V::lanes;
+    static constexpr int carried = fields + 1;  // Sigma, Theta, and the gap between the trained variants
+
+    const Problem<T>& problem_;
+    const Operands<T>& operands_;
+    const int radius_ = fixed_radius >= 0 ? fixed_radius : problem_.radius;
+    const int taps_ = 2 * radius_ + 1;
+    T* plane_[carried];   // [height][width][lanes], rows of the current displacement packed
+    T* row_[carried];     // one row before the box filter, with `radius` vectors of zeros at both ends
+    T* ring_[carried];    // the last `taps` rows after the horizontal sum
+    int row0_ = 0, col0_ = 0, shift_row_ = 0, shift_col_ = 0, height_ = 0, width_ = 0;
+
+  public:
+    static std::size_t workspace(const Problem<T>& p) {
+        const std::size_t taps = 2 * p.radius + 1, width = p.width;
+        return carried * lanes * (p.height * width + (width + 2 * p.radius) + taps * width);
+    }
+
+    PairsKernel(const Problem<T>& problem, const Operands<T>& operands) : problem_(problem), operands_(operands) {
+        T* next = operands.workspace;
+        for (int f = 0; f < carried; ++f) {
+            plane_[f] = next;
+            next += problem.height * problem.width * lanes;
+            row_[f] = next;
+            next += (problem.width + 2 * radius_) * lanes;
+            ring_[f] = next;
+            next += taps_ * problem.width * lanes;
+        }
+    }
+
+    void run() {
+        const int count = 2 * problem_.emissions * sum_count * lanes;
+        for (int k = 0; k < count; ++k) operands_.sums[k] = 0;
+        const int reach_row = problem_.pooling ? problem_.height - 1 : 0;
+        const int reach_col = problem_.pooling ? problem_.width - 1 : 0;
+        for (int di = -reach_row; di <= reach_row; ++di)
+            for (int dj = -reach_col; dj <= reach_col; ++dj) {
+                if (__atomic_load_n(problem_.cancelled, __ATOMIC_RELAXED)) return;
+                run_plane(di, dj);
+            }
+    }
+
+  private:
+    void run_plane(int di, int dj) {
+        shift_row_ = di;
+        shift_col_ = dj;
+        row0_ = di < 0 ? -di : 0;
+        col0_ = dj < 0 ? -dj : 0;
+        height_ = problem_.height - (di < 0 ? -di : di);
+        width_ = problem_.width - (dj < 0 ? -dj : dj);
+        start();
+        double* sums = operands_.sums + (di == 0 && dj == 0 ? 0 : problem_.emissions * sum_count * lanes);
+        for (int h = 0; h < problem_.layers; ++h) {
+            const int emission = problem_.layer[h].emission;
+            double* out = emission < 0 ? nullptr : sums + emission * sum_count * lanes;
+            const bool last = h == problem_.layers - 1;
+            if (h == 0)
+                layer<true>(h, last, out);
+            else
+                layer<false>(h, last, out);
+        }
+    }
+
+    int x_index(int i, int j) const { return (row0_ + i) * problem_.width + col0_ + j; }
+    int y_index(int i, int j) const { return (row0_ + i + shift_row_) * problem_.width + col0_ + j + shift_col_; }
+
+    // Sigma⁰ = box(Σ_c x⊗x′), and Theta⁰.
+    void start() {
+        const int pixels = problem_.height * problem_.width;
+        clear_margins();
+        box<1>([&](int i) {
+            for (int j = 0; j < width_; ++j) {
+                V product = V::set(0);
+                for (int c = 0; c < problem_.channels; ++c)
+                    product = fma(V::set(operands_.x_pixels[c * pixels + x_index(i, j)]),
+                                  V::load(operands_.y_pixels + (c * pixels + y_index(i, j)) * lanes), product);
+                store(row_[0] + (radius_ + j) * lanes, product);
+            }
+        });
+        const int count = height_ * width_ * lanes;
+        for (int f = 1; f < carried; ++f) {
+            // The last field starts at Sigma⁰ where it is the gap between the variants.
+            const bool from_sigma = fields == 2 ? f == 2 : problem_.theta_from_sigma;
+            for (int k = 0; k < count; ++k) plane_[f][k] = from_sigma ? plane_[0][k] : T(0);
+        }
+    }
+
+    template <bool has_negative> void layer(int h, bool last, double* out) {
+        const int pixels = problem_.height * problem_.width;
+        const T* norms_x = operands_.x_norms + static_cast<std::size_t>(h) * pixels;
+        const T* norms_y = operands_.y_norms + static_cast<std::size_t>(h) * pixels * lanes;
+        V total[carried];
+        for (V& t : total) t = V::set(0);
+        const auto produce = [&](int i) {
+            V row_sum[carried];
+            for (V& r : row_sum) r = V::set(0);
+            int j = 0;
+            for (; j + 4 <= width_; j += 4)
+                relu<has_negative, 4>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum);
+            for (; j < width_; ++j)
+                relu<has_negative, 1>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum);
+            for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
+        };
+        if (last)
+            for (int i = 0; i < height_; ++i) produce(i);
+        else
+            box<carried>(produce);
+        if (out)
+            for (int f = 0; f < carried; ++f) {
+                T lane[lanes];
+                store(lane, total[f]);
+                for (int l = 0; l < lanes; ++l) out[f * lanes + l] += lane[l];
+            }
+    }
+
+    // One ReLU layer on `n` neighbouring pixels: into the row buffers, and into the sums of K and K_dot ⊙ Theta. Sums
+    // go row by row, so that float32 never adds more than a row to a row and a column to a column.
+    template <bool has_negative, int n>
+    EXACT_CNTK_INLINE void relu(int h, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried]) {
+        V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
+        const std::size_t at = (static_cast<std::size_t>(i) * width_ + j) * lanes;
+        for (int u = 0; u < n; ++u) {
+            sigma[u] = V::load(plane_[0] + at + u * lanes);
+            norm_x[u] = V::set(norms_x[u]);
+            norm_y[u] = V::load(norms_y + u * lanes);
+        }
+        relu_layer<has_negative>(problem_.layer[h], sigma, norm_x, norm_y, k, k_dot);
+        for (int u = 0; u < n; ++u) {
+            const int to = (radius_ + j + u) * lanes;
+            store(row_[0] + to, k[u]);
+            row_sum[0] = row_sum[0] + k[u];
+            for (int f = 1; f < carried; ++f) {
+                const V product = k_dot[u] * V::load(plane_[f] + at + u * lanes);
+                row_sum[f] = row_sum[f] + product;
+                store(row_[f] + to, f == 1 ? product + k[u] : product);
+            }
+        }
+    }
+
+    void clear_margins() {
+        for (int f = 0; f < carried; ++f)
+            for (int k = 0; k < radius_ * lanes; ++k)
+                row_[f][k] = row_[f][(radius_ + width_) * lanes + k] = 0;
+    }
+
+    // plane ← box(rows made by `produce`): a row is overwritten only after it has been read.
+    template <int count, class Produce> EXACT_CNTK_INLINE void box(const Produce& produce) {
+        const std::size_t pitch = static_cast<std::size_t>(width_) * lanes;
+        for (int f = 0; f < count; ++f)
+            for (std::size_t k = 0; k < taps_ * pitch; ++k) ring_[f][k] = 0;
+        for (int i = 0; i < height_ + radius_; ++i) {
+            if (i < height_) produce(i);
+            for (int f = 0; f < count; ++f) {
+                T* slot = ring_[f] + (i % taps_) * pitch;
+                for (int j = 0; j < width_; ++j) {
+                    V sum = V::set(0);
+                    if (i < height_) {
+                        sum = V::load(row_[f] + j * lanes);
+                        for (int b = 1; b < taps_; ++b) sum = sum + V::load(row_[f] + (j + b) * lanes);
+                    }
+                    store(slot + j * lanes, sum);
+                }
+                if (i < radius_) continue;
+                T* target = plane_[f] + (i - radius_) * pitch;
+                for (std::size_t k = 0; k < pitch; k += lanes) {
+                    V sum = V::load(ring_[f] + k);
+                    for (int a = 1; a < taps_; ++a) sum = sum + V::load(ring_[f] + a * pitch + k);
+                    store(target + k, sum);
+                }
+            }
+        }
+    }
+};
+
+template <class V, int fields, int fixed_radius>
+void run_pairs(const Problem<typename V::Scalar>& problem, const Layout&,
+               const Operands<typename V::Scalar>& operands) {
+    PairsKernel<V, fields, fixed_radius>(problem, operands).run();
+}
+
+template <class V, int fields> Method<typename V::Scalar> pairs_method(const Problem<typename V::Scalar>& problem) {
+    const Layout layout = {V::lanes, true, problem.width, problem.width};
+    const std::size_t workspace = PairsKernel<V, fields, -1>::workspace(problem);
+    if (problem.radius == 1) return {layout, run_pairs<V, fields, 1>, workspace};
+    return {layout, run_pairs<V, fields, -1>, workspace};
+}
+
+template <class V> Method<typename V::Scalar> select_pairs(const Problem<typename V::Scalar>& problem) {
+    switch (problem.fields) {
+        case Fields::sigma_only: return pairs_method<V, 0>(problem);
+        case Fields::theta: return pairs_method<V, 1>(problem);
+        default: return pairs_method<V, 2>(problem);
+    }
+}
+
+}  // namespace
+}  // namespace exact_cntk

@@ -1,0 +1,94 @@
+#include "scaling.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace exact_cntk {
+namespace {
+
+const long double pi = std::acos(-1.0L);
+
+// arctan(√z)/√z, which is analytic at 0.
+long double arctan_ratio(long double z) {
+    const long double root = std::sqrt(z);
+    return root < 1e-6L ? 1 - z / 3 : std::atan(root) / root;
+}
+
+// Coefficients, lowest first, of the polynomial that meets arctan(√z)/√z at the Chebyshev points of [0, 1]. Its error
+// is within a factor of about 2 of the best polynomial's and falls by 3 + √8 = 5.8 a degree (singularity at z = −1).
+std::vector<long double> fit_arctan(int degree) {
+    const int points = degree + 1;
+    std::vector<long double> node(points), difference(points), coefficient(points, 0.0L);
+    for (int i = 0; i < points; ++i) {
+        node[i] = (1 + std::cos(pi * (2 * i + 1) / (2 * points))) / 2;
+        difference[i] = arctan_ratio(node[i]);
+    }
+    for (int order = 1; order < points; ++order)
+        for (int i = points - 1; i >= order; --i)
+            difference[i] = (difference[i] - difference[i - 1]) / (node[i] - node[i - order]);
+    // Newton's form to powers of z, innermost bracket first.
+    for (int i = points - 1; i >= 0; --i) {
+        for (int k = points - 1; k > 0; --k) coefficient[k] = coefficient[k - 1] - node[i] * coefficient[k];
+        coefficient[0] = difference[i] - node[i] * coefficient[0];
+    }
+    return coefficient;
+}
+
+}  // namespace
+
+void box_filter(const Shape& shape, const double* source, double* target) {
+    const int r = shape.radius;
+    std::vector<double> rows(shape.pixels());
+    for (int i = 0; i < shape.height; ++i)
+        for (int j = 0; j < shape.width; ++j) {
+            double sum = 0;
+            for (int b = std::max(0, j - r); b <= std::min(shape.width - 1, j + r); ++b)
+                sum += source[i * shape.width + b];
+            rows[i * shape.width + j] = sum;
+        }
+    for (int i = 0; i < shape.height; ++i)
+        for (int j = 0; j < shape.width; ++j) {
+            double sum = 0;
+            for (int a = std::max(0, i - r); a <= std::min(shape.height - 1, i + r); ++a)
+                sum += rows[a * shape.width + j];
+            target[i * shape.width + j] = sum;
+        }
+}
+
+// Each gain is the power of two that keeps the diagonal of a constant image near 1, so that nothing leaves float32's
+// range at any depth, on any shape: on 32×32 pixels it is 1/8 for q = 3; on one pixel, where the box is the identity, 1.
+Units choose_units(const Shape& shape) {
+    Units units;
+    std::vector<double> diagonal(shape.pixels(), 1.0), filtered(shape.pixels());
+    double unscale = 1;
+    for (int h = 0; h < shape.layers; ++h) {
+        box_filter(shape, diagonal.data(), filtered.data());
+        const double peak = *std::max_element(filtered.begin(), filtered.end());
+        const double gain = std::exp2(-std::round(std::log2(peak)));
+        for (double& value : filtered) value *= gain;
+        diagonal.swap(filtered);
+        unscale /= gain * shape.taps() * shape.taps();
+        units.gain.push_back(gain);
+        units.unscale.push_back(unscale);
+    }
+    return units;
+}
+
+template <class T> std::vector<Layer<T>> layer_constants(const Units& units, const std::vector<int>& emission) {
+    constexpr int degree = ArccosDegree<T>::value;
+    static const std::vector<long double> arctan = fit_arctan(degree);
+    std::vector<Layer<T>> layers(units.gain.size());
+    for (std::size_t h = 0; h < layers.size(); ++h) {
+        const long double gain = units.gain[h];
+        layers[h].gain = static_cast<T>(gain);
+        layers[h].gain_over_pi = static_cast<T>(gain / pi);
+        for (int k = 0; k <= degree; ++k) layers[h].arccos[k] = static_cast<T>(2 * gain / pi * arctan[k]);
+        layers[h].emission = emission[h];
+    }
+    return layers;
+}
+
+template std::vector<Layer<float>> layer_constants(const Units&, const std::vector<int>&);
+template std::vector<Layer<double>> layer_constants(const Units&, const std::vector<int>&);
+
+}  // namespace exact_cntk

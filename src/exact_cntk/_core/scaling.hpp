@@ -1,0 +1,30 @@
+// Units and constants of the recursion that depend on the problem's shape alone.
+#pragma once
+
+#include <vector>
+
+#include "problem.hpp"
+
+namespace exact_cntk {
+
+// The shape of images and filter, and the layers of a pass.
+struct Shape {
+    int height, width, channels, radius, layers;
+    int pixels() const { return height * width; }
+    int taps() const { return 2 * radius + 1; }
+};
+
+// target[i, j] = Σ_{|a|, |b| ≤ radius} source[i+a, j+b], zero outside.
+void box_filter(const Shape& shape, const double* source, double* target);
+
+// Gains of all layers, and `unscale[h]`: what turns sums over the pixels of layer h into the kernel's own units.
+struct Units {
+    std::vector<double> gain;
+    std::vector<double> unscale;
+};
+Units choose_units(const Shape& shape);
+
+// `emission[h]` is the index of layer h among the requested depths, or -1.
+template <class T> std::vector<Layer<T>> layer_constants(const Units& units, const std::vector<int>& emission);
+
+}  // namespace exact_cntk

@@ -1,0 +1,58 @@
+// AVX2 vectors with fused multiply-add.
+#pragma once
+
+#include <immintrin.h>
+
+#define EXACT_CNTK_INLINE inline __attribute__((always_inline))
+
+namespace exact_cntk {
+namespace {
+
+struct VectorF {
+    using Scalar = float;
+    static constexpr int lanes = 8;
+    __m256 v;
+    static EXACT_CNTK_INLINE VectorF set(float a) { return {_mm256_set1_ps(a)}; }
+    static EXACT_CNTK_INLINE VectorF load(const float* p) { return {_mm256_loadu_ps(p)}; }
+};
+EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm256_storeu_ps(p, a.v); }
+EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm256_add_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator*(VectorF a, VectorF b) { return {_mm256_mul_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator/(VectorF a, VectorF b) { return {_mm256_div_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF fms(VectorF a, VectorF b, VectorF c) { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v)}; }
+// √a where a > threshold, 0 elsewhere.
+EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
+    return {_mm256_and_ps(_mm256_cmp_ps(a.v, threshold.v, _CMP_GT_OQ), _mm256_sqrt_ps(a.v))};
+}
+// a where s < 0, b elsewhere.
+EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
+    return {_mm256_blendv_ps(b.v, a.v, s.v)};
+}
+
+struct VectorD {
+    using Scalar = double;
+    static constexpr int lanes = 4;
+    __m256d v;
+    static EXACT_CNTK_INLINE VectorD set(double a) { return {_mm256_set1_pd(a)}; }
+    static EXACT_CNTK_INLINE VectorD load(const double* p) { return {_mm256_loadu_pd(p)}; }
+};
+EXACT_CNTK_INLINE void store(double* p, VectorD a) { _mm256_storeu_pd(p, a.v); }
+EXACT_CNTK_INLINE VectorD operator+(VectorD a, VectorD b) { return {_mm256_add_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator*(VectorD a, VectorD b) { return {_mm256_mul_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator/(VectorD a, VectorD b) { return {_mm256_div_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD fms(VectorD a, VectorD b, VectorD c) { return {_mm256_fmsub_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm256_fnmadd_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
+EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {
+    return {_mm256_and_pd(_mm256_cmp_pd(a.v, threshold.v, _CMP_GT_OQ), _mm256_sqrt_pd(a.v))};
+}
+EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
+    return {_mm256_blendv_pd(b.v, a.v, s.v)};
+}
+
+}  // namespace
+}  // namespace exact_cntk

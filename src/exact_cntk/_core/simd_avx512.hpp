@@ -1,0 +1,58 @@
+// AVX-512 vectors (F, BW, DQ, VL).
+#pragma once
+
+#include <immintrin.h>
+
+#define EXACT_CNTK_INLINE inline __attribute__((always_inline))
+
+namespace exact_cntk {
+namespace {
+
+struct VectorF {
+    using Scalar = float;
+    static constexpr int lanes = 16;
+    __m512 v;
+    static EXACT_CNTK_INLINE VectorF set(float a) { return {_mm512_set1_ps(a)}; }
+    static EXACT_CNTK_INLINE VectorF load(const float* p) { return {_mm512_loadu_ps(p)}; }
+};
+EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm512_storeu_ps(p, a.v); }
+EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm512_add_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator*(VectorF a, VectorF b) { return {_mm512_mul_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator/(VectorF a, VectorF b) { return {_mm512_div_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF fms(VectorF a, VectorF b, VectorF c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm512_abs_ps(a.v)}; }
+// √a where a > threshold, 0 elsewhere.
+EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
+    return {_mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(a.v, threshold.v, _CMP_GT_OQ), a.v)};
+}
+// a where s < 0, b elsewhere.
+EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
+    return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s.v)), b.v, a.v)};
+}
+
+struct VectorD {
+    using Scalar = double;
+    static constexpr int lanes = 8;
+    __m512d v;
+    static EXACT_CNTK_INLINE VectorD set(double a) { return {_mm512_set1_pd(a)}; }
+    static EXACT_CNTK_INLINE VectorD load(const double* p) { return {_mm512_loadu_pd(p)}; }
+};
+EXACT_CNTK_INLINE void store(double* p, VectorD a) { _mm512_storeu_pd(p, a.v); }
+EXACT_CNTK_INLINE VectorD operator+(VectorD a, VectorD b) { return {_mm512_add_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator*(VectorD a, VectorD b) { return {_mm512_mul_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator/(VectorD a, VectorD b) { return {_mm512_div_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD fms(VectorD a, VectorD b, VectorD c) { return {_mm512_fmsub_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
+EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm512_abs_pd(a.v)}; }
+EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {
+    return {_mm512_maskz_sqrt_pd(_mm512_cmp_pd_mask(a.v, threshold.v, _CMP_GT_OQ), a.v)};
+}
+EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
+    return {_mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s.v)), b.v, a.v)};
+}
+
+}  // namespace
+}  // namespace exact_cntk
