@@ -1,0 +1,92 @@
+"""What a study says in a few sentences, each number computed from its metrics."""
+
+from typing import Any
+
+import pandas as pd
+
+from exact_cntk.study import references, tables
+from exact_cntk.study.markup import MINUS, percent
+from exact_cntk.study.results import Study
+
+
+def headline(study: Study, correlation: pd.DataFrame) -> list[str]:
+    """The sentences that open the report and the notebooks.
+
+    Parameters
+    ----------
+    study : Study
+    correlation : DataFrame
+        As `correlation.correlations` returns.
+    """
+    full = tables.accuracy_by_depth(study)
+    full = full[full.train_images == study.train_sizes[-1]]
+    sentences = [_best(full), _ridge(full), _pooling(full), _paper(study), _transfer(study, correlation)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _best(full: pd.DataFrame) -> str:
+    known = full[full.accuracy.notna()]
+    if known.empty:
+        return ""
+    row = known.loc[known.accuracy.idxmax()]
+    return (
+        f"Without ridge, as in the paper, {row.kernel} at depth {row.depth} classifies most of the "
+        f"{row.test_images:,} test images rightly, from {row.train_images:,} training images: "
+        f"{percent(row.accuracy, row.accuracy_std)} % (binomial standard error {percent(row.accuracy_se)})."
+    )
+
+
+def _ridge(full: pd.DataFrame) -> str:
+    gain = (full.accuracy_loo_ridge - full.accuracy).dropna()
+    if gain.empty:
+        return ""
+    return (
+        f"The ridge that leave-one-out chooses on the training images changes test accuracy by {_range(gain)} points."
+    )
+
+
+def _pooling(full: pd.DataFrame) -> str:
+    ntk = full[full.kind == "ntk"].pivot_table(index="depth", columns="kernel", values="accuracy")
+    if not {"CNTK-V", "CNTK-GAP"} <= set(ntk.columns):
+        return ""
+    gain = (ntk["CNTK-GAP"] - ntk["CNTK-V"]).dropna()
+    low, high = references.read()["claims"]["gap_gain"]
+    return (
+        f"Global average pooling changes the accuracy of the CNTK by {_range(gain)} points over the depths "
+        f"{', '.join(map(str, gain.index))}; the paper speaks of {low} to {high} points on CIFAR-10."
+    )
+
+
+def _paper(study: Study) -> str:
+    table = tables.table1(study)
+    known = table[table.difference_points.notna()]
+    if known.empty:
+        return ""
+    row = known.loc[known.difference_points.abs().idxmax()]
+    return (
+        f"Of {len(known)} accuracies that the paper's Table 1 has too, the one farthest from it differs by "
+        f"{abs(row.difference_points):.2f} points "
+        f"({row.column}, depth {row.depth}: {row.accuracy_percent:.2f} % here, {row.paper_percent:.2f} % there)."
+    )
+
+
+def _transfer(study: Study, correlation: pd.DataFrame) -> str:
+    pooled = correlation[(correlation.source != "paper") & (correlation.scope == "pooled")]
+    if pooled.empty or len(study.train_sizes) < 2:
+        return ""
+    first = pooled[pooled.proxy == pooled.proxy.iloc[0]].set_index("statistic")
+    r, rho, regret = (first.value[name] for name in ("pearson", "spearman", "regret"))
+    return (
+        f"Accuracy from {study.train_sizes[0]:,} images goes with accuracy from {study.train_sizes[-1]:,} over "
+        f"{first.n.iloc[0]} kernels with r = {_number(r)} and ρ = {_number(rho)}; "
+        f"picking the kernel by the former costs {100 * regret:.2f} points."
+    )
+
+
+def _range(fractions: pd.Series) -> str:
+    low, high = (f"{100 * value:+.2f}".replace("-", MINUS) for value in (fractions.min(), fractions.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.2f}".replace("-", MINUS)

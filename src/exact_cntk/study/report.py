@@ -1,0 +1,223 @@
+"""The page that people look at: one self-contained HTML file with tables, figures and provenance."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from exact_cntk.errors import UserError
+from exact_cntk.study import references, tables
+from exact_cntk.study.figures import CAPTIONS, FIGURES
+from exact_cntk.study.headline import headline
+from exact_cntk.study.markup import percent, to_html
+from exact_cntk.study.results import Study, load
+
+NOTEBOOKS = {
+    "table1": "the paper's table beside this study's, differences, depth curves",
+    "correlation": "few training images against all of them",
+    "ridge": "accuracy and leave-one-out error along the ridge path, spectra, condition numbers",
+}
+
+
+def write_report(
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    *,
+    out: str | Path | None = None,
+) -> Path:
+    """Write ``report.html`` of a study, from its metrics, tables, figures and provenance files.
+
+    Parameters
+    ----------
+    study_dir : path
+        results/<study>, after `write_tables` and `write_figures`.
+    metrics : iterable of paths, optional
+        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+    out : path, optional
+        Where to write; default ``<study_dir>/report.html``.
+
+    Returns
+    -------
+    Path
+        The page. It loads nothing: style and figures are in it, formulas are plain HTML.
+
+    Raises
+    ------
+    UserError
+        As `results.load`; and when a table or figure is missing, naming the command that makes it.
+    """
+    directory = Path(study_dir)
+    chosen = None if metrics is None else [Path(path) for path in metrics]
+    study = load(directory, chosen)
+    out = directory / "report.html" if out is None else Path(out)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    templates = files(__package__).joinpath("templates")
+    template = environment.from_string(templates.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    correlation = pd.read_csv(_needed(directory / "tables" / "correlation.csv", "table"))
+    documents = _provenance(directory, chosen)
+    page = template.render(
+        study=study,
+        style=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
+        n_test=int(study.accuracy.test_images.max()),
+        headline=headline(study, correlation),
+        figures={
+            name: Markup(inline_svg(_needed(_figure(directory, name), "figure"), CAPTIONS[name])) for name in FIGURES
+        },
+        captions=CAPTIONS,
+        accuracies=_accuracy_tables(study),
+        beside=_comparison_tables(study),
+        paper=Markup(
+            to_html(tables.paper_table1("all"), f"CIFAR-10; {references.citation('paper')}, and v1's CNN columns")
+        ),
+        correlations=_correlation_tables(correlation, study),
+        follow_ups=_follow_ups(),
+        shared=Markup(to_html(shared_provenance(documents))) if documents else None,
+        kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
+        notebooks=_notebooks(directory, out.parent),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out
+
+
+def inline_svg(path: Path, description: str) -> str:
+    """An SVG file as an element of a page: no prolog, no fixed size, a text for screen readers, ids of its own."""
+    text = path.read_text(encoding="utf-8")
+    start = text.find("<svg")
+    if start < 0:
+        raise UserError(f"{path} is not an SVG file; make it again with `exact-cntk figure`")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[start:], flags=re.DOTALL)
+    # several drawings share one page, and with it one space of ids
+    text = re.sub(r'\bid="', f'id="{path.stem}-', text)
+    text = re.sub(r"url\(#", f"url(#{path.stem}-", text)
+    text = re.sub(r'href="#', f'href="#{path.stem}-', text)
+    head, rest = text.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{escape(description)}">{rest}'
+
+
+def shared_provenance(documents: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """What all kernels of the study have in common, one row a fact.
+
+    Parameters
+    ----------
+    documents : dict
+        Kernel name → provenance document.
+    """
+    flat = [_flatten(document) for document in documents.values()]
+    rows = [
+        {"what": key, "value": value}
+        for key, value in flat[0].items()
+        if all(key in other and other[key] == value for other in flat)
+    ]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def kernel_provenance(documents: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """What differs from kernel to kernel, one row a kernel; columns that all kernels share are left out."""
+    flat = {name: _flatten(document) for name, document in documents.items()}
+    shared = set(shared_provenance(documents)["what"])
+    keys = dict.fromkeys(key for values in flat.values() for key in values if key not in shared)
+    rows = [{"kernel": name} | {key: values.get(key, "") for key in keys} for name, values in flat.items()]
+    return pd.DataFrame(rows)
+
+
+def _accuracy_tables(study: Study) -> list[tuple[str, Markup]]:
+    blocks = []
+    for size in reversed(study.train_sizes):
+        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
+        spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
+        for column, ridge in tables.RIDGES.items():
+            title = f"{size:,} training images, {ridge}{spread}"
+            blocks.append((title, Markup(to_html(tables.own_accuracies(study, size, column), f"{title}; %"))))
+    return blocks
+
+
+def _comparison_tables(study: Study) -> list[Markup]:
+    pairs = [
+        (
+            tables.beside_paper(study),
+            "Test accuracy in %, without ridge, beside the paper's Table 1; differences in points",
+        ),
+        (tables.beside_review(study), "Test accuracy in %, without ridge, beside the review's reproduction"),
+    ]
+    return [Markup(to_html(table, caption)) for table, caption in pairs if table is not None]
+
+
+def _correlation_tables(correlation: pd.DataFrame, study: Study) -> list[Markup]:
+    paper = correlation.source == "paper"
+    parts = [
+        (correlation[paper], "The paper's own columns (CIFAR-10, 2,000 against 50,000 training images)"),
+        (correlation[~paper], f"This study: {study.dataset}; intervals of 95 %"),
+    ]
+    return [Markup(to_html(tables.correlation_summary(part), caption)) for part, caption in parts if len(part)]
+
+
+def _follow_ups() -> Markup:
+    table = references.follow_ups()
+    table = table.assign(accuracy=table.accuracy.map(percent), source=table.source.map(references.citation))
+    names = {"conv_layers": "conv layers", "accuracy": "accuracy (%)"}
+    return Markup(to_html(table.rename(columns=names), "Published since, on the whole of CIFAR-10"))
+
+
+def _figure(directory: Path, name: str) -> Path:
+    return directory / "figures" / f"{name}.svg"
+
+
+def _needed(path: Path, verb: str) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `exact-cntk {verb} --study-dir {path.parent.parent}` first")
+    return path
+
+
+def _provenance(directory: Path, metrics: Sequence[Path] | None) -> dict[str, dict[str, Any]]:
+    """Provenance documents by kernel name, of the kernels in the study."""
+    names = sorted((directory / "metrics").glob("*.json")) if metrics is None else sorted(metrics)
+    documents = {}
+    for name in names:
+        path = directory / "provenance" / name.name
+        if not path.is_file():
+            continue
+        try:
+            documents[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read as provenance: {error}; solve this kernel again") from error
+    return documents
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested mappings as ``a.b → text``."""
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, item in value.items():
+            flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: _text(value)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _notebooks(directory: Path, page_folder: Path) -> list[dict[str, str]]:
+    """Links to the executed notebooks that are there, relative to the page."""
+    links = []
+    for name, what in NOTEBOOKS.items():
+        pages = [directory / "notebooks" / f"{name}{suffix}" for suffix in (".html", ".ipynb")]
+        found = [page for page in pages if page.is_file()]
+        if found:
+            href = Path(os.path.relpath(found[0].resolve(), page_folder.resolve())).as_posix()
+            links.append({"name": name, "what": what, "href": href})
+    return links
