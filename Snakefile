@@ -1,0 +1,30 @@
+# Exact convolutional neural tangent kernels: from raw images to the report of one study.
+#   snakemake --cores 2                                        the study of params.yaml
+#   snakemake --cores 2 --configfile config/cifar10-2k.yaml    another one; add cntk_v for that family alone
+# The few flags that are always wanted are in profiles/default/config.yaml, which loads by itself.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/kernels.smk"
+include: "workflow/rules/solve.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+
+
+report: "workflow/report/workflow.rst"
+
+
+onstart:
+    print(describe_plan(), file=sys.stderr)

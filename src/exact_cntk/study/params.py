@@ -1,0 +1,257 @@
+"""The parameters of a study: read, checked, and what follows from them.
+
+Snakemake and ``exact-cntk estimate`` both read ``params.yaml`` through this module, so that a typo gets the same answer
+from both. What a single key may be is in ``workflow/schemas/params.schema.yaml``; what keys must be to each other is
+here.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from jsonschema.exceptions import ValidationError
+
+from exact_cntk.blocks._grid import Position, block_positions, kernel_id
+from exact_cntk.errors import InputError
+
+SCHEMA = Path("workflow/schemas/params.schema.yaml")
+MAX_BLOCKS = 2000  # of a kernel; planning takes Snakemake 8 s for so many, and longer than proportionally beyond
+
+# YAML 1.2, which DVC writes, has 1e-08 for a number; PyYAML reads YAML 1.1, where it is a string.
+_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+# Images by data set: (training, test) over all classes, and the resolutions that box averaging reaches.
+_IMAGES = {"digits": (1000, 797), "cifar10": (50_000, 10_000)}
+_RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
+_CIFAR10_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class KernelPass:
+    """One pass of the recursion: a family's architecture at all depths that are computed together."""
+
+    family: str
+    readout: str
+    trained: str
+    filter_size: int
+    depths: tuple[int, ...]
+
+    @property
+    def kernel_id(self) -> str:
+        """Name of the pass and of the folder of its blocks."""
+        return kernel_id(self.family, self.depths)
+
+
+def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str, Any]:
+    """Read and check a parameter file.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file, ``params.yaml`` or one of ``config/``.
+    schema : path, optional
+        By default ``workflow/schemas/params.schema.yaml`` above the file, the working directory or this module.
+
+    Returns
+    -------
+    dict
+        As in the file, with every number a number.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the key, its value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    return check_params(params, source=str(path), schema=schema or find_schema(path.resolve().parent))
+
+
+def check_params(params: object, *, source: str = "params.yaml", schema: str | Path | None = None) -> dict[str, Any]:
+    """Check parameters that are read already, such as Snakemake's merged configuration.
+
+    Parameters
+    ----------
+    params : mapping
+        Left unchanged.
+    source : str
+        What an error message calls them.
+    schema : path, optional
+        See `load_params`.
+
+    Returns
+    -------
+    dict
+        A copy, with every number a number.
+
+    Raises
+    ------
+    InputError
+        Naming the key, its value and what is allowed; for an unknown key or name, the nearest valid one.
+    """
+    checked = _plain(params)
+    validator = _validator(Path(schema) if schema else find_schema())
+    # An unknown key comes first: the key that it was meant to be is then missing as well, which is no news.
+    errors = sorted(validator.iter_errors(checked), key=lambda e: (e.validator != "additionalProperties", e.json_path))
+    if errors:
+        raise InputError(f"{source}: {_explain(errors[0])}")
+    for complaint in _contradictions(checked):
+        raise InputError(f"{source}: {complaint}")
+    return checked
+
+
+def find_schema(start: Path | None = None) -> Path:
+    """Find the schema of the checkout that holds `start`, the working directory or this module, in this order."""
+    starts = [p for p in (start, Path.cwd(), Path(__file__).resolve().parent) if p is not None]
+    for folder in (folder for p in starts for folder in (p, *p.parents)):
+        if (folder / SCHEMA).is_file():
+            return folder / SCHEMA
+    raise InputError(f"{SCHEMA}: not found above {', '.join(map(str, starts))}; run inside a checkout of the project")
+
+
+def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
+    """List the passes of all families, in the order of the file."""
+    return tuple(
+        KernelPass(family["name"], family["readout"], family["trained"], family["filter_size"], tuple(depths))
+        for family in params["kernels"]["families"]
+        for depths in family["depth_passes"]
+    )
+
+
+def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """List (family, depth) of every merged kernel: families in the order of the file, depths increasing."""
+    depths: dict[str, list[int]] = {}
+    for one in kernel_passes(params):
+        depths.setdefault(one.family, []).extend(one.depths)
+    return tuple((family, depth) for family in depths for depth in sorted(depths[family]))
+
+
+def kernel_blocks(params: Mapping[str, Any]) -> list[Position]:
+    """List the blocks of a kernel; the grid is the same for all of them."""
+    prepare = params["prepare"]
+    return block_positions(prepare["train_images"], prepare["test_images"], params["kernels"]["block_images"])
+
+
+def _plain(value: object) -> Any:
+    """Copy nested mappings and sequences into dicts and lists, and read numbers that YAML 1.1 takes for strings."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) and _FLOAT.fullmatch(value):
+        return float(value)
+    return value
+
+
+@cache
+def _validator(schema: Path) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn a validation error into: key, value, what is allowed, and the nearest valid name."""
+    key = _key(error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema["properties"])
+        unknown = next(name for name in error.instance if name not in allowed)
+        return f"{_join(key, unknown)}: unknown key{_nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"{_join(key, missing)}: this key is missing; every key must be given"
+    if error.validator == "enum":
+        allowed = [str(name) for name in error.validator_value]
+        return f"{key}: {error.instance!r} is unknown{_nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
+    meaning = error.schema.get("description", "")
+    return f"{key or 'the file'}: {error.message}" + (f" ({meaning})" if meaning else "")
+
+
+def _nearest(name: object, allowed: Sequence[str]) -> str:
+    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
+    matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def _key(path: Sequence[str | int]) -> str:
+    key = ""
+    for part in path:
+        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
+    return key
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a schema cannot say: keys that contradict each other."""
+    yield from _data_contradictions(params["prepare"])
+    yield from _kernel_contradictions(params)
+    yield from _solve_contradictions(params)
+
+
+def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
+    dataset = prepare["dataset"]
+    if prepare["resolution"] not in _RESOLUTIONS[dataset]:
+        allowed = ", ".join(map(str, _RESOLUTIONS[dataset]))
+        yield f"prepare.resolution: {prepare['resolution']} is not possible with dataset {dataset}; allowed: {allowed}"
+    if prepare["source"] is not None and dataset != "cifar10":
+        yield f"prepare.source: {prepare['source']!r} with dataset {dataset}, which needs none; set it to null"
+    if len(prepare["classes"]) == 1:
+        yield f"prepare.classes: {prepare['classes']} is one class alone; give at least two, or [] for all"
+    for key, images in zip(("train_images", "test_images"), _IMAGES[dataset], strict=True):
+        if prepare["classes"] and dataset == "cifar10":  # balanced; those of digits are counted when they are read
+            images = images * len(prepare["classes"]) // _CIFAR10_CLASSES
+        if prepare[key] > images:
+            yield f"prepare.{key}: {prepare[key]} is more than the {images} images that there are"
+
+
+def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    names: set[str] = set()
+    for i, family in enumerate(params["kernels"]["families"]):
+        key = f"kernels.families[{i}]"
+        if family["name"] in names:
+            yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
+        names.add(family["name"])
+        if family["filter_size"] % 2 == 0:
+            yield f"{key}.filter_size: {family['filter_size']} is even; filters have a centre, so give an odd size"
+        seen: set[int] = set()
+        for j, depths in enumerate(family["depth_passes"]):
+            if any(a >= b for a, b in pairwise(depths)):
+                yield f"{key}.depth_passes[{j}]: {depths} does not increase; sort it and leave out repeats"
+            if seen & set(depths):
+                yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
+            seen |= set(depths)
+    if (blocks := len(kernel_blocks(params))) > MAX_BLOCKS:
+        given = f"kernels.block_images: {params['kernels']['block_images']}"
+        yield f"{given} gives {blocks} blocks a kernel, more than {MAX_BLOCKS}; give a larger number"
+
+
+def _solve_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    pool = params["prepare"]["train_images"]
+    sizes: set[int] = set()
+    for i, subset in enumerate(params["solve"]["subsets"]):
+        images, repeats = subset["train_images"], subset["repeats"]
+        if images * repeats > pool:
+            yield (
+                f"solve.subsets[{i}]: {repeats} sets of {images} images need {images * repeats}, "
+                f"more than the pool of prepare.train_images = {pool}"
+            )
+        if images in sizes:
+            yield f"solve.subsets[{i}].train_images: {images} is there twice; give one entry a number of images"
+        sizes.add(images)
+    ridges = params["solve"]["ridges"]
+    if ridges[0] != 0 or any(a >= b for a, b in pairwise(ridges)):
+        yield f"solve.ridges: {ridges} must increase from 0, which is the paper's protocol"

@@ -1,0 +1,159 @@
+"""The parameters: what is refused, in which words, and what follows from accepted ones."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.params import (
+    MAX_BLOCKS,
+    check_params,
+    find_schema,
+    kernel_blocks,
+    kernel_depths,
+    kernel_passes,
+    load_params,
+)
+
+ROOT = Path(__file__).parents[3]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def changed(key, value):
+    """Copy the default parameters with one key set; a number in the dotted key is an index."""
+    params = copy.deepcopy(PARAMS)
+    *parents, last = [int(part) if part.isdecimal() else part for part in key.split(".")]
+    holder = params
+    for part in parents:
+        holder = holder[part]
+    holder[last] = value
+    return params
+
+
+def test_default_is_accepted_and_unchanged():
+    before = copy.deepcopy(PARAMS)
+    assert check_params(PARAMS) == before
+    assert before == PARAMS
+
+
+def test_passes_depths_and_blocks():
+    params = changed("kernels.families.0.depth_passes", [[3, 6, 21], [4, 8]])
+    assert [one.kernel_id for one in kernel_passes(params)] == [
+        "cntk-v-d3-6-21",
+        "cntk-v-d4-8",
+        "cntk-gap-d3-4-6-11-21",
+    ]
+    assert [depth for family, depth in kernel_depths(params) if family == "cntk-v"] == [3, 4, 6, 8, 21]
+    # Pool 0:500, 500:1000 and test 1000:1500, 1500:1797: three blocks of the triangle and four of the test part.
+    assert len(kernel_blocks(params)) == 7
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("sudy", "x", ["sudy", "'study'"]),
+        ("solve.rigdes", [0], ["solve.rigdes", "'ridges'", "max_memory_gib"]),
+        ("kernels.families.1.filtersize", 3, ["kernels.families[1].filtersize", "'filter_size'"]),
+        ("solve.subsets.0.repeat", 1, ["solve.subsets[0].repeat", "'repeats'"]),
+        ("prepare.dataset", "cifar", ["prepare.dataset", "'cifar'", "'cifar10'", "digits"]),
+        ("kernels.families.0.readout", "flaten", ["kernels.families[0].readout", "'flatten'"]),
+        ("kernels.kinds", ["nkt"], ["kernels.kinds[0]", "'ntk'"]),
+        ("kernels.families.0.depth_passes", [[1, 3]], ["kernels.families[0].depth_passes[0][0]", "1", "2"]),
+        ("kernels.families.0.depth_passes", [[4, 3]], ["depth_passes[0]", "[4, 3]", "increase"]),
+        ("kernels.families.0.depth_passes", [[3], [3, 4]], ["depth_passes[1]", "depth 3", "earlier"]),
+        ("kernels.families.0.filter_size", 4, ["filter_size", "4", "odd"]),
+        ("kernels.families.0.name", "cntk-gap", ["kernels.families[1].name", "'cntk-gap'", "twice"]),
+        ("kernels.block_images", 0, ["kernels.block_images", "0", "minimum"]),
+        ("kernels.block_images", 1, ["kernels.block_images", "larger"]),
+        ("prepare.resolution", 32, ["prepare.resolution", "32", "digits", "8"]),
+        ("prepare.source", "somewhere", ["prepare.source", "somewhere", "null"]),
+        ("prepare.train_images", 1001, ["prepare.train_images", "1001", "1000"]),
+        ("prepare.test_images", 798, ["prepare.test_images", "798", "797"]),
+        ("prepare.classes", [3], ["prepare.classes", "[3]", "two"]),
+        ("prepare.classes", [3, 3], ["prepare.classes", "non-unique"]),
+        ("solve.subsets.1.repeats", 6, ["solve.subsets[1]", "1200", "1000"]),
+        ("solve.subsets.1.train_images", 1000, ["solve.subsets[1]"]),
+        ("solve.ridges", [1e-3, 1e-2], ["solve.ridges", "increase from 0"]),
+        ("solve.ridges", [0, 1e-2, 1e-3], ["solve.ridges", "increase from 0"]),
+        ("solve.ridges", [0, -1.0], ["solve.ridges[1]", "-1.0"]),
+        ("solve.max_memory_gib", "16G", ["solve.max_memory_gib", "16G", "GiB"]),
+        ("study", "My study", ["study", "My study"]),
+    ],
+)
+def test_refused(key, value, words):
+    with pytest.raises(InputError) as error:
+        check_params(changed(key, value))
+    message = str(error.value)
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_misspelt_key_is_named_before_the_missing_one():
+    params = copy.deepcopy(PARAMS)
+    params["solve"]["ridge"] = params["solve"].pop("ridges")
+    with pytest.raises(InputError, match=r"solve\.ridge: unknown key, did you mean 'ridges'"):
+        check_params(params)
+
+
+def test_missing_key_is_named():
+    params = copy.deepcopy(PARAMS)
+    del params["kernels"]["families"][0]["trained"]
+    with pytest.raises(InputError, match=r"kernels\.families\[0\]\.trained: this key is missing"):
+        check_params(params)
+
+
+def test_classes_limit_the_images_of_cifar10():
+    params = changed("prepare", PARAMS["prepare"] | {"dataset": "cifar10", "resolution": 32, "classes": [0, 1]})
+    check_params(params)
+    params["prepare"]["test_images"] = 2001
+    with pytest.raises(InputError, match="2001 is more than the 2000 images"):
+        check_params(params)
+
+
+def test_ridge_in_the_notation_of_yaml_1_2_is_a_number(tmp_path):
+    # DVC writes 1e-08, which PyYAML reads as a string.
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("[0, 1.0e-8, ", "[0, 1e-08, ")
+    assert "1e-08" in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_params(path, find_schema())["solve"]["ridges"][1] == 1e-8
+
+
+def test_unreadable_files_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read"):
+        load_params(tmp_path / "nowhere.yaml")
+    path = tmp_path / "broken.yaml"
+    path.write_text("study: [\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"broken\.yaml: is not YAML") as error:
+        load_params(path)
+    assert "\n" not in str(error.value)
+    path.write_text("- a list\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"broken\.yaml: the file"):
+        load_params(path)
+
+
+def test_every_key_of_the_schema_has_a_description():
+    def properties(schema, key=""):
+        for name, one in schema.get("properties", {}).items():
+            yield f"{key}.{name}", one
+            yield from properties(one, f"{key}.{name}")
+        if "items" in schema:
+            yield from properties(schema["items"], f"{key}[]")
+
+    schema = yaml.safe_load(find_schema().read_text(encoding="utf-8"))
+    found = dict(properties(schema))
+    assert {".study", ".solve.ridges", ".kernels.families[].depth_passes"} <= set(found)
+    for key, one in found.items():
+        assert one.get("description"), key
+        assert one.get("additionalProperties") is False or one.get("type") != "object", key
+        # DVC's run-cache does not see keys of these names.
+        assert key.rsplit(".", 1)[-1] not in {"size", "nfiles"}
+
+
+def test_most_blocks_of_any_preset():
+    for path in (ROOT / "config").glob("*.yaml"):
+        assert len(kernel_blocks(load_params(path))) <= MAX_BLOCKS

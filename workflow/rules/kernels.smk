@@ -1,0 +1,101 @@
+# Kernel blocks, each with all depths of its pass, and one merged kernel for each family and depth.
+import json
+
+# The only files of which an edit makes the kernels stale; an edit to any other, of plots or later stages, does not.
+KERNEL_SOURCES = sources("_spec.py", "_cntk.py", "blocks/_compute.py", "blocks/_file.py") + (
+    sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
+)
+
+
+def digest_file(_wildcards):
+    """Name the file of the data's digest, once it is written."""
+    return checkpoints.preprocess.get().output.digest
+
+
+def data_digest(_wildcards):
+    """Read the data's digest: the kernels depend on it, and not on the age of any file."""
+    return json.loads(Path(DIGEST).read_text())["digest"] if Path(DIGEST).exists() else ""
+
+
+rule kernel_block:
+    """Compute one block of a kernel at all depths of its pass, with all cores, or on the GPU where there is one."""
+    input:
+        digest=ancient(digest_file),
+        data=ancient(DATA),
+        sources=KERNEL_SOURCES,
+    output:
+        f"{RESULTS}/blocks/{{kernel_id}}/{{block}}.h5",
+    log:
+        f"{RESULTS}/logs/kernel_block/{{kernel_id}}/{{block}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+    params:
+        digest=data_digest,
+        family=lambda wildcards: PASSES[wildcards.kernel_id].family,
+        readout=lambda wildcards: PASSES[wildcards.kernel_id].readout,
+        trained=lambda wildcards: PASSES[wildcards.kernel_id].trained,
+        filter_size=lambda wildcards: PASSES[wildcards.kernel_id].filter_size,
+        depths=lambda wildcards: comma(PASSES[wildcards.kernel_id].depths),
+        rows=lambda wildcards: str(BLOCKS[wildcards.block].rows),
+        cols=lambda wildcards: str(BLOCKS[wildcards.block].cols),
+        kinds=comma(KERNELS["kinds"]),
+        backend=KERNELS["backend"],
+        dtype=KERNELS["dtype"],
+    message:
+        "kernel_block: {wildcards.kernel_id}, rows {params.rows}, columns {params.cols}"
+    shell:
+        # `--resources gpu=0` turns `auto` into `cpu`; not in params, for the backend is no reason to compute again.
+        "backend={params.backend}; if [ $backend = auto ] && [ {resources.gpu} = 0 ]; then backend=cpu; fi; "
+        "exact-cntk block --data {input.data} --family {params.family} --readout {params.readout}"
+        " --trained {params.trained} --filter-size {params.filter_size} --depths {params.depths}"
+        " --kinds {params.kinds} --rows {params.rows} --cols {params.cols}"
+        " --backend $backend --dtype {params.dtype} --threads {threads}"
+        " --out {output} > {log} 2>&1"
+
+
+def blocks_of_pass(wildcards):
+    """List the blocks of the pass that computes a family's depth."""
+    (kernel_id,) = [
+        name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
+    ]
+    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS))
+
+
+rule merge_kernel:
+    """Put the blocks of one depth together, after checking that they belong together and cover the kernel exactly."""
+    input:
+        blocks=blocks_of_pass,
+        sources=sources("blocks/_cover.py", "blocks/_merge.py", "blocks/_merged.py"),
+    output:
+        f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
+    log:
+        f"{RESULTS}/logs/merge_kernel/{{family}}-depth-{{depth}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/merge_kernel/{{family}}-depth-{{depth}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=MEMORY_MB,
+        runtime=60,
+    params:
+        depth=lambda wildcards: int(wildcards.depth),
+    message:
+        "merge_kernel: {wildcards.family}, depth {params.depth}"
+    shell:
+        "exact-cntk merge --depth {params.depth} --max-memory-gib {SOLVE[max_memory_gib]} --out {output}"
+        " {input.blocks} > {log} 2>&1"
+
+
+rule kernels:
+    """All merged kernels of the study."""
+    input:
+        each_kernel("kernels/{kernel}.h5"),

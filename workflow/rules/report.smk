@@ -1,0 +1,133 @@
+# Tables, figures, notebooks and the page that people look at, all from the metrics alone.
+TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "correlation.csv", "table1.csv"]
+FIGURES = ["accuracy", "small_against_full", "ridge_path", "spectra", "condition_number", "paper_table1"]
+NOTEBOOKS = ["table1", "correlation", "ridge"]
+STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "correlation.py", "markup.py"]))
+
+
+wildcard_constraints:
+    notebook="|".join(NOTEBOOKS),
+
+
+rule tables:
+    """Tidy tables of all metrics, the paper's table beside ours, and a summary for `dvc metrics`."""
+    input:
+        metrics=rules.metrics.input,
+        sources=STUDY_SOURCES + sources("study/tables.py"),
+    output:
+        csv=report(
+            expand(f"{RESULTS}/tables/{{table}}", table=TABLES),
+            category="Tables",
+            caption="../report/tables.rst",
+            labels=lambda wildcards, output: {"table": Path(str(output)).stem},
+        ),
+        markdown=f"{RESULTS}/tables/table1.md",
+        summary=f"{RESULTS}/summary.json",
+    log:
+        f"{RESULTS}/logs/tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=10,
+    params:
+        resamples=REPORT["resamples"],
+        seed=REPORT["seed"],
+    message:
+        "tables: {output.summary}"
+    shell:
+        "exact-cntk table --study-dir {RESULTS} --resamples {params.resamples} --seed {params.seed}"
+        " {input.metrics} > {log} 2>&1"
+
+
+rule figures:
+    """Accuracy against depth, ridge paths, spectra, small against full training sets."""
+    input:
+        metrics=rules.metrics.input,
+        sources=STUDY_SOURCES + sources("study/tables.py", "study/figures.py", "study/style.py"),
+    output:
+        report(
+            expand(f"{RESULTS}/figures/{{figure}}.svg", figure=FIGURES),
+            category="Figures",
+            caption="../report/figures.rst",
+            labels=lambda wildcards, output: {"figure": Path(str(output)).stem},
+        ),
+    log:
+        f"{RESULTS}/logs/figures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=10,
+    message:
+        f"figures: {RESULTS}/figures"
+    shell:
+        "exact-cntk figure --study-dir {RESULTS} {input.metrics} > {log} 2>&1"
+
+
+rule notebook:
+    """Execute a notebook on the study's results, and make a page of it that opens offline."""
+    input:
+        notebook="notebooks/{notebook}.ipynb",
+        tables=rules.tables.output,
+        sources=rules.figures.input.sources,
+        runner="workflow/scripts/run_notebook.py",
+    output:
+        notebook=f"{RESULTS}/notebooks/{{notebook}}.ipynb",
+        page=report(
+            f"{RESULTS}/notebooks/{{notebook}}.html",
+            category="Notebooks",
+            caption="../report/notebook.rst",
+            labels={"notebook": "{notebook}"},
+        ),
+    log:
+        f"{RESULTS}/logs/notebook/{{notebook}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebook/{{notebook}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "notebook: {output.page}"
+    shell:
+        "python {input.runner} {input.notebook} {output.notebook} {output.page} study_dir={RESULTS}" " > {log} 2>&1"
+
+
+rule report:
+    """One page with tables, figures and provenance, which opens offline."""
+    input:
+        metrics=rules.metrics.input,
+        provenance=each_kernel("provenance/{kernel}.json"),
+        tables=rules.tables.output,
+        figures=rules.figures.output,
+        notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
+        sources=rules.figures.input.sources + sources("study/report.py", "study/templates/*"),
+    output:
+        report(f"{RESULTS}/report.html", category="Report", caption="../report/report.rst"),
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=10,
+    message:
+        "report: {output}"
+    shell:
+        "exact-cntk report --study-dir {RESULTS} --out {output} > {log} 2>&1"

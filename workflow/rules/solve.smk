@@ -1,0 +1,55 @@
+# Kernel regression along the ridge path, on every subset of the training pool.
+
+
+def solve_threads(_wildcards):
+    """One core for each of the small problems, which run side by side, and all cores for a large one.
+
+    The last digits of a linear solver depend on the number of threads, so that it must not vary where it need not.
+    """
+    return 1 if max(subset["train_images"] for subset in SOLVE["subsets"]) <= 4000 else workflow.cores
+
+
+rule solve:
+    """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
+    input:
+        kernel=f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
+        data=ancient(DATA),
+        sources=sources("_regression.py", "study/solve.py"),
+    output:
+        metrics=f"{RESULTS}/metrics/{{family}}-depth-{{depth}}.json",
+        provenance=f"{RESULTS}/provenance/{{family}}-depth-{{depth}}.json",
+    log:
+        f"{RESULTS}/logs/solve/{{family}}-depth-{{depth}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/solve/{{family}}-depth-{{depth}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: solve_threads
+    resources:
+        gpu=0,
+        mem_mb=MEMORY_MB,
+        runtime=240,
+    params:
+        subsets=" ".join(f"--subset {one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]),
+        ridges=comma(SOLVE["ridges"]),
+    message:
+        "solve: {wildcards.family}, depth {wildcards.depth}"
+    shell:
+        "exact-cntk solve --kernel {input.kernel} --data {input.data} {params.subsets} --ridges {params.ridges}"
+        " --max-memory-gib {SOLVE[max_memory_gib]} --out {output.metrics} --provenance {output.provenance}"
+        " > {log} 2>&1"
+
+
+rule metrics:
+    """The metrics of all kernels of the study."""
+    input:
+        each_kernel("metrics/{kernel}.json"),
+
+
+for family in KERNELS["families"]:
+
+    rule:
+        name:
+            family["name"].replace("-", "_")
+        input:
+            each_kernel("metrics/{kernel}.json", [family["name"]]),
