@@ -112,5 +112,6 @@ def require_disk(what: str, need: int, path: Path) -> None:
 
 
 def format_gib(size: float) -> str:
-    """Bytes as GiB for people: three digits."""
-    return f"{size / GIB:.3g} GiB"
+    """Bytes as GiB for people: two or three digits."""
+    gib = size / GIB
+    return f"{gib:.0f} GiB" if gib >= 100 else f"{gib:.3g} GiB" if gib >= 1 else f"{gib:.2g} GiB"

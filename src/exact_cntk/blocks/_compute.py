@@ -116,19 +116,8 @@ def compute_block(
     need = COPIES_OF_THE_RESULT * 8 * header.position.entries * len(header.kinds) * len(header.depths)
     require_memory(f"block {header.position} of {family}", need)
     start = time.perf_counter()
-    kernels = _cntk.cntk(
-        _take(images, rows),
-        None if header.position.diagonal else _take(images, cols),
-        depths=header.depths,
-        readout=header.readout,
-        trained=header.trained,
-        filter_size=header.filter_size,
-        get=header.kinds,
-        backend=header.backend,
-        dtype=header.dtype,
-        threads=threads,
-        progress=progress,
-    )
+    left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
+    kernels = _cntk.cntk(left, right, **header.options, threads=threads, progress=progress)
     seconds = time.perf_counter() - start
     write_block(out, header, kernels, chosen.instruction_set)
     return BlockSummary(header, chosen, work, seconds)

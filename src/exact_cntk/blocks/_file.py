@@ -68,6 +68,12 @@ class Header:
         """All that every block of a kernel shares."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "position"}
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `exact_cntk.cntk` takes to compute it."""
+        names = ("readout", "trained", "filter_size", "depths", "backend", "dtype")
+        return {name: getattr(self, name) for name in names} | {"get": self.kinds}
+
     def attributes(self) -> dict[str, Any]:
         """As HDF5 stores it."""
         values = asdict(self) | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}

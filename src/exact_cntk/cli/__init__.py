@@ -5,6 +5,8 @@ Verbs import what they need when they run, so that `--help` and short jobs start
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,8 @@ from exact_cntk.cli import data, kernel, study
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
-UsageError = typer.BadParameter.__bases__[0]  # typer ships its own copy of click, and gives it no public name
+# Typer ships its own copy of click since 0.26 and gives this class no public name.
+UsageError: Any = typer.BadParameter.__bases__[0]
 USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -26,17 +29,30 @@ class _Commands(TyperGroup):
         """In the order of a study; typer would put groups last."""
         return sorted(super().list_commands(ctx), key=lambda name: name != "data")
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options that come before the verb."""
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except UserError as error:
-            _fail(f"error: {error}", USAGE)
-        except UsageError as error:
-            command = error.ctx.command_path if error.ctx else PROGRAM
-            _fail(f"error: {error.format_message()} (see `{command} --help`)", USAGE)
-        except KeyboardInterrupt:
-            _fail("interrupted; what is finished stays, run again to go on", INTERRUPTED)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        _fail(f"error: {error}", USAGE)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        command = error.ctx.command_path if error.ctx else PROGRAM
+        _fail(f"error: {error.format_message()} (see `{command} --help`)", USAGE)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is finished stays, run again to go on", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> None:

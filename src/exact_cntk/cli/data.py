@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from exact_cntk.cli._common import log
+
 app = typer.Typer(no_args_is_help=True, help="Fetch and prepare the images.")
 
 
@@ -36,7 +38,7 @@ def fetch(
     from exact_cntk.data import fetch_cifar10
 
     path = fetch_cifar10(out) if url is None else fetch_cifar10(out, url=url)
-    typer.echo(f"{path}: the official archive of {dataset.value}, md5 verified")
+    log(f"{path}: the official archive of {dataset.value}, md5 verified")
 
 
 @app.command()
@@ -90,7 +92,7 @@ def prepare(
         test_images=test_images,
     )
     shape = "x".join(map(str, data.train_images.shape[1:]))
-    typer.echo(
+    log(
         f"{out}: {data.dataset}, {len(data.train_images)} training and {len(data.test_images)} test images of {shape}, "
         f"{len(data.class_names)} classes, digest {data.digest[:12]}"
     )

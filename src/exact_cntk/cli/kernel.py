@@ -34,9 +34,9 @@ def block(
 ) -> None:
     """Compute one block of a kernel, every kind and depth.
 
-    The block is the kernel between two ranges of images. Ranges lie within the training pool or within the test set. Blocks of the pool's symmetric part lie below its
-    diagonal, or have the same rows and columns. A block that is there already, complete and the same in every
-    parameter, is left as it is.
+    The block is the kernel between two ranges of images. Ranges lie within the training pool or within the test
+    set. Blocks of the pool's symmetric part lie below its diagonal, or have the same rows and columns. A block that
+    is there already, complete and the same in every parameter, is left as it is.
 
     \b
     Example:
@@ -77,8 +77,8 @@ def merge(
 ) -> None:
     """Merge checked blocks to the kernel of one depth.
 
-    Every kind becomes a dataset, with the symmetric part filled. Refused, naming the file: a block that is missing, damaged, has NaN, comes from other images or parameters, or
-    overlaps another one.
+    Every kind becomes a dataset, with the symmetric part filled. Refused, naming the file: a block that is missing,
+    damaged, has NaN, comes from other images or parameters, or overlaps another one.
 
     \b
     Example:
@@ -104,7 +104,8 @@ def estimate(
 ) -> None:
     """Say what a study costs before it starts.
 
-    Pairs of images, element-layers, hours, memory and disk, for each family of kernels. Time on this machine comes from a short run of the real kernel; time on an H200 is expected, not measured.
+    Pairs of images, element-layers, hours, memory and disk, for each family of kernels. Time on this machine comes
+    from a short run of the real kernel; time on an H200 is expected, not measured.
 
     \b
     Example:

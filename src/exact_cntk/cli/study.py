@@ -31,8 +31,9 @@ def solve(
 ) -> None:
     """Fit and test kernel regression along a ridge path.
 
-    Every training set is tested on all test images. The metrics give accuracy, leave-one-out error, residual and condition number for every ridge, without ridge (the
-    paper's protocol) and for the ridge chosen on the training images alone.
+    Every training set is tested on all test images. The metrics give accuracy, leave-one-out error, residual and
+    condition number for every ridge, without ridge (the paper's protocol) and for the ridge chosen on the training
+    images alone.
 
     \b
     Example:
@@ -101,6 +102,7 @@ def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
 
 def report(
     study_dir: StudyDir,
+    metrics: Metrics = None,
     out: Annotated[Path | None, typer.Option(help="The page. [default: DIR/report.html]", metavar="FILE.html")] = None,
 ) -> None:
     """Write the report of a study, one page.
@@ -113,7 +115,7 @@ def report(
     """
     from exact_cntk.study.report import write_report
 
-    _say_written([write_report(study_dir, out)])
+    _say_written([write_report(study_dir, metrics or None, out=out)])
 
 
 def _say_written(paths: list[Path]) -> None:

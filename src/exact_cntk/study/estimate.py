@@ -1,5 +1,6 @@
 """What a study costs before it starts: pairs, element-layers, hours, memory and disk."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cntk import cntk
 from exact_cntk._cost import element_layers
-from exact_cntk._machine import GIB, available_memory, cores, cpu_model, format_gib, free_disk
+from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk._regression import EIGH_LIMIT, kernel_regression
 from exact_cntk.study.params import KernelPass, kernel_blocks, kernel_passes, load_params
 from exact_cntk.study.solve import memory_needed
@@ -21,6 +22,9 @@ DIGITS_CLASSES = CIFAR10_CLASSES = 10
 # From counting the instructions of a compiled design, not from a run: 0.75–0.85e12 on a GPU of 132 SMs at 1.98 GHz.
 H200_ELEMENT_LAYERS = 0.8e12
 ITEM_BYTES = 8
+SMALL_SOLVE = 800  # training images, when calibrating
+LARGEST_RUN = 2000  # images a side, when calibrating
+DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = ("kernels", "depths", "pairs", "element-layers", "blocks", "here", "one H200", "memory", "disk")
 
 
@@ -170,27 +174,27 @@ def measure_speed(
 ) -> float:
     """Element-layers/s of one pass on random images of this shape, on all cores.
 
-    Blocks grow until one takes about half of `seconds`, so that all runs together take about that long.
+    The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
+    follows from it, by way of smaller ones where a pair takes next to nothing.
     """
-    n = 1
-    while True:
+
+    options: dict[str, Any] = {"readout": one.readout, "trained": one.trained, "filter_size": one.filter_size}
+    options |= {"depths": one.depths, "get": tuple(kinds), "backend": backend, "dtype": dtype}
+
+    def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
         start = time.perf_counter()
-        cntk(
-            images[:n],
-            images[n:],
-            depths=one.depths,
-            readout=one.readout,
-            trained=one.trained,
-            filter_size=one.filter_size,
-            get=tuple(kinds),
-            backend=backend,
-            dtype=dtype,
-        )
-        took = time.perf_counter() - start
-        if 4 * took > seconds or n >= 4096:
+        cntk(images[:n], images[n:], **options)
+        return time.perf_counter() - start
+
+    run(1)
+    n, left = math.ceil(math.sqrt(2 * cores())), seconds
+    while True:
+        took = run(n)
+        left -= took
+        if left < seconds / 2 or n >= LARGEST_RUN:
             return element_layers(n * n, shape, one.readout, one.depths[-1]) / took
-        n *= 2
+        n = min(LARGEST_RUN, math.ceil(n * min(8, math.sqrt(max(1.2, left / took)))))
 
 
 def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float | None) -> Cost:
@@ -217,17 +221,24 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 
 def _solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
-    """Seconds for one kernel, by the cubic law from two small problems: slow for large ones, as BLAS gains with size."""
-    n = 400
+    """Seconds for one kernel by the cubic law from small problems; too many for large ones, as BLAS gains with size."""
+    ridges = (1e-3, 1e-2)
+    seconds = 0.0
+    for one in subsets:
+        n = one["train_images"]
+        method = "eigh" if n <= EIGH_LIMIT else "cholesky"
+        factorisations = 1 if method == "eigh" else n_ridges / len(ridges)
+        small = min(n, SMALL_SOLVE)
+        seconds += one["repeats"] * factorisations * _time_solve(small, method, ridges) * (n / small) ** 3
+    return seconds
+
+
+def _time_solve(n: int, method: str, ridges: tuple[float, ...]) -> float:
     features = np.random.default_rng(0).standard_normal((n, n))
     K, y = features @ features.T, np.arange(n) % 10
-    unit = {}
-    for method, ridges in (("eigh", np.geomspace(1e-3, 1, n_ridges)), ("cholesky", np.geomspace(1e-3, 1, n_ridges))):
-        start = time.perf_counter()
-        kernel_regression(K, y, ridges=ridges, method=method)
-        unit[method] = (time.perf_counter() - start) / n**3
-    sizes = [(one["train_images"], one["repeats"]) for one in subsets]
-    return sum(repeats * unit["eigh" if images <= EIGH_LIMIT else "cholesky"] * images**3 for images, repeats in sizes)
+    start = time.perf_counter()
+    kernel_regression(K, y, ridges=ridges, method=method)
+    return time.perf_counter() - start
 
 
 def _row(cost: Cost) -> tuple[str, ...]:
@@ -239,8 +250,8 @@ def _row(cost: Cost) -> tuple[str, ...]:
         str(cost.blocks),
         "-" if cost.seconds_here is None else format_time(cost.seconds_here),
         format_time(cost.seconds_h200),
-        f"{cost.memory / GIB:.2g} GiB",
-        f"{cost.disk / GIB:.2g} GiB",
+        format_gib(cost.memory),
+        format_gib(cost.disk),
     )
 
 
@@ -259,8 +270,9 @@ def format_count(number: float) -> str:
 
 def format_time(seconds: float) -> str:
     """For people: two digits, in the unit that suits."""
-    for size, unit in ((86400 * 2, "days"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            scale = 86400 if unit == "days" else size
-            return f"{seconds / scale:.2g} {unit}" if seconds / scale < 10 else f"{seconds / scale:.0f} {unit}"
-    return f"{seconds:.2g} s"
+    if seconds < 1:
+        return "< 1 s"
+    units = ((2 * YEAR, YEAR, "years"), (2 * DAY, DAY, "days"), (3600, 3600, "h"), (60, 60, "min"), (1, 1, "s"))
+    size, unit = next((size, unit) for least, size, unit in units if seconds >= least)
+    value = seconds / size
+    return f"{value:.2g} {unit}" if value < 10 else f"{value:.0f} {unit}"

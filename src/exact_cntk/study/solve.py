@@ -202,6 +202,7 @@ def _solve_one(
         correct = _test(fit, dataset, chunk, data)
     except InputError as error:
         raise UserError(f"{path}: {kind} on images {first}:{first + n}: {error}") from error
+    assert fit.loo_accuracy is not None  # class labels have one
     at_zero, best = list(ridges).index(0), fit.best
     accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
     return {
@@ -226,6 +227,7 @@ def _solve_one(
 def _test(fit: KernelRegression, dataset: h5py.Dataset, chunk: slice, data: ProcessedData) -> np.ndarray:
     """Which test images each ridge gets right, bool of shape (ridges, test images)."""
     n_train, n_test = len(data.train_labels), len(data.test_labels)
+    assert fit.classes is not None
     correct = np.zeros((len(fit.ridges), n_test), dtype=bool)
     for start in range(0, n_test, TEST_ROWS):
         rows = slice(start, min(start + TEST_ROWS, n_test))
