@@ -1,6 +1,6 @@
 # Exact convolutional neural tangent kernels: from raw images to the report of one study.
-#   snakemake --cores 2                                        the study of params.yaml
-#   snakemake --cores 2 --configfile config/cifar10-2k.yaml    another one; add cntk_v for that family alone
+#   snakemake --cores 2                                               the study of params.yaml
+#   snakemake --cores 2 cntk_v --configfile config/cifar10-2k.yaml    of another study, the kernels of one family
 # The few flags that are always wanted are in profiles/default/config.yaml, which loads by itself.
 from snakemake.utils import min_version
 

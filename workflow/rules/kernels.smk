@@ -1,20 +1,9 @@
 # Kernel blocks, each with all depths of its pass, and one merged kernel for each family and depth.
-import json
 
 # The only files of which an edit makes the kernels stale; an edit to any other, of plots or later stages, does not.
 KERNEL_SOURCES = sources("_spec.py", "_cntk.py", "blocks/_compute.py", "blocks/_file.py") + (
     sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
 )
-
-
-def digest_file(_wildcards):
-    """Name the file of the data's digest, once it is written."""
-    return checkpoints.preprocess.get().output.digest
-
-
-def data_digest(_wildcards):
-    """Read the data's digest: the kernels depend on it, and not on the age of any file."""
-    return json.loads(Path(DIGEST).read_text())["digest"] if Path(DIGEST).exists() else ""
 
 
 rule kernel_block:
@@ -60,14 +49,6 @@ rule kernel_block:
         " --out {output} > {log} 2>&1"
 
 
-def blocks_of_pass(wildcards):
-    """List the blocks of the pass that computes a family's depth."""
-    (kernel_id,) = [
-        name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
-    ]
-    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS))
-
-
 rule merge_kernel:
     """Put the blocks of one depth together, after checking that they belong together and cover the kernel exactly."""
     input:
@@ -85,13 +66,14 @@ rule merge_kernel:
     resources:
         gpu=0,
         mem_mb=MEMORY_MB,
+        max_memory_gib=MEMORY_GIB,
         runtime=60,
     params:
         depth=lambda wildcards: int(wildcards.depth),
     message:
         "merge_kernel: {wildcards.family}, depth {params.depth}"
     shell:
-        "exact-cntk merge --depth {params.depth} --max-memory-gib {SOLVE[max_memory_gib]} --out {output}"
+        "exact-cntk merge --depth {params.depth} --max-memory-gib {resources.max_memory_gib} --out {output}"
         " {input.blocks} > {log} 2>&1"
 
 

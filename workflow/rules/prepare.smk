@@ -1,17 +1,4 @@
 # Raw archive → data/processed/<study>.h5. The digits come with scikit-learn and need no archive.
-import shlex
-
-ARCHIVE = "data/raw/cifar-10-python.tar.gz"
-
-
-def raw_files(_wildcards):
-    """List the files that the images are read from; Snakemake follows the files of a folder, not a folder."""
-    if PREPARE["dataset"] == "digits":
-        return []
-    if PREPARE["source"] is None:
-        return ancient(ARCHIVE)  # its md5 is verified, so that its age says nothing
-    source = Path(PREPARE["source"])
-    return sorted(map(str, source.glob("*batch*"))) if source.is_dir() else [str(source)]
 
 
 rule fetch_data:
@@ -30,7 +17,7 @@ rule fetch_data:
         mem_mb=500,
         runtime=120,
     params:
-        folder=str(Path(ARCHIVE).parent),
+        folder=lambda _wildcards, output: Path(output[0]).parent,
     message:
         "fetch_data: {output}"
     shell:

@@ -35,12 +35,13 @@ rule tables:
         mem_mb=2000,
         runtime=10,
     params:
+        study_dir=study_dir,
         resamples=REPORT["resamples"],
         seed=REPORT["seed"],
     message:
         "tables: {output.summary}"
     shell:
-        "exact-cntk table --study-dir {RESULTS} --resamples {params.resamples} --seed {params.seed}"
+        "exact-cntk table --study-dir {params.study_dir} --resamples {params.resamples} --seed {params.seed}"
         " {input.metrics} > {log} 2>&1"
 
 
@@ -67,10 +68,12 @@ rule figures:
         gpu=0,
         mem_mb=2000,
         runtime=10,
+    params:
+        study_dir=study_dir,
     message:
         f"figures: {RESULTS}/figures"
     shell:
-        "exact-cntk figure --study-dir {RESULTS} {input.metrics} > {log} 2>&1"
+        "exact-cntk figure --study-dir {params.study_dir} {input.metrics} > {log} 2>&1"
 
 
 rule notebook:
@@ -99,10 +102,13 @@ rule notebook:
         gpu=0,
         mem_mb=2000,
         runtime=30,
+    params:
+        study_dir=study_dir,
     message:
         "notebook: {output.page}"
     shell:
-        "python {input.runner} {input.notebook} {output.notebook} {output.page} study_dir={RESULTS}" " > {log} 2>&1"
+        "python {input.runner} {input.notebook} {output.notebook} {output.page} study_dir={params.study_dir}"
+        " > {log} 2>&1"
 
 
 rule report:
@@ -127,7 +133,9 @@ rule report:
         gpu=0,
         mem_mb=2000,
         runtime=10,
+    params:
+        study_dir=study_dir,
     message:
         "report: {output}"
     shell:
-        "exact-cntk report --study-dir {RESULTS} --out {output} > {log} 2>&1"
+        "exact-cntk report --study-dir {params.study_dir} --out {output} {input.metrics} > {log} 2>&1"

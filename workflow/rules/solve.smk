@@ -1,14 +1,6 @@
 # Kernel regression along the ridge path, on every subset of the training pool.
 
 
-def solve_threads(_wildcards):
-    """One core for each of the small problems, which run side by side, and all cores for a large one.
-
-    The last digits of a linear solver depend on the number of threads, so that it must not vary where it need not.
-    """
-    return 1 if max(subset["train_images"] for subset in SOLVE["subsets"]) <= 4000 else workflow.cores
-
-
 rule solve:
     """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
     input:
@@ -28,6 +20,7 @@ rule solve:
     resources:
         gpu=0,
         mem_mb=MEMORY_MB,
+        max_memory_gib=MEMORY_GIB,
         runtime=240,
     params:
         subsets=" ".join(f"--subset {one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]),
@@ -36,7 +29,7 @@ rule solve:
         "solve: {wildcards.family}, depth {wildcards.depth}"
     shell:
         "exact-cntk solve --kernel {input.kernel} --data {input.data} {params.subsets} --ridges {params.ridges}"
-        " --max-memory-gib {SOLVE[max_memory_gib]} --out {output.metrics} --provenance {output.provenance}"
+        " --max-memory-gib {resources.max_memory_gib} --out {output.metrics} --provenance {output.provenance}"
         " > {log} 2>&1"
 
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         with sole_run() as lock:
             clear_up()
             chosen = ["--configfile", given.configfile] if given.configfile else []
-            code = run_snakemake(lock, ["--cores", given.cores, *chosen, *passed_on])
+            code = run_snakemake(lock, ["--cores", given.cores, *passed_on, *chosen])
     except UserError as error:
         print(f"run_study: error: {error}", file=sys.stderr)
         return 2
