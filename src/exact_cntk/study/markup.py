@@ -53,6 +53,6 @@ def _cells(frame: pd.DataFrame) -> list[list[str]]:
 
 def _right_aligned(frame: pd.DataFrame) -> list[bool]:
     """Columns whose cells all begin like numbers."""
-    starts = set("0123456789+.<" + MINUS)
+    starts = set("0123456789+.[" + MINUS)
     columns = zip(*_cells(frame), strict=True) if len(frame) else [()] * len(frame.columns)
     return [any(column) and all(not cell or cell[0] in starts for cell in column) for column in columns]

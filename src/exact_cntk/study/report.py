@@ -78,6 +78,8 @@ def write_report(
             to_html(tables.paper_table1("all"), f"CIFAR-10; {references.citation('paper')}, and v1's CNN columns")
         ),
         correlations=_correlation_tables(correlation, study),
+        claims=Markup(to_html(tables.paper_claims(), "What the paper says of its table, in points")),
+        ridge_gain=Markup(to_html(tables.ridge_gain(study), "Test accuracy without and with the chosen ridge")),
         follow_ups=_follow_ups(),
         shared=Markup(to_html(shared_provenance(documents))) if documents else None,
         kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
@@ -154,9 +156,12 @@ def _comparison_tables(study: Study) -> list[Markup]:
 
 def _correlation_tables(correlation: pd.DataFrame, study: Study) -> list[Markup]:
     paper = correlation.source == "paper"
+    sizes = " against ".join(
+        f"{size:,}" for size in dict.fromkeys(study.train_sizes[:: len(study.train_sizes) - 1 or 1])
+    )
     parts = [
         (correlation[paper], "The paper's own columns (CIFAR-10, 2,000 against 50,000 training images)"),
-        (correlation[~paper], f"This study: {study.dataset}; intervals of 95 %"),
+        (correlation[~paper], f"This study, {sizes}: {study.dataset}; intervals of 95 %"),
     ]
     return [Markup(to_html(tables.correlation_summary(part), caption)) for part, caption in parts if len(part)]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from exact_cntk.study import references
 from exact_cntk.study.correlation import correlations
-from exact_cntk.study.markup import percent, signed_points, to_markdown
+from exact_cntk.study.markup import MINUS, percent, signed_points, to_markdown
 from exact_cntk.study.results import Study, binomial_error, load
 
 SUMMARY = "summary.json"
@@ -195,13 +195,52 @@ def beside_review(study: Study) -> pd.DataFrame | None:
     return pd.DataFrame(rows) if rows else None
 
 
+def ridge_gain(study: Study) -> pd.DataFrame:
+    """What the ridge chosen by leave-one-out changes, for people: a row a kernel, depth and size."""
+    table = accuracy_by_depth(study)
+    columns = {
+        "kernel": table.kernel,
+        "depth": table.depth,
+        "training images": table.train_images,
+        "subsets": table.repeats,
+        "without ridge (%)": [percent(*pair) for pair in zip(table.accuracy, table.accuracy_std, strict=True)],
+        "chosen ridge (%)": [
+            percent(*pair) for pair in zip(table.accuracy_loo_ridge, table.accuracy_loo_ridge_std, strict=True)
+        ],
+        "gain (points)": (table.accuracy_loo_ridge - table.accuracy).map(signed_points),
+        "ridge, median": table.loo_ridge.map("{:.0e}".format),
+        "condition number, median": table.condition_number.map("{:.1e}".format),
+    }
+    return pd.DataFrame(columns)
+
+
+def paper_claims() -> pd.DataFrame:
+    """What the paper says of its Table 1 against what the table holds, in percentage points."""
+    table, claims = references.table1_wide(), references.read()["claims"]
+    comparisons = [
+        ("GAP over vanilla, CNTK", table["CNTK-GAP"] - table["CNTK-V"], claims["gap_gain"]),
+        ("GAP over vanilla, CNN", table["CNN-GAP"] - table["CNN-V"], claims["gap_gain"]),
+        ("CNN over CNTK, vanilla", table["CNN-V"] - table["CNTK-V"], claims["cnn_over_cntk"]),
+        ("CNN over CNTK, GAP", table["CNN-GAP"] - table["CNTK-GAP"], claims["cnn_over_cntk"]),
+    ]
+    rows = [
+        {
+            "gain": name,
+            "as stated": f"{low} to {high}",
+            "in the table": f"{signed_points(gain.min() / 100)} to {signed_points(gain.max() / 100)}",
+        }
+        for name, gain, (low, high) in comparisons
+    ]
+    return pd.DataFrame(rows)
+
+
 def paper_table1(version: str = "v2") -> pd.DataFrame:
     """Table 1 of the paper for people: percent with two decimals."""
     return references.table1_wide(version).map("{:.2f}".format).reset_index()
 
 
 def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The long correlation table for people: a row a comparison, intervals in brackets, regret in points.
+    """The long correlation table for people: a row a comparison, 95 % intervals in brackets, regret in points.
 
     Parameters
     ----------
@@ -211,11 +250,11 @@ def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (proxy, target, scope, n), group in table.groupby(["proxy", "target", "scope", "n"], sort=False):
         values = {row.statistic: row for row in group.itertuples()}
-        line: dict[str, Any] = {"proxy": proxy, "target": target, "over": scope, "n": n}
-        for name, heading in (("pearson", "Pearson r"), ("spearman", "Spearman ρ")):
-            line[heading] = _signed(values[name].value)
-            line[f"{heading}: subsets"] = _bracket(values[name].subsets_low, values[name].subsets_high)
-            line[f"{heading}: test images"] = _bracket(values[name].tests_low, values[name].tests_high)
+        line: dict[str, Any] = {"architectures": _comparison_name(proxy, target, scope), "n": n}
+        for name, heading, symbol in (("pearson", "Pearson r", "r"), ("spearman", "Spearman ρ", "ρ")):
+            line[heading] = _signed(values[name].value, 3)
+            line[f"{symbol} over subsets"] = _bracket(values[name].subsets_low, values[name].subsets_high)
+            line[f"{symbol} over test images"] = _bracket(values[name].tests_low, values[name].tests_high)
         if "regret" in values:
             line["picks"] = values["regret"].picked
             line["regret (points)"] = f"{100 * values['regret'].value:.2f}"
@@ -275,9 +314,15 @@ def _paper_percent(study: Study, row: Any) -> float:
     return 100 * match[0] if match else float("nan")
 
 
-def _signed(value: float) -> str:
-    return "undefined" if pd.isna(value) else f"{value:.3f}".replace("-", "\u2212")
+def _comparison_name(proxy: str, target: str, scope: str) -> str:
+    names = [side.rpartition(", n = ")[0] or side for side in (proxy, target)]
+    name = names[0] if names[0] == names[1] else f"{proxy} → {target}"
+    return name + {"across depths": "", "pooled": ", pooled"}.get(scope, ", pooled, family means removed")
+
+
+def _signed(value: float, decimals: int) -> str:
+    return "undefined" if pd.isna(value) else f"{value:.{decimals}f}".replace("-", MINUS)
 
 
 def _bracket(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"[{_signed(low)}, {_signed(high)}]"
+    return "" if pd.isna(low) else f"[{_signed(low, 2)}, {_signed(high, 2)}]"
