@@ -124,6 +124,8 @@ def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
                 if content is None or name in found:
                     raise UserError(f"{source}: {name} must be one regular file in the archive")
                 found[name] = _read_bounded(content, member.size, f"{source}: {name}")
+            while archive.fileobj is not None and archive.fileobj.read(2**20):
+                pass  # to the end, where gzip keeps its checksum
     except _UNREADABLE as error:
         raise UserError(f"{source}: not a complete tar archive: {error}") from error
     missing = [name for name in OFFICIAL_MD5 if name not in found]

@@ -1,12 +1,9 @@
 """The file between preprocessing and the kernels: standardised images with what they are, and a digest of it all."""
 
 import dataclasses
-import errno
 import hashlib
+import io
 import json
-import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from exact_cntk._atomic import write_bytes
 from exact_cntk.errors import UserError
 
 FORMAT_VERSION = 1
 _ARRAYS = {"images": "<f4", "labels": "<i8", "index": "<i8"}
 _UNREADABLE = (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError)
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +115,7 @@ def sidecar_path(path: str | Path) -> Path:
 
 
 def write_processed(path: Path, data: ProcessedData) -> None:
-    """Write the HDF5 file and its JSON summary, each under another name first and renamed when complete.
+    """Write the HDF5 file and its JSON summary, each complete or not at all.
 
     The same data give the same bytes.
 
@@ -130,49 +127,17 @@ def write_processed(path: Path, data: ProcessedData) -> None:
     if path.suffix != ".h5":
         raise UserError(f"{path}: the name of a processed file must end in .h5")
 
-    def write_hdf5(temporary: Path) -> None:
-        with h5py.File(temporary, "w") as file:
-            for name, array in data._arrays().items():
-                file.create_dataset(name, data=array, track_times=False)
-            for name, value in data._attributes().items():
-                file.attrs[name] = json.dumps(value) if name in ("class_names", "parameters") else value
-            file.attrs["digest"] = data.digest
-
-    text = json.dumps(data.summary(), indent=2) + "\n"
+    # HDF5 writes to memory: on a full disk its own files can't be closed, and the process dies of that (h5py 3.16).
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        for name, array in data._arrays().items():
+            file.create_dataset(name, data=array, track_times=False)
+        for name, value in data._attributes().items():
+            file.attrs[name] = json.dumps(value) if name in ("class_names", "parameters") else value
+        file.attrs["digest"] = data.digest
+    write_bytes(path, image.getbuffer())
     # The summary last: whoever depends on it finds the images there.
-    _write_atomically(path, write_hdf5)
-    _write_atomically(sidecar_path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        code = _error_number(error)
-        if code is None:
-            raise
-        raise UserError(f"{path}: cannot be written: {_reason(code)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _error_number(error: Exception) -> int | None:
-    """The system's error number; HDF5 tells some (from closing a file) in the text of a RuntimeError only."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    found = re.search(r"errno = (\d+)", str(error))
-    return int(found[1]) if found else None
-
-
-def _reason(code: int) -> str:
-    if code in _DISK_FULL:
-        return "the disk is full; make room and run this again"
-    return os.strerror(code)
+    write_bytes(sidecar_path(path), (json.dumps(data.summary(), indent=2) + "\n").encode())
 
 
 def load_processed(path: str | Path) -> ProcessedData:
@@ -188,7 +153,7 @@ def load_processed(path: str | Path) -> ProcessedData:
     if not path.is_file():
         raise UserError(f"{path}: no such file; {remedy}")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             version = file.attrs["format_version"]
             if version != FORMAT_VERSION:
                 raise UserError(f"{path}: format version {version}, not {FORMAT_VERSION}; {remedy} again")
