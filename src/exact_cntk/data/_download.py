@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import http.client
 import os
@@ -48,7 +49,7 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
     Raises
     ------
     UserError
-        A different file has the name already; the disk is too small or full; the server refuses, is out of reach or
+        A different file has the name already; another process is at it; the disk is too small or full; the server refuses, is out of reach or
         offers another file; the md5 is wrong (the part is then deleted).
     """
     if not url.startswith(("http://", "https://")):
@@ -114,6 +115,7 @@ def _download_part(url: str, part: Path, n_bytes: int, bar: tqdm, wait_seconds: 
     """Go on until the part is complete."""
     failures = 0
     with part.open("ab") as stream:
+        _lock(stream, part)
         while (start := stream.tell()) < n_bytes:
             bar.n = start
             bar.refresh()
@@ -136,6 +138,16 @@ def _download_part(url: str, part: Path, n_bytes: int, bar: tqdm, wait_seconds: 
                 _refused(url, f"{reason}, {failures} times in a row")
             time.sleep(wait_seconds * 2**failures if failures else 0)
         os.fsync(stream.fileno())
+
+
+def _lock(stream: BinaryIO, part: Path) -> None:
+    """Keep a second download from appending to the same part; the lock ends with the file or the process."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{part}: another process is downloading it; wait for that one") from None
+    except OSError:
+        return  # a network file system without locks: the md5 at the end is what counts
 
 
 def _refused(url: str, reason: str) -> NoReturn:

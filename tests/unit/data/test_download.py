@@ -2,6 +2,7 @@
 
 import collections
 import errno
+import fcntl
 import hashlib
 import http.server
 import shutil
@@ -238,3 +239,13 @@ def test_a_full_disk_keeps_the_part(server, path, monkeypatch):
         fetch(server, path)
     assert part_of(path).exists()
     assert not path.exists()
+
+
+def test_two_downloads_do_not_share_a_part(server, path):
+    start_with(path, CONTENT[:1000])
+    with part_of(path).open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is downloading it"):
+            fetch(server, path)
+    fetch(server, path)
+    assert_complete(path)

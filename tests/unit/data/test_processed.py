@@ -185,7 +185,7 @@ def _write_where_there_is_no_room(out, limit="pass", *, prefix=()):
     return run.stdout
 
 
-@pytest.mark.parametrize("n_bytes", [500, 10_000, 400_000])
+@pytest.mark.parametrize("n_bytes", [500, 400_000])
 def test_a_write_that_fails_leaves_nothing(tmp_path, n_bytes):
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))"
     said = _write_where_there_is_no_room(tmp_path / "study.h5", limit)
@@ -200,7 +200,7 @@ def _can_mount() -> bool:
 
 
 @pytest.mark.skipif(not _can_mount(), reason="needs a user namespace to mount a small file system in")
-@pytest.mark.parametrize("n_kib", [8, 200, 480])
+@pytest.mark.parametrize("n_kib", [8, 480])
 def test_a_full_disk(tmp_path, n_kib):
     # The file's own size is 520 KiB; the listing of what is left comes from inside, where the small disk is seen.
     script = f'mount -t tmpfs -o size={n_kib}k tmpfs {tmp_path} && "$@" && ls -A {tmp_path}'
