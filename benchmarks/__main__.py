@@ -5,7 +5,7 @@ import json
 import re
 import sys
 
-from benchmarks import neural_tangents as nt
+from benchmarks import against_neural_tangents as nt
 from benchmarks import speed
 from benchmarks.machine import ROOT, cpu_name, describe
 from benchmarks.report import as_markdown

@@ -1,6 +1,6 @@
 """The benchmark's results as Markdown."""
 
-from benchmarks import neural_tangents as nt
+from benchmarks import against_neural_tangents as nt
 from benchmarks import speed
 
 
