@@ -50,9 +50,9 @@ def suitable_python() -> str:
 
 
 def make_environment() -> Path:
-    """Create the environment, unless it is there and newer than its lock; return its Python."""
-    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / ".packages"
-    if stamp.exists() and stamp.stat().st_mtime >= LOCK.stat().st_mtime:
+    """Create the environment, unless it is there and made from this very lock; return its Python."""
+    python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "made-from.lock"
+    if stamp.exists() and stamp.read_text() == LOCK.read_text():
         return python
     print("Installing neural-tangents into benchmarks/.venv-nt (1 minute, 2 GB)", flush=True)
     # The lock leaves tensorflow out, which tf2jax asks for: its CPU build, which the lock has, serves.
@@ -64,7 +64,7 @@ def make_environment() -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoEnvironmentError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
-    stamp.touch()
+    stamp.write_text(LOCK.read_text())
     return python
 
 
