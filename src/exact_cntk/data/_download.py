@@ -49,8 +49,8 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
     Raises
     ------
     UserError
-        A different file has the name already; another process is at it; the disk is too small or full; the server refuses, is out of reach or
-        offers another file; the md5 is wrong (the part is then deleted).
+        A different file has the name already; another process is at it; the disk is too small or full; the server
+        refuses, is out of reach or offers another file; the md5 is wrong (the part is then deleted).
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"url must start with http:// or https://, got {url!r}")

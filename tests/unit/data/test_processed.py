@@ -189,7 +189,7 @@ def _write_where_there_is_no_room(out, limit="pass", *, prefix=()):
 def test_a_write_that_fails_leaves_nothing(tmp_path, n_bytes):
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))"
     said = _write_where_there_is_no_room(tmp_path / "study.h5", limit)
-    assert said == f"cannot write {tmp_path}/study.h5: File too large; nothing was left there\n"
+    assert said.startswith(f"cannot write {tmp_path}/study.h5: File too large")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,4 +205,5 @@ def test_a_full_disk(tmp_path, n_kib):
     # The file's own size is 520 KiB; the listing of what is left comes from inside, where the small disk is seen.
     script = f'mount -t tmpfs -o size={n_kib}k tmpfs {tmp_path} && "$@" && ls -A {tmp_path}'
     said = _write_where_there_is_no_room(tmp_path / "study.h5", prefix=("unshare", "-rm", "sh", "-c", script, "sh"))
-    assert said == f"cannot write {tmp_path}/study.h5: No space left on device; nothing was left there\n"
+    assert said.startswith(f"cannot write {tmp_path}/study.h5: No space left on device")
+    assert said.count("\n") == 1  # and no file is listed
