@@ -28,6 +28,7 @@ bench: install  ## Time the kernels here, alone and beside neural-tangents, and 
 	@python -m benchmarks
 
 install: $(PACKAGE)  ## Set up .venv without running anything
+	@:
 
 preset:  ## Make a study of config/ the current one: make preset STUDY=review
 	@test -f "config/$(STUDY).yaml" || { echo "make: STUDY is '$(STUDY)'; choose one of:" \
