@@ -1,7 +1,8 @@
 # Tables, figures, notebooks and the page that people look at, all from the metrics alone.
 TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "correlation.csv", "table1.csv"]
 FIGURES = ["accuracy", "small_against_full", "ridge_path", "spectra", "condition_number", "paper_table1"]
-NOTEBOOKS = ["table1", "correlation", "ridge"]
+# With the parameters that a notebook takes beside the study's folder and its metrics.
+NOTEBOOKS = {"table1": [], "correlation": ["resamples", "seed"], "ridge": []}
 STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "correlation.py", "markup.py"]))
 
 
@@ -15,12 +16,15 @@ rule tables:
         metrics=rules.metrics.input,
         sources=STUDY_SOURCES + sources("study/tables.py"),
     output:
-        csv=report(
-            expand(f"{RESULTS}/tables/{{table}}", table=TABLES),
-            category="Tables",
-            caption="../report/tables.rst",
-            labels=lambda wildcards, output: {"table": Path(str(output)).stem},
-        ),
+        csv=[
+            report(
+                f"{RESULTS}/tables/{table}",
+                category="Tables",
+                caption=f"../report/tables/{Path(table).stem}.rst",
+                labels={"table": Path(table).stem},
+            )
+            for table in TABLES
+        ],
         markdown=f"{RESULTS}/tables/table1.md",
         summary=f"{RESULTS}/summary.json",
     log:
@@ -51,12 +55,15 @@ rule figures:
         metrics=rules.metrics.input,
         sources=STUDY_SOURCES + sources("study/tables.py", "study/figures.py", "study/style.py"),
     output:
-        report(
-            expand(f"{RESULTS}/figures/{{figure}}.svg", figure=FIGURES),
-            category="Figures",
-            caption="../report/figures.rst",
-            labels=lambda wildcards, output: {"figure": Path(str(output)).stem},
-        ),
+        [
+            report(
+                f"{RESULTS}/figures/{figure}.svg",
+                category="Figures",
+                caption=f"../report/figures/{figure}.rst",
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
@@ -80,8 +87,8 @@ rule notebook:
     """Execute a notebook on the study's results, and make a page of it that opens offline."""
     input:
         notebook="notebooks/{notebook}.ipynb",
-        tables=rules.tables.output,
-        sources=rules.figures.input.sources,
+        metrics=rules.metrics.input,
+        sources=rules.figures.input.sources + sources("study/headline.py"),
         runner="workflow/scripts/run_notebook.py",
     output:
         notebook=f"{RESULTS}/notebooks/{{notebook}}.ipynb",
@@ -104,11 +111,13 @@ rule notebook:
         runtime=30,
     params:
         study_dir=study_dir,
+        metrics=lambda _wildcards, input: comma(input.metrics),
+        more=lambda wildcards: " ".join(f"{name}={REPORT[name]}" for name in NOTEBOOKS[wildcards.notebook]),
     message:
         "notebook: {output.page}"
     shell:
         "python {input.runner} {input.notebook} {output.notebook} {output.page} study_dir={params.study_dir}"
-        " > {log} 2>&1"
+        " 'metrics=[{params.metrics}]' {params.more} > {log} 2>&1"
 
 
 rule report:
@@ -119,7 +128,7 @@ rule report:
         tables=rules.tables.output,
         figures=rules.figures.output,
         notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
-        sources=rules.figures.input.sources + sources("study/report.py", "study/templates/*"),
+        sources=rules.figures.input.sources + sources("study/headline.py", "study/report.py", "study/templates/*"),
     output:
         report(f"{RESULTS}/report.html", category="Report", caption="../report/report.rst"),
     log:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exact_cntk.study import references
-from exact_cntk.study.correlation import Comparison, paper_comparisons, pearson, spearman, study_comparisons
+from exact_cntk.study.correlation import pearson, spearman
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.style import (
     FAMILY_COLORS,
@@ -20,6 +20,8 @@ from exact_cntk.study.style import (
     KIND_COLORS,
     KIND_NAMES,
     MARKERS,
+    READOUT_COLORS,
+    READOUT_NAMES,
     SETTINGS,
     depth_axis,
     depth_colors,
@@ -242,39 +244,76 @@ def condition_number(study: Study) -> Figure:
 @mpl.rc_context(SETTINGS)
 def small_against_full(study: Study) -> Figure:
     """Accuracy from few training images against accuracy from all: the paper's columns, then this study's."""
-    panels = paper_comparisons()
-    if len(study.train_sizes) > 1:  # no intervals here: one resample suffices
-        panels += study_comparisons(study, resamples=1, seed=0)
-    panels = [c for c in panels if c.scope == "pooled" and len({family for family, _ in c.architectures}) == 2]
+    panels = _paper_panels() + _study_panels(study)
     figure, axes = new_figure(-(-len(panels) // 2), 2, row_height=2.9)
     for panel in list(axes.flat)[len(panels) :]:
         panel.set_visible(False)
-    depths = sorted({depth for comparison in panels for _, depth in comparison.architectures})
+    depths = sorted({depth for _, points in panels for depth in points.depth})
     markers = {depth: MARKERS[i % len(MARKERS)] for i, depth in enumerate(depths)}
-    for panel, comparison in zip(axes.flat, panels, strict=False):
-        _scatter(panel, comparison, markers)
-        r, rho = float(pearson(comparison.x, comparison.y)), float(spearman(comparison.x, comparison.y))
-        families = " and ".join(dict.fromkeys(family for family, _ in comparison.architectures))
-        name = "The paper, CIFAR-10" if comparison.source == "paper" else families
-        panel.set_title(f"{name}\nr = {r:.2f}, ρ = {rho:.2f}, n = {len(comparison.x)}", loc="left")
+    for panel, (name, points) in zip(axes.flat, panels, strict=False):
+        _scatter(panel, points, markers)
+        x, y = points.iloc[:, 2].to_numpy(), points.iloc[:, 3].to_numpy()
+        panel.set_title(f"{name}\nr = {pearson(x, y):.2f}, ρ = {spearman(x, y):.2f}, n = {len(x)}", loc="left")
     title(figure, "Few training images against all of them", study)
-    handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in FAMILY_COLORS[:2]]
+    handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in READOUT_COLORS.values()]
     handles += [Line2D([], [], color=GREY, marker=marker, ls="") for marker in markers.values()]
-    legend(figure, handles, ["vanilla", "GAP", *(f"depth {depth}" for depth in markers)], columns=4)
+    names = [READOUT_NAMES[readout] for readout in READOUT_COLORS]
+    legend(figure, handles, [*names, *(f"depth {depth}" for depth in markers)], columns=4)
     return figure
 
 
-def _scatter(axes: Axes, comparison: Comparison, markers: dict[int, str]) -> None:
-    x, y = 100 * comparison.x, 100 * comparison.y
+def _paper_panels() -> list[tuple[str, pd.DataFrame]]:
+    """Points of the paper's Table 1: readout, depth, small and full accuracy in percent, named as axes are."""
+    table = references.table1()
+    table = table[table.source == "paper"].set_index(["readout", "depth"])
+    small = 100 * table[(table.model == "cntk") & (table.train_images == 2000)].accuracy
+    panels = []
+    for model in ("cnn", "cntk"):
+        full = 100 * table[(table.model == model) & (table.train_images == 50000)].accuracy
+        points = pd.DataFrame({"CNTK, n = 2000": small, f"{model.upper()}, n = 50000": full})
+        panels.append(("The paper, CIFAR-10", points.reset_index()))
+    return panels
+
+
+def _study_panels(study: Study) -> list[tuple[str, pd.DataFrame]]:
+    """The same of this study's smallest and largest training set, one panel a kind of kernel."""
+    sizes = study.train_sizes
+    table = accuracy_by_depth(study)
+    panels = []
+    for kind in table.kind.unique() if len(sizes) > 1 else ():
+        sides = [
+            table[(table.kind == kind) & (table.train_images == n)].set_index(["family", "readout", "depth"])
+            for n in (sizes[0], sizes[-1])
+        ]
+        name = KIND_NAMES[kind]
+        points = pd.DataFrame(
+            {
+                f"{name}, n = {sizes[0]}": 100 * sides[0].accuracy,
+                f"{name}, n = {sizes[-1]}": 100 * sides[1].accuracy,
+                "x_error": 100 * sides[0].accuracy_std.fillna(sides[0].accuracy_se),
+                "y_error": 100 * sides[1].accuracy_std.fillna(sides[1].accuracy_se),
+            }
+        ).dropna()
+        if len(points) > 2:
+            panels.append(
+                (f"Here: {study.name}", points.reset_index(level=["readout", "depth"]).reset_index(drop=True))
+            )
+    return panels
+
+
+def _scatter(axes: Axes, points: pd.DataFrame, markers: dict[int, str]) -> None:
+    _, _, small, full = points.columns[:4]
     # the band is seaborn's: 95 %, from resampled architectures
     line = {"color": GREY, "lw": 1.2}
-    sns.regplot(x=x, y=y, ax=axes, scatter=False, seed=0, n_boot=500, color=GREY, line_kws=line)
-    families = list(dict.fromkeys(family for family, _ in comparison.architectures))
-    for (family, depth), a, b in zip(comparison.architectures, x, y, strict=True):
-        axes.plot(a, b, ls="", marker=markers[depth], color=FAMILY_COLORS[families.index(family)], mec="white", ms=7.5)
-    # this study's sides differ in the number of images alone, which comes after the comma
-    labels = [side.rpartition(", ")[-1] for side in (comparison.proxy, comparison.target)]
-    axes.set(xlabel=f"accuracy, {labels[0]} (%)", ylabel=f"accuracy, {labels[1]} (%)")
+    sns.regplot(data=points, x=small, y=full, ax=axes, scatter=False, seed=0, n_boot=500, color=GREY, line_kws=line)
+    for point in points.to_dict("records"):
+        colour = READOUT_COLORS[point["readout"]]
+        x, y = point[small], point[full]
+        if "x_error" in point:
+            bars = {"xerr": point["x_error"], "yerr": point["y_error"]}
+            axes.errorbar(x, y, **bars, color=colour, lw=0.8, alpha=0.35, zorder=1)
+        axes.plot(x, y, ls="", marker=markers[point["depth"]], color=colour, mec="white", ms=7.5)
+    axes.set(xlabel=f"{small} (%)", ylabel=f"{full} (%)")
 
 
 @mpl.rc_context(SETTINGS)
@@ -284,7 +323,7 @@ def paper_table1() -> Figure:
     table = table[table.source == "paper"]
     figure, axes = new_figure(1, 2, row_height=2.9, sharey=True)
     depths = sorted(table.depth.unique())
-    for panel, readout, name in zip(axes[0], ("flatten", "gap"), ("vanilla", "GAP"), strict=True):
+    for panel, (readout, name) in zip(axes[0], READOUT_NAMES.items(), strict=True):
         styles = {"cnn": ("--", "s", FAMILY_COLORS[1]), "cntk": ("-", "o", FAMILY_COLORS[0])}
         for (model, size), rows in table[table.readout == readout].groupby(["model", "train_images"], sort=False):
             ls, marker, colour = styles[model]
@@ -309,8 +348,7 @@ def paper_table1() -> Figure:
 def _family_title(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    readout = {"flatten": "vanilla", "gap": "GAP"}[rows.readout.iloc[0]]
-    return f"{rows.family.iloc[0]} ({readout})"
+    return f"{rows.family.iloc[0]} ({READOUT_NAMES[rows.readout.iloc[0]]})"
 
 
 FIGURES: dict[str, Callable[[Study], Figure]] = {
@@ -326,8 +364,8 @@ CAPTIONS: dict[str, str] = {
     "accuracy": "Test accuracy against depth. Bars: standard deviation over disjoint training subsets where there are "
     "several, else the binomial standard error of the test set.",
     "small_against_full": "Accuracy from the small training set against accuracy from the full one, over depths and "
-    "readouts; line and band: linear fit with its 95 % interval over architectures. The paper's columns come first, "
-    "for CIFAR-10 with 2,000 and 50,000 images.",
+    "readouts; line and band: linear fit with its 95 % interval over architectures; thin bars: spread over subsets, or "
+    "the binomial standard error. The paper's columns come first, for CIFAR-10 with 2,000 and 50,000 images.",
     "ridge_path": "Test accuracy and leave-one-out mean squared error along the ridge path of the largest training "
     "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge that leave-one-out chooses.",
     "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
