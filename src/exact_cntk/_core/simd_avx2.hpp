@@ -14,6 +14,16 @@ struct VectorF {
     __m256 v;
     static EXACT_CNTK_INLINE VectorF set(float a) { return {_mm256_set1_ps(a)}; }
     static EXACT_CNTK_INLINE VectorF load(const float* p) { return {_mm256_loadu_ps(p)}; }
+
+    // A choice of lanes, as factors 1 and 0: one fused multiply-add then masks and adds.
+    struct Mask {
+        __m256 v;
+    };
+    static EXACT_CNTK_INLINE Mask mask(unsigned bits) {
+        const __m256i lane_bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane_bit);
+        return {_mm256_and_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane_bit)), _mm256_set1_ps(1))};
+    }
 };
 EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm256_storeu_ps(p, a.v); }
 EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -30,6 +40,30 @@ EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
 // a where s < 0, b elsewhere.
 EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
     return {_mm256_blendv_ps(b.v, a.v, s.v)};
+}
+
+// a + b in the chosen lanes, a elsewhere.
+EXACT_CNTK_INLINE VectorF add_where(VectorF::Mask chosen, VectorF a, VectorF b) {
+    return {_mm256_fmadd_ps(b.v, chosen.v, a.v)};
+}
+// a + (current one lane up, its gap filled from `previous`), in the chosen lanes.
+EXACT_CNTK_INLINE VectorF add_left(VectorF a, VectorF previous, VectorF current, VectorF::Mask chosen) {
+    const __m256i now = _mm256_castps_si256(current.v);
+    const __m256i across = _mm256_permute2x128_si256(_mm256_castps_si256(previous.v), now, 0x21);
+    return {_mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_alignr_epi8(now, across, 12)), chosen.v, a.v)};
+}
+// a + (current one lane down, its gap filled from `next`), in the chosen lanes.
+EXACT_CNTK_INLINE VectorF add_right(VectorF a, VectorF current, VectorF next, VectorF::Mask chosen) {
+    const __m256i now = _mm256_castps_si256(current.v);
+    const __m256i across = _mm256_permute2x128_si256(now, _mm256_castps_si256(next.v), 0x21);
+    return {_mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_alignr_epi8(across, now, 4)), chosen.v, a.v)};
+}
+EXACT_CNTK_INLINE float sum_lanes(VectorF a) {
+    float lane[8];
+    _mm256_storeu_ps(lane, a.v);
+    for (int width = 4; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+    return lane[0];
 }
 
 struct VectorD {

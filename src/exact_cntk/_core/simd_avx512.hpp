@@ -14,6 +14,10 @@ struct VectorF {
     __m512 v;
     static EXACT_CNTK_INLINE VectorF set(float a) { return {_mm512_set1_ps(a)}; }
     static EXACT_CNTK_INLINE VectorF load(const float* p) { return {_mm512_loadu_ps(p)}; }
+
+    // A choice of lanes.
+    using Mask = __mmask16;
+    static EXACT_CNTK_INLINE Mask mask(unsigned bits) { return static_cast<Mask>(bits); }
 };
 EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm512_storeu_ps(p, a.v); }
 EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -30,6 +34,30 @@ EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
 // a where s < 0, b elsewhere.
 EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
     return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s.v)), b.v, a.v)};
+}
+
+// a + b in the chosen lanes, a elsewhere.
+EXACT_CNTK_INLINE VectorF add_where(VectorF::Mask chosen, VectorF a, VectorF b) {
+    return {_mm512_mask_add_ps(a.v, chosen, a.v, b.v)};
+}
+// a + (current one lane up, its gap filled from `previous`), in the chosen lanes.
+EXACT_CNTK_INLINE VectorF add_left(VectorF a, VectorF previous, VectorF current, VectorF::Mask chosen) {
+    const __m512i shifted =
+        _mm512_maskz_alignr_epi32(chosen, _mm512_castps_si512(current.v), _mm512_castps_si512(previous.v), 15);
+    return {_mm512_add_ps(a.v, _mm512_castsi512_ps(shifted))};
+}
+// a + (current one lane down, its gap filled from `next`), in the chosen lanes.
+EXACT_CNTK_INLINE VectorF add_right(VectorF a, VectorF current, VectorF next, VectorF::Mask chosen) {
+    const __m512i shifted =
+        _mm512_maskz_alignr_epi32(chosen, _mm512_castps_si512(next.v), _mm512_castps_si512(current.v), 1);
+    return {_mm512_add_ps(a.v, _mm512_castsi512_ps(shifted))};
+}
+EXACT_CNTK_INLINE float sum_lanes(VectorF a) {
+    float lane[16];
+    _mm512_storeu_ps(lane, a.v);
+    for (int width = 8; width > 0; width /= 2)
+        for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+    return lane[0];
 }
 
 struct VectorD {
