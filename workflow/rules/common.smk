@@ -105,7 +105,10 @@ def describe_plan():
     """Say in one line what the whole study takes here, measured in half a second."""
     from exact_cntk.study.estimate import estimate_study, format_count, format_time
 
-    plan = estimate_study(PARAMS, calibration_seconds=0.5)
+    try:
+        plan = estimate_study(PARAMS, calibration_seconds=0.5)
+    except UserError as error:  # the jobs that it stops say it again
+        return f"{PARAMS['study']}: no estimate, {error}"
     pairs = sum(cost.pairs for cost in plan.costs)
     return (
         f"{PARAMS['study']}: {format_count(pairs)} pairs of images in {len(PASSES) * len(BLOCKS)} blocks, in all about "

@@ -1,0 +1,126 @@
+"""Copies of the checkout in which the workflow runs for real; one finished tiny study is made once and copied."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = Path(sys.executable).parent
+MINUTES = 60.0
+GIT_IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
+
+
+class Checkout:
+    """A copy of the checkout, and the tools run inside it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.env = os.environ | {
+            "PATH": os.pathsep.join([str(ENVIRONMENT), os.environ["PATH"]]),
+            **{
+                f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+            },
+        }
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Start a command in a session of its own, with its output in ``output.log``."""
+        with (self / "output.log").open("w") as log:
+            return subprocess.Popen(
+                command, cwd=self.path, env=self.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a command, check its exit code and return what it printed."""
+        process = subprocess.run(
+            command,
+            cwd=self.path,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=10 * MINUTES,
+        )
+        assert process.returncode == code, f"{' '.join(command)} ended with {process.returncode}:\n{process.stdout}"
+        return process.stdout
+
+    def snakemake(self, *arguments: str, code: int = 0) -> str:
+        return self.run("snakemake", "--cores", "2", *arguments, code=code)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Count by rule the jobs that a dry run announces."""
+        output = self.run("snakemake", "--dry-run", *arguments)
+        statistics = output.partition("Job stats:")[2].partition("\n\n")[0]
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", statistics, flags=re.MULTILINE)}
+        jobs.pop("total", None)
+        return jobs
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def files(self, *folders: str) -> dict[str, bytes]:
+        """Contents of all files under folders of the study."""
+        paths = [path for folder in folders for path in sorted((self / "results/ci" / folder).rglob("*"))]
+        return {str(path.relative_to(self.path)): path.read_bytes() for path in paths if path.is_file()}
+
+    def ages(self, *folders: str) -> dict[str, int]:
+        """Modification times of all files under folders of the study."""
+        return {name: (self / name).stat().st_mtime_ns for name in self.files(*folders)}
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Poll until a condition holds; fail if the process ends first."""
+    deadline = time.monotonic() + 5 * MINUTES
+    while not condition():
+        assert process.poll() is None, "the process ended before what was waited for"
+        assert time.monotonic() < deadline, "waited in vain"
+        os.sched_yield()
+
+
+def copy_of_sources(target: Path) -> Checkout:
+    """Copy the files that git tracks or would track, and commit them there."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    checkout = Checkout(target)
+    shutil.copy2(target / "config/ci.yaml", target / "params.yaml")
+    checkout.run("git", "init", "--quiet")
+    checkout.run("git", "add", "--all")
+    checkout.run("git", "commit", "--quiet", "--message", "Copy")
+    return checkout
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Checkout:
+    """A checkout in which nothing has run; its params.yaml is the preset ci."""
+    return copy_of_sources(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory) -> Checkout:
+    """A checkout with the finished study ci; not to be changed."""
+    checkout = copy_of_sources(tmp_path_factory.mktemp("finished") / "checkout")
+    (checkout / "run.txt").write_text(checkout.snakemake(), encoding="utf-8")
+    return checkout
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path) -> Checkout:
+    """A copy of the finished study, to be spoilt."""
+    shutil.copytree(finished_once.path, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")

@@ -1,0 +1,152 @@
+"""What Snakemake plans: lint, dry runs, presets, and errors in the parameters. Nothing is computed here."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exact_cntk.study.params import load_params
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def keys(value, prefix=""):
+    """All keys of nested mappings; those inside lists are the schema's business."""
+    if not isinstance(value, dict):
+        return set()
+    return {f"{prefix}{key}" for key in value} | {
+        inner for key in value for inner in keys(value[key], f"{prefix}{key}.")
+    }
+
+
+def test_lint(fresh):
+    assert "good condition" in fresh.run("snakemake", "--lint")
+
+
+def test_default_study(fresh):
+    shutil.copy2(ROOT / "config/digits.yaml", fresh / "params.yaml")
+    # No flags: the profile beside the Snakefile loads by itself.
+    assert fresh.planned("--cores", "2", "--resources", "gpu=1") == {
+        "all": 1,
+        "preprocess": 1,
+        "kernel_block": 14,
+        "merge_kernel": 10,
+        "solve": 10,
+        "tables": 1,
+        "figures": 1,
+        "notebook": 3,
+        "report": 1,
+    }
+
+
+def test_one_family_of_a_preset(fresh):
+    planned = fresh.planned("cntk_v", "--configfile", "config/cifar10-2k.yaml")
+    assert planned == {
+        "cntk_v": 1,
+        "fetch_data": 1,
+        "preprocess": 1,
+        "kernel_block": 90,
+        "merge_kernel": 5,
+        "solve": 5,
+    }
+
+
+def test_default_parameters_are_the_preset_digits():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "config/digits.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_preset_is_complete(path):
+    # Snakemake lays a preset over params.yaml: with the same keys in both, nothing of params.yaml shows through.
+    preset = load_params(path)
+    assert preset["study"] == path.stem
+    assert keys(preset) == keys(load_params(ROOT / "params.yaml"))
+
+
+def test_all_presets_are_there():
+    assert {path.stem for path in PRESETS} == {"digits", "review", "cifar10-2k", "cifar10-full", "ci"}
+
+
+def test_preset_replaces_lists(fresh):
+    # The default's depths, subsets and ridges are more than the preset's; none may be left of them.
+    shutil.copy2(ROOT / "config/digits.yaml", fresh / "params.yaml")
+    by_file = fresh.planned("--configfile", "config/ci.yaml")
+    shutil.copy2(ROOT / "config/ci.yaml", fresh / "params.yaml")
+    assert by_file == fresh.planned()
+    assert by_file["merge_kernel"] == 4
+
+
+def test_typo_is_one_line_from_every_command(fresh):
+    fresh.edit("params.yaml", "test_images:", "tset_images:")
+    for code, command in [
+        (1, ["snakemake", "--cores", "1"]),
+        (2, ["python", "workflow/scripts/run_study.py"]),
+        (2, ["exact-cntk", "estimate"]),
+    ]:
+        output = fresh.run(*command, code=code)
+        assert "prepare.tset_images: unknown key, did you mean 'test_images'?" in output
+        assert "Traceback" not in output
+
+
+def test_profiles_agree():
+    profiles = [ROOT / "profiles/default/config.yaml", ROOT / "workflow/profiles/slurm/config.yaml"]
+    default, slurm = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in profiles)
+    # Checksums that one run records are compared by the next.
+    assert default["max-checksum-file-size"] == slurm["max-checksum-file-size"]
+    assert set(default) <= set(slurm)
+
+
+def test_listed_sources_exist():
+    # A file that is renamed would otherwise drop out of a list unnoticed.
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for call in re.findall(r"\bsources\(((?:\s*\"[^\"]+\",?)+)", path.read_text(encoding="utf-8")):
+            for pattern in re.findall(r"\"([^\"]+)\"", call):
+                assert list((ROOT / "src/exact_cntk").glob(pattern)), f"{path.name}: {pattern}"
+
+
+def test_kernel_sources_are_whole():
+    # Whatever the kernel's own modules import of the package is listed, or cannot change a number.
+    text = (ROOT / "workflow/rules/kernels.smk").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\"(_\w+)\.py\"", text))
+    assert {"_cntk", "_cpu"} <= listed
+    numberless = {"_backends", "_validation", "_progress", "_machine", "errors"}
+    for name in ("_cntk", "_cpu"):
+        source = (ROOT / f"src/exact_cntk/{name}.py").read_text(encoding="utf-8")
+        imported = set(re.findall(r"^ *(?:from|import) exact_cntk\.(\w+)", source, flags=re.MULTILINE))
+        imported |= set(re.findall(r"^ *from exact_cntk import (\w+)", source, flags=re.MULTILINE))
+        assert imported <= listed | numberless, name
+
+
+def test_workflow_holds_no_formula():
+    for path in [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk"), *(ROOT / "workflow").rglob("*.py")]:
+        assert not re.search(r"\bimport (numpy|scipy|h5py)|from (numpy|scipy|h5py)", path.read_text(encoding="utf-8"))
+
+
+def test_snakefile_is_short():
+    assert len((ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()) <= 40
+
+
+def test_figures_and_tables_of_the_rules_are_the_library_s():
+    from exact_cntk.study import figures, tables
+
+    text = (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8")
+    lists = {name: re.findall(r"\"([\w.]+)\"", body) for name, body in re.findall(r"^(\w+) = \[([^\]]*)\]", text, re.M)}
+    assert lists["FIGURES"] == list(figures.FIGURES)
+    assert [*lists["TABLES"], "table1.md"] == list(tables.FILES)
+
+
+@pytest.mark.parametrize("assignment", ["studydir=results/ci", "resample=3", "study_dir"])
+def test_notebook_refuses_a_parameter_that_it_does_not_have(assignment, tmp_path):
+    path = ROOT / "workflow/scripts/run_notebook.py"
+    spec = importlib.util.spec_from_file_location("run_notebook", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    notebook = ROOT / "notebooks/correlation.ipynb"
+    with pytest.raises(ValueError, match=r"did you mean '(study_dir|resamples)'|write NAME=VALUE"):
+        module.read_parameters(notebook, [assignment])
+    assert module.main([str(notebook), str(tmp_path / "a.ipynb"), str(tmp_path / "a.html"), assignment]) == 2
+    assert not list(tmp_path.iterdir())

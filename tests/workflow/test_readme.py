@@ -1,0 +1,98 @@
+"""Every command of the README is run here, in the tiny study ci; what takes hours or installs is run as far as it goes.
+
+A command of a kind that no test below knows fails `test_every_command_is_run`.
+"""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README, (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", text)
+
+
+def commands(*programs: str) -> list[str]:
+    """The commands of all pages' bash blocks, without comments, that start one of these programs."""
+    lines = [line for page in PAGES for block in blocks("bash", page) for line in block.splitlines()]
+    found = [shlex.join(words) for words in (shlex.split(line, comments=True) for line in lines) if words]
+    return [command for command in found if not programs or Path(command.split()[0]).name in programs]
+
+
+def run(checkout, command: str, *more: str) -> str:
+    """Run a README command in a copy of the checkout whose study is ci."""
+    return checkout.run(*shlex.split(command.replace("results/digits", "results/ci")), *more)
+
+
+def test_every_command_is_run():
+    assert set(commands()) == set(commands("make", "snakemake", "dvc", "exact-cntk", "python"))
+    assert len(commands("make")) > 3
+
+
+@pytest.mark.parametrize("command", [c for c in commands("make") if "preset" not in c])
+def test_make_target_exists(fresh, command):
+    # Without the variables through which a make that runs the tests would speak to this one.
+    fresh.env = {name: value for name, value in fresh.env.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    run(fresh, command, "--dry-run")
+
+
+@pytest.mark.parametrize("command", [c for c in commands("make") if "preset" in c])
+def test_make_preset(fresh, command):
+    run(fresh, command)
+    preset = command.partition("STUDY=")[2]
+    assert (fresh / "params.yaml").read_text() == (fresh / f"config/{preset}.yaml").read_text()
+
+
+def test_make_preset_lists_the_studies(fresh):
+    message = fresh.run("make", "preset", "STUDY=reviev", code=2)
+    assert "'reviev'" in message
+    assert "ci cifar10-2k cifar10-full digits review" in message
+
+
+@pytest.mark.parametrize("command", [c for c in commands("snakemake") if "--report" not in c])
+def test_snakemake_plans(finished, command):
+    program, _, options = command.partition(" ")
+    if "--configfile" in command:  # another study
+        assert "kernel_block" in run(finished, f"{program} --dry-run {options}")
+    else:
+        assert "Nothing to be done" in run(finished, command)
+
+
+@pytest.mark.parametrize("command", [c for c in commands("snakemake") if "--report" in c])
+def test_snakemake_report(finished, command):
+    run(finished, command)
+    assert (finished / command.split()[-1].replace("results/digits", "results/ci")).stat().st_size > 100_000
+
+
+def test_dvc_commands(finished):
+    for command in commands("dvc"):
+        output = run(finished, command)
+        if "diff" in command or "show" in command:
+            assert "report.resamples" in output or "depth" in output or "plots" in output, f"{command} shows nothing"
+
+
+@pytest.mark.parametrize("command", commands("exact-cntk"))
+def test_command_line(fresh, command):
+    assert run(fresh, command)
+
+
+@pytest.mark.parametrize("command", commands("python"))
+def test_python_commands(fresh, command):
+    assert "usage:" in run(fresh, command.replace(".venv/bin/", ""), "--help")
+
+
+def test_library_example_gives_the_score_it_states():
+    (example,) = blocks("python")
+    *statements, last = ast.parse(example).body
+    names: dict = {}
+    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
+    score = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    stated = float(re.search(r"#\s*(0\.\d+)\s*$", example)[1])
+    assert score == pytest.approx(stated, abs=0.011)  # two of 200 images: rounding differs between instruction sets

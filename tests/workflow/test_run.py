@@ -1,0 +1,155 @@
+"""A tiny study from end to end, what a second run and small changes cost, and blocks that must not be merged."""
+
+import json
+import re
+import shutil
+
+NOTHING = "Nothing to be done"
+LATER = {"all", "tables", "figures", "notebook", "report"}
+
+
+def test_finished_study(finished_once):
+    results = finished_once / "results/ci"
+    assert (results / "report.html").is_file()
+    for name in ("table1", "correlation", "ridge"):
+        assert (results / f"notebooks/{name}.ipynb").is_file()
+    metrics = json.loads((results / "metrics/cntk-gap-depth-03.json").read_text(encoding="utf-8"))
+    assert metrics["results"][0]["accuracy"] > 0.5  # ten classes
+    log = (results / "logs/kernel_block/cntk-gap-d3-4/0-0.log").read_text(encoding="utf-8")
+    assert "backend cpu" in log
+    assert len(log.splitlines()) == 1
+    said = (finished_once / "run.txt").read_text(encoding="utf-8")
+    assert re.search(
+        r"^ci: [\d.]+ k? ?pairs of images in 14 blocks, in all about .* on backend cpu$", said, re.MULTILINE
+    )
+    assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:32, columns 0:32$", said, re.MULTILINE)) == 1
+
+
+def test_pages_open_offline(finished_once):
+    results = finished_once / "results/ci"
+    for page in [results / "report.html", *(results / "notebooks").glob("*.html")]:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']?(?:https?:)?//", text), page.name
+        assert "@import" not in text, page.name
+
+
+def test_second_run_does_nothing(finished):
+    before = finished.ages("")
+    assert NOTHING in finished.snakemake("--resources", "gpu=1")
+    # Without a GPU it is the same study.
+    assert NOTHING in finished.snakemake("--resources", "gpu=0")
+    assert finished.ages("") == before
+
+
+def test_no_gpu_means_the_cpu(finished):
+    block = "results/ci/blocks/cntk-v-d3-4/0-0.h5"
+    before = (finished / block).read_bytes()
+    (finished / block).unlink()
+    finished.snakemake("--resources", "gpu=0", "--printshellcmds", block)
+    assert (finished / block).read_bytes() == before
+    log = (finished / "results/ci/logs/kernel_block/cntk-v-d3-4/0-0.log").read_text(encoding="utf-8")
+    assert "backend cpu" in log
+
+
+def test_edit_of_a_plot_or_a_later_stage_computes_no_kernel(finished):
+    for name, rules in [
+        ("src/exact_cntk/study/templates/report.css", {"all", "report"}),
+        ("src/exact_cntk/study/figures.py", LATER - {"tables"}),
+        ("src/exact_cntk/study/tables.py", LATER),
+        ("src/exact_cntk/_regression.py", LATER | {"solve"}),
+    ]:
+        with (finished / name).open("a", encoding="utf-8") as file:
+            file.write("\n")
+        assert set(finished.planned()) == rules, name
+
+
+def test_edit_of_the_kernel_computes_every_block(finished):
+    finished.edit("src/exact_cntk/_cpu.py", '"""', '""" ')
+    assert finished.planned()["kernel_block"] == 14
+
+
+def test_data_prepared_again_computes_no_kernel(finished):
+    before = finished.ages("blocks", "kernels", "metrics")
+    (finished / "src/exact_cntk/data/_digits.py").open("a", encoding="utf-8").write("\n")
+    said = finished.snakemake()
+    assert re.findall(r"(\w+): data/processed/ci.h5", said) == ["preprocess"]
+    assert finished.ages("blocks", "kernels", "metrics") == before
+    assert NOTHING in finished.snakemake()
+
+
+def test_other_data_computes_every_kernel(finished):
+    before = finished.ages("metrics")
+    finished.edit("params.yaml", "test_images: 40", "test_images: 39")
+    finished.snakemake("metrics")
+    after = finished.ages("metrics")
+    assert before.keys() == after.keys()
+    assert all(before[name] < after[name] for name in before)
+    digest = json.loads((finished / "data/processed/ci.json").read_text(encoding="utf-8"))["digest"]
+    for name in after:
+        assert json.loads((finished / name).read_text(encoding="utf-8"))["data"]["digest"] == digest
+
+
+def test_depth_added_later_costs_only_itself(finished):
+    finished.edit(
+        "params.yaml",
+        "trained: all, filter_size: 3, depth_passes: [[3, 4]]",
+        "trained: all, filter_size: 3, depth_passes: [[3, 4], [5]]",
+    )
+    planned = finished.planned()
+    assert {rule: planned[rule] for rule in ("kernel_block", "merge_kernel", "solve")} == {
+        "kernel_block": 7,
+        "merge_kernel": 1,
+        "solve": 1,
+    }
+    assert set(planned) == LATER | {"kernel_block", "merge_kernel", "solve"}
+
+
+def test_depth_removed_leaves_the_tables(finished):
+    text = (finished / "params.yaml").read_text(encoding="utf-8")
+    (finished / "params.yaml").write_text(text.replace("[[3, 4]]", "[[3]]"), encoding="utf-8")
+    assert finished.planned()["solve"] == 2  # the passes are others
+    assert finished.planned()["kernel_block"] == 14
+
+
+def test_ridge_added_later_costs_only_solving(finished):
+    finished.edit("params.yaml", "ridges: [0, ", "ridges: [0, 1.0e-6, ")
+    assert finished.planned() == dict.fromkeys(LATER, 1) | {"notebook": 3, "solve": 4}
+
+
+def test_block_of_a_stale_grid_is_refused(finished):
+    finished.edit("params.yaml", "block_images: 32", "block_images: 40")
+    # Snakemake sees the change; DVC's checkouts and `--touch` can hide it, as this does.
+    assert finished.planned()["kernel_block"] == 10
+    kernel = "results/ci/kernels/cntk-v-depth-03.h5"
+    said = finished.snakemake("--rerun-triggers", "mtime", "--", kernel, code=1)
+    assert "results/ci/blocks/cntk-v-d3-4/0-0.h5" in said
+    assert not (finished / kernel).exists()
+
+
+def test_truncated_block_is_refused(finished):
+    block, kernel = "results/ci/blocks/cntk-v-d3-4/32-0.h5", "results/ci/kernels/cntk-v-depth-03.h5"
+    content = (finished / block).read_bytes()
+    (finished / block).write_bytes(content[: len(content) // 2])
+    said = finished.snakemake(kernel, code=1)
+    assert f"error: {block}" in said
+    assert "Traceback" not in said
+    # What helps is what one would do.
+    (finished / block).unlink()
+    finished.snakemake(kernel)
+    assert (finished / block).read_bytes() == content
+
+
+def test_foreign_block_is_refused(finished):
+    block, kernel = "results/ci/blocks/cntk-v-d3-4/32-0.h5", "results/ci/kernels/cntk-v-depth-03.h5"
+    shutil.copyfile(finished / "results/ci/blocks/cntk-gap-d3-4/32-0.h5", finished / block)
+    said = finished.snakemake(kernel, code=1)
+    assert block in said
+    assert "Traceback" not in said
+
+
+def test_report_of_snakemake(finished_once, tmp_path):
+    page = tmp_path / "report.html"
+    finished_once.run("snakemake", "--report", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "table1.csv" in text
+    assert "accuracy.svg" in text
