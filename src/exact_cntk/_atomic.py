@@ -52,7 +52,9 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in FILE_SYSTEM_ERRNOS and not isinstance(error, FileExistsError | NotADirectoryError):
             raise
-        raise UserError(f"cannot write {path}: {os.strerror(error.errno or 0)}; nothing was left there") from error
+        raise UserError(
+            f"cannot write {path}: {os.strerror(error.errno or 0)}; what was there before is unchanged"
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -1,4 +1,9 @@
-"""The unit in which kernels cost: entries of covariance tensors, taken through layers."""
+"""What kernels cost: entries of covariance tensors taken through layers, and memory."""
+
+ITEM_BYTES = 8  # kernels are float64
+COPIES_OF_A_BLOCK = 2  # the kernels, and the file as it is put together in memory
+TABLE_BYTES = 2**30  # the most that the backend's norm tables take
+TABLE_BYTES_A_PIXEL = 32  # of an image, by layer; generous
 
 
 def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth: int) -> int:
@@ -18,3 +23,22 @@ def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth
     """
     pixels = image_shape[0] * image_shape[1]
     return pairs * (pixels if readout == "flatten" else pixels**2) * (depth - 1)
+
+
+def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...], depth: int) -> int:
+    """Peak memory of computing one block, beyond the data set itself, in bytes; rather too much than too little.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Images on either side.
+    outputs : int
+        Kernels that come out: kinds × depths.
+    image_shape : tuple
+        (P, Q, C).
+    depth : int
+        The deepest.
+    """
+    pixels = image_shape[0] * image_shape[1]
+    tables = min(TABLE_BYTES, (rows + cols) * pixels * (depth - 1) * TABLE_BYTES_A_PIXEL)
+    return COPIES_OF_A_BLOCK * ITEM_BYTES * rows * cols * outputs + tables

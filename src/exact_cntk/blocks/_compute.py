@@ -10,15 +10,13 @@ import numpy as np
 from exact_cntk import _cntk
 from exact_cntk import _validation as check
 from exact_cntk._backends import Backend, describe_backend
-from exact_cntk._cost import element_layers
+from exact_cntk._cost import block_memory, element_layers
 from exact_cntk._machine import require_memory
 from exact_cntk._progress import Progress
 from exact_cntk._spec import KINDS, READOUTS, TRAINED
 from exact_cntk.blocks._file import Header, is_complete, write_block
 from exact_cntk.blocks._grid import Position, Span
 from exact_cntk.data import ProcessedData, load_processed
-
-COPIES_OF_THE_RESULT = 2  # the kernels, and the file as it is put together in memory
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,8 @@ def compute_block(
     work = element_layers(header.position.pairs, images.train_images.shape[1:], readout, header.depths[-1])
     if is_complete(out, header):
         return BlockSummary(header, chosen, work, None)
-    need = COPIES_OF_THE_RESULT * 8 * header.position.entries * len(header.kinds) * len(header.depths)
+    outputs = len(header.kinds) * len(header.depths)
+    need = block_memory(*header.shape, outputs, images.train_images.shape[1:], header.depths[-1])
     require_memory(f"block {header.position} of {family}", need)
     start = time.perf_counter()
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)

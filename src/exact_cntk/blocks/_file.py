@@ -61,7 +61,7 @@ class Header:
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of every dataset."""
-        return self.position.rows.length, self.position.cols.length
+        return self.position.shape
 
     @property
     def common(self) -> dict[str, Any]:

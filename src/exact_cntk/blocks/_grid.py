@@ -39,6 +39,11 @@ class Position(NamedTuple):
         return self.rows == self.cols
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the block."""
+        return self.rows.length, self.cols.length
+
+    @property
     def entries(self) -> int:
         """Entries of the block as stored: a diagonal block is stored whole."""
         return self.rows.length * self.cols.length

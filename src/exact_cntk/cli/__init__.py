@@ -17,7 +17,7 @@ from exact_cntk.cli import data, kernel, study
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
-# Typer ships its own copy of click since 0.26 and gives this class no public name.
+# Click's class of errors in usage; newer typers ship a click of their own, and give it no public name.
 UsageError: Any = typer.BadParameter.__bases__[0]
 USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 

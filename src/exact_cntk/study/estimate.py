@@ -11,7 +11,7 @@ import numpy as np
 
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cntk import cntk
-from exact_cntk._cost import element_layers
+from exact_cntk._cost import ITEM_BYTES, block_memory, element_layers
 from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk._regression import EIGH_LIMIT, kernel_regression
 from exact_cntk.study.params import KernelPass, kernel_blocks, kernel_passes, load_params
@@ -21,7 +21,6 @@ CHANNELS = {"digits": 1, "cifar10": 3}
 DIGITS_CLASSES = CIFAR10_CLASSES = 10
 # From counting the instructions of a compiled design, not from a run: 0.75–0.85e12 on a GPU of 132 SMs at 1.98 GHz.
 H200_ELEMENT_LAYERS = 0.8e12
-ITEM_BYTES = 8
 SMALL_SOLVE = 800  # training images, when calibrating
 LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
@@ -48,7 +47,7 @@ class Cost:
     seconds_h200 : float
         Expected on one H200, not measured.
     memory : int
-        Peak of one block job, bytes: images, kernels, and the file as it is put together.
+        Peak of one block job, bytes: the images, and `exact_cntk._cost.block_memory`.
     disk : int
         Blocks and merged kernels, bytes.
     """
@@ -107,7 +106,7 @@ class Estimate:
                 *_aligned(rows),
                 "",
                 f"here: {self._calibration()}",
-                f"one H200: expected, not measured, from {H200_ELEMENT_LAYERS:.2g} element-layers/s",
+                f"one H200: expected, not measured, from {H200_ELEMENT_LAYERS / 1e12:.1f}e12 element-layers/s",
                 f"solve: {format_gib(self.solve_memory)} of memory{solve}",
                 f"this machine: {format_gib(max(largest, self.solve_memory))} of {format_gib(available_memory())} "
                 f"available memory, {format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
@@ -203,10 +202,10 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
     n_train, n_images = prepare["train_images"], prepare["train_images"] + prepare["test_images"]
     positions = kernel_blocks(params)
     pairs = sum(position.pairs for position in positions)
-    entries, largest = sum(position.entries for position in positions), max(position.entries for position in positions)
+    entries, largest = sum(position.entries for position in positions), max(positions, key=lambda one: one.entries)
     depths = tuple(depth for one in passes for depth in one.depths)
     work = sum(element_layers(pairs, shape, one.readout, one.depths[-1]) for one in passes)
-    most_depths = max(len(one.depths) for one in passes)
+    memory = max(block_memory(*largest.shape, n_kinds * len(one.depths), shape, one.depths[-1]) for one in passes)
     return Cost(
         family=passes[0].family,
         depths=depths,
@@ -215,7 +214,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         blocks=len(positions) * len(passes),
         seconds_here=work / speed if speed else None,
         seconds_h200=work / H200_ELEMENT_LAYERS,
-        memory=2 * ITEM_BYTES * largest * n_kinds * most_depths + 4 * n_images * int(np.prod(shape)),
+        memory=memory + 4 * n_images * math.prod(shape),
         disk=ITEM_BYTES * n_kinds * len(depths) * (entries + n_images * n_train),
     )
 

@@ -1,0 +1,240 @@
+"""The command line: verbs do what the library does, errors are one line, and nothing heavy loads in vain."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from kernel_files import edit, environment, make_blocks
+from typer.testing import CliRunner
+
+import exact_cntk
+from exact_cntk.blocks import open_kernel, read_header
+from exact_cntk.cli import app
+from exact_cntk.errors import UserError
+
+VERBS = ["block", "merge", "solve", "table", "figure", "report", "estimate", "data"]
+HEAVY = {"sklearn", "pandas", "matplotlib", "seaborn", "torch", "jinja2", "yaml", "jsonschema"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="exact-cntk")
+
+
+def refusal(*arguments, code=2):
+    """The one line that says why."""
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("exact-cntk: ")
+    return line
+
+
+def block_arguments(data_file, out, **changes):
+    options = {
+        "data": data_file,
+        "family": "cntk-v",
+        "readout": "flatten",
+        "trained": "all",
+        "filter-size": 3,
+        "depths": "3,5",
+        "kinds": "ntk,nngp",
+        "rows": "9:18",
+        "cols": "0:9",
+        "backend": "reference",
+        "dtype": "float32",
+        "threads": 1,
+        "out": out,
+    } | changes
+    return ["block", *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_one_sentence_an_example_and_units(verb):
+    result = run(verb, "--help")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[2].endswith(".")
+    assert ("Example:" in result.output) == (verb != "data")
+    assert max(map(len, result.output.splitlines())) <= 100
+
+
+def test_help_lists_verbs_in_the_order_of_a_study():
+    lines = run("--help").output.splitlines()
+    lines = lines[lines.index("Commands:") + 1 :]
+    listed = [line.split()[0] for line in lines]
+    assert listed == ["data", "block", "merge", "solve", "table", "figure", "report", "estimate"]
+    assert not any(line.endswith("...") for line in lines)
+
+
+def test_version():
+    assert run("--version").output == f"exact-cntk {exact_cntk.__version__}\n"
+
+
+def test_from_images_to_metrics(tmp_path, data_file, data):
+    """With the workflow's own command lines."""
+    blocks = []
+    for rows, cols in [("0:12", "0:12"), ("12:24", "0:12"), ("12:24", "12:24"), ("24:34", "0:12"), ("24:34", "12:24")]:
+        blocks.append(tmp_path / f"{rows.split(':')[0]}-{cols.split(':')[0]}.h5")
+        done = run(*block_arguments(data_file, blocks[-1], rows=rows, cols=cols))
+        assert done.exit_code == 0
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert f"rows {rows}, columns {cols}" in line and "element-layers/s" in line
+    kernel = tmp_path / "kernel.h5"
+    done = run("merge", "--depth", 5, "--out", kernel, "--max-memory-gib", 1, *blocks)
+    assert done.exit_code == 0 and "34 x 24 from 5 blocks" in done.stderr
+    (tmp_path / "list").write_text("\n".join(map(str, blocks)))
+    again = tmp_path / "again.h5"
+    assert run("merge", "--depth", 5, "--out", again, "--blocks", tmp_path / "list").exit_code == 0
+    assert again.read_bytes() == kernel.read_bytes()
+
+    metrics, provenance = tmp_path / "metrics.json", tmp_path / "provenance.json"
+    options = ["--subset", "24x1", "--subset", "8x3", "--ridges", "0,1e-6,1e-2", "--max-memory-gib", 1]
+    files = ["--kernel", kernel, "--data", data_file, "--out", metrics, "--provenance", provenance]
+    done = run("solve", *files, *options)
+    assert done.exit_code == 0 and len(done.stderr.splitlines()) == 1
+    document = json.loads(metrics.read_text())
+    assert (document["study"], document["depth"], len(document["results"])) == ("squares", 5, 8)
+    assert json.loads(provenance.read_text())["backend"] == "reference"
+
+
+def test_estimate(monkeypatch):
+    monkeypatch.setattr("exact_cntk.study.estimate.measure_speed", lambda *_: 1e9)
+    monkeypatch.setattr("exact_cntk.study.estimate._time_solve", lambda *_: 0.1)
+    monkeypatch.setattr("exact_cntk._cpu.instruction_set", lambda: "avx2")
+    result = run("estimate", "--params", "config/ci.yaml")
+    assert result.exit_code == 0
+    assert "element-layers" in result.stdout
+
+
+def test_a_complete_block_is_left(tmp_path, data_file, data):
+    arguments = block_arguments(data_file, tmp_path / "b.h5")
+    assert run(*arguments).exit_code == 0
+    assert "complete already" in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"readout": "flaten"}, "readout is 'flaten'; allowed are 'flatten', 'gap'; did you mean 'flatten'?"),
+        ({"filter-size": 4}, "filter_size is 4"),
+        ({"depths": "1"}, "depths is 1"),
+        ({"depths": "3,x"}, "--depths is '3,x', but must be integers with commas between them"),
+        ({"kinds": "ntk,gp"}, "kinds is 'gp'"),
+        ({"rows": "5"}, "--rows is '5', but must be START:STOP"),
+        ({"rows": "0:9", "cols": "9:18"}, "above the diagonal"),
+        ({"rows": "30:40"}, "leave the kernel matrix"),
+        ({"backend": "cuda"}, "backend 'cuda' is not available"),
+        ({"data": "nowhere.h5"}, "nowhere.h5: no such file"),
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": "two"}, "Invalid value for '--threads'"),
+        ({"colour": "red"}, "No such option: --colour"),
+    ],
+)
+def test_bad_block_options(tmp_path, data_file, data, change, reason):
+    assert reason in refusal(*block_arguments(data_file, tmp_path / "b.h5", **change))
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_usage_errors_point_to_the_help():
+    assert refusal("block").endswith("Missing option '--data'. (see `exact-cntk block --help`)")
+    assert "No such command 'blok'" in refusal("blok")
+    assert "No such option: --verbose" in refusal("--verbose", "block")
+
+
+def test_bad_merge_and_solve(tmp_path, data, data_file, full):
+    blocks = make_blocks(tmp_path / "blocks", data, full)
+    out = tmp_path / "kernel.h5"
+    assert "no blocks to merge" in refusal("merge", "--depth", 3, "--out", out)
+    assert "list of blocks" in refusal("merge", "--depth", 3, "--out", out, "--blocks", tmp_path / "nothing")
+    assert "allows 1e-07 GiB" in refusal("merge", "--depth", 3, "--out", out, "--max-memory-gib", 1e-7, *blocks)
+    assert run("merge", "--depth", 3, "--out", out, *blocks).exit_code == 0
+    solve = ["solve", "--kernel", out, "--data", data_file, "--out", tmp_path / "m.json"]
+    assert "subset is '24'" in refusal(*solve, "--subset", "24")
+    assert "--ridges is '0;1'" in refusal(*solve, "--subset", "24x1", "--ridges", "0;1")
+    edit(out, lambda file: file["ntk"].__setitem__((0, 0), -5))
+    assert "K is not positive semi-definite" in refusal(*solve, "--subset", "24x1")
+    blocks[0].write_bytes(blocks[0].read_bytes()[:-9])
+    out.unlink()
+    assert f"block {blocks[0]} cannot be read" in refusal("merge", "--depth", 3, "--out", out, *blocks)
+    assert not out.exists() and not (tmp_path / "m.json").exists()
+
+
+def test_full_disk(data_file, data, small_disk):
+    options = {"rows": "0:24", "cols": "0:24"}
+    line = refusal(*block_arguments(data_file, small_disk / "b.h5", **options))
+    assert line.startswith(f"exact-cntk: error: cannot write {small_disk / 'b.h5'}: No space left on device")
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_message_of_many_lines_becomes_one(monkeypatch):
+    def fail(*_, **__):
+        raise UserError("first\n  second")
+
+    monkeypatch.setattr("exact_cntk.study.estimate.estimate_study", fail)
+    assert refusal("estimate") == "exact-cntk: error: first second"
+
+
+def test_interrupt(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("exact_cntk.study.estimate.estimate_study", interrupt)
+    assert "interrupted" in refusal("estimate", code=130)
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("exact_cntk.study.estimate.estimate_study", fail)
+    assert isinstance(run("estimate").exception, KeyError)
+
+
+def _loaded_after(code, *arguments):
+    script = f"import sys; {code}; print(*sys.modules)"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_loads_nothing_heavy():
+    loaded = _loaded_after("from exact_cntk.cli import app; app(['--help'], standalone_mode=False)")
+    assert "typer" in loaded and not loaded & (HEAVY | {"numpy", "scipy", "h5py"})
+
+
+def test_a_block_job_loads_little(tmp_path, data_file, data):
+    code = "from exact_cntk.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    loaded = _loaded_after(code, *block_arguments(data_file, tmp_path / "b.h5"))
+    assert "h5py" in loaded and not loaded & (HEAVY | {"scipy"})
+    header, _ = read_header(tmp_path / "b.h5")
+    assert header.depths == (3, 5)
+
+
+def test_killed_while_writing(tmp_path, data_file, data):
+    """Nothing stands under the block's name; the next run computes it, and cleans up."""
+    out = tmp_path / "blocks" / "9-0.h5"
+    code = (
+        "import os; from exact_cntk import _atomic; from exact_cntk.cli import app; "
+        "_atomic._sync = lambda path: os.kill(os.getpid(), 9); app(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", f"import sys; {code}", *map(str, block_arguments(data_file, out))]
+    assert subprocess.run(command, env=environment(), check=False).returncode == -9
+    assert not out.exists() and len(list(out.parent.iterdir())) == 1
+    assert run(*block_arguments(data_file, out)).exit_code == 0
+    assert [path.name for path in out.parent.iterdir()] == ["9-0.h5"]
+
+
+def test_merged_kernel_is_the_kernel(tmp_path, data_file, data):
+    """Of the real recursion, from blocks of one size and from one block."""
+    images = np.concatenate([data.train_images, data.test_images])
+    expected = exact_cntk.cntk(images, data.train_images, depths=3, readout="flatten", backend="reference")["ntk", 3]
+    blocks = []
+    for rows, cols in [("0:24", "0:24"), ("24:34", "0:24")]:
+        blocks.append(tmp_path / f"{rows[0]}.h5")
+        assert run(*block_arguments(data_file, blocks[-1], rows=rows, cols=cols)).exit_code == 0
+    assert run("merge", "--depth", 3, "--out", tmp_path / "k.h5", *blocks).exit_code == 0
+    with open_kernel(tmp_path / "k.h5") as (_, file):
+        np.testing.assert_allclose(file["ntk"][()], expected, rtol=1e-12)

@@ -1,0 +1,91 @@
+"""Estimates: the counts of the study's table of costs, and a readable table."""
+
+from pathlib import Path
+
+import pytest
+
+from exact_cntk.errors import InputError
+from exact_cntk.study import estimate as module
+from exact_cntk.study.estimate import estimate_study, format_count, format_time, measure_speed
+from exact_cntk.study.params import KernelPass
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def known_backend(monkeypatch):
+    monkeypatch.setattr(module, "describe_backend", lambda name: module.Backend("cpu", "avx2", "no GPU present"))
+
+
+def test_the_paper_s_2k_study():
+    """The counts of 2,000 training and 10,000 test images, and what an H200 would need for them."""
+    estimate = estimate_study(ROOT / "config" / "cifar10-2k.yaml", calibration_seconds=0)
+    costs = {cost.family: cost for cost in estimate.costs}
+    pairs = 2000 * 2001 // 2 + 2000 * 10_000
+    assert {cost.pairs for cost in estimate.costs} == {pairs}
+    assert costs["cntk-v"].element_layers == pairs * 32**2 * 20
+    assert costs["cntk-gap"].element_layers == pairs * 32**4 * 20
+    assert costs["cntk-gap"].seconds_h200 / 60 == pytest.approx(9.6, abs=0.1)
+    assert costs["cntk-v"].blocks == 4 * 5 // 2 + 4 * 20
+    kernels = 12_000 * 2000 * 10 * 8
+    assert kernels * 1.8 < costs["cntk-v"].disk < kernels * 2
+    assert costs["cntk-v"].seconds_here is None and estimate.solve_seconds is None
+
+
+def test_every_pass_costs():
+    params = module.load_params(ROOT / "config" / "ci.yaml")
+    one = estimate_study(params, calibration_seconds=0).costs[0]
+    family = params["kernels"]["families"][0]
+    added = max(one.depths) + 2
+    more = params | {
+        "kernels": params["kernels"] | {"families": [family | {"depth_passes": [*family["depth_passes"], [added]]}]}
+    }
+    two = estimate_study(more, calibration_seconds=0).costs[0]
+    assert two.depths == (*one.depths, added)
+    assert two.element_layers == one.element_layers + one.element_layers // (one.depths[-1] - 1) * (added - 1)
+    assert (two.pairs, two.blocks) == (2 * one.pairs, 2 * one.blocks)
+
+
+def test_table(monkeypatch):
+    monkeypatch.setattr(module, "measure_speed", lambda *_: 1e9)
+    monkeypatch.setattr(module, "_time_solve", lambda *_: 0.1)
+    estimate = estimate_study(ROOT / "config" / "cifar10-full.yaml", calibration_seconds=0.01)
+    table = estimate.table()
+    assert "cifar10-full: 50000 training and 10000 test images of 32x32x3" in table
+    assert "1.75 G" in table
+    assert "13 h" in table
+    assert "one H200: expected, not measured, from 0.8e12 element-layers/s" in table
+    assert "avx2" in table
+    assert estimate.costs[0].seconds_here == estimate.costs[0].element_layers / 1e9
+    assert max(map(len, table.splitlines())) < 140
+
+
+def test_measures_the_real_kernel():
+    one = KernelPass("tiny", "gap", "hidden", 3, (3,))
+    assert measure_speed((4, 4, 1), one, ["ntk"], "float32", "reference", 0.05) > 0
+
+
+def test_bad_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        estimate_study(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.002, "< 1 s"),
+        (1.26, "1.3 s"),
+        (45, "45 s"),
+        (576, "9.6 min"),
+        (45_720, "13 h"),
+        (5e5, "5.8 days"),
+        (1e9, "32 years"),
+    ],
+)
+def test_format_time(seconds, text):
+    assert format_time(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(7, "7"), (1297500, "1.3 M"), (1.75e9, "1.75 G"), (22e6, "22 M")])
+def test_format_count(count, text):
+    assert format_count(count) == text

@@ -1,0 +1,52 @@
+"""Provenance: complete, and it says so where something cannot be known."""
+
+import json
+import subprocess
+
+from exact_cntk.study import provenance as module
+from exact_cntk.study.provenance import git_state, packages, provenance
+
+
+def _git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_holds_everything_and_is_json():
+    record = provenance(
+        parameters={"depth": 3},
+        data={"digest": "0" * 64},
+        backend="cpu",
+        instruction_set="avx2",
+        seconds={"solve": 1.23456},
+    )
+    assert json.loads(json.dumps(record)) == record
+    assert record["seconds"] == {"solve": 1.235}
+    assert set(record) >= {"parameters", "data", "packages", "git", "backend", "instruction_set", "hardware"}
+    assert set(record["hardware"]) >= {"cpu", "cores", "memory_gib"}
+
+
+def test_packages(monkeypatch):
+    monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package-anywhere"))
+    versions = packages()
+    assert versions["numpy"] and versions["python"]
+    assert versions["no-such-package-anywhere"] is None
+
+
+def test_git(tmp_path):
+    assert git_state(tmp_path) == {"revision": None, "dirty": None}
+    _git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("one")
+    _git(tmp_path, "add", "file")
+    _git(tmp_path, "commit", "-q", "-m", "One")
+    (tmp_path / "untracked").write_text("")
+    revision = _git(tmp_path, "rev-parse", "HEAD")
+    assert git_state(tmp_path) == {"revision": revision, "dirty": False}
+    (tmp_path / "file").write_text("two")
+    assert git_state(tmp_path) == {"revision": revision, "dirty": True}
+
+
+def test_no_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(tmp_path) == {"revision": None, "dirty": None}

@@ -1,0 +1,139 @@
+"""Solving: the numbers are those of kernel regression on the right images, and files that do not fit are refused."""
+
+import json
+
+import numpy as np
+import pytest
+from kernel_files import edit, make_data, make_kernel
+
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.solve import Subset, memory_needed, parse_subset, solve, solve_to_files
+
+RIDGES = [0.0, 1e-4, 1e-1]
+SUBSETS = [Subset(24, 1), Subset(8, 3)]
+
+
+@pytest.fixture
+def kernel_file(tmp_path, data, full):
+    return make_kernel(tmp_path, data, full)
+
+
+def test_agrees_with_solving_by_hand(kernel_file, data_file, data, full):
+    metrics, _ = solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
+    assert [(r["kind"], r["train_images"], r["repeat"]) for r in metrics["results"]] == [
+        (kind, n, repeat) for kind in ("ntk", "nngp") for n, repeats in SUBSETS for repeat in range(repeats)
+    ]
+    coded = np.eye(3) - 0.1
+    for result in metrics["results"]:
+        n, first = result["train_images"], result["repeat"] * result["train_images"]
+        chunk = slice(first, first + n)
+        scale = 3 if result["kind"] == "ntk" else 1
+        K, K_test = scale * full[chunk, chunk], scale * full[24:, chunk]
+        Y = coded[data.train_labels[chunk]]
+        for i, ridge in enumerate(RIDGES):
+            shifted = K + ridge * K.diagonal().mean() * np.eye(n)
+            correct = (K_test @ np.linalg.solve(shifted, Y)).argmax(axis=1) == data.test_labels
+            assert result["test_accuracy"][i] == correct.mean()
+            assert result["condition_number"][i] == pytest.approx(np.linalg.cond(shifted), rel=1e-5)  # six digits
+            left_out = Y - np.linalg.solve(shifted, Y) / np.linalg.inv(shifted).diagonal()[:, None]
+            assert result["loo_error"][i] == pytest.approx(((left_out - Y) ** 2).mean(), rel=1e-5)
+            if i == 0:
+                bits = np.unpackbits(np.frombuffer(bytes.fromhex(result["test_correct_hex"]), np.uint8), count=10)
+                np.testing.assert_array_equal(bits, correct)
+        assert result["accuracy"] == result["test_accuracy"][0]
+        assert result["accuracy_loo_ridge"] == result["test_accuracy"][RIDGES.index(result["loo_ridge"])]
+        spectrum = np.linalg.eigvalsh(K)[::-1]
+        assert result["eigenvalues"]["rank"] == list(range(1, n + 1))
+        np.testing.assert_allclose(result["eigenvalues"]["value"], spectrum, rtol=1e-5)
+
+
+def test_files(tmp_path, kernel_file, data_file, data):
+    paths = tmp_path / "metrics.json", tmp_path / "provenance.json"
+    solve_to_files(kernel_file, data_file, *paths, subsets=SUBSETS, ridges=RIDGES, study="tiny")
+    first = paths[0].read_bytes()
+    solve_to_files(kernel_file, data_file, *paths, subsets=SUBSETS, ridges=RIDGES, study="tiny")
+    assert paths[0].read_bytes() == first
+    metrics, provenance = (json.loads(path.read_text()) for path in paths)
+    assert {name: metrics[name] for name in ("study", "family", "readout", "trained", "filter_size", "depth")} == {
+        "study": "tiny",
+        "family": "cntk-v",
+        "readout": "flatten",
+        "trained": "all",
+        "filter_size": 3,
+        "depth": 3,
+    }
+    assert metrics["data"]["digest"] == provenance["data"]["digest"] == data.digest
+    assert provenance["parameters"]["subsets"] == ["24x1", "8x3"]
+    assert (provenance["backend"], provenance["instruction_set"]) == ("cpu", "avx2")
+    assert provenance["seconds"]["solve"] > 0
+
+
+def test_a_ridge_that_cannot_be_solved_is_null(tmp_path, data, data_file, full):
+    """Two images that are the same: K is singular, and only the ridges above 0 have an answer."""
+    full[:, 1] = full[:, 0]
+    full[1] = full[0]
+    metrics, _ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
+    for result in metrics["results"]:
+        assert result["accuracy"] is None and result["test_correct_hex"] is None
+        for name in ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number"):
+            assert result[name][0] is None and None not in result[name][1:]
+        assert result["loo_ridge"] > 0 and result["accuracy_loo_ridge"] is not None
+
+
+def test_reports_progress(kernel_file, data_file):
+    seen = []
+    solve(kernel_file, data_file, subsets=SUBSETS, ridges=[0.0], progress=lambda *numbers: seen.append(numbers))
+    assert seen == [(i, 8) for i in range(1, 9)]
+
+
+def test_other_images(tmp_path, kernel_file):
+    make_data(tmp_path / "other.h5", seed=1)
+    with pytest.raises(UserError, match=r"kernel-3\.h5 was computed from other images .* than those in .*other\.h5"):
+        solve(kernel_file, tmp_path / "other.h5", subsets=SUBSETS, ridges=RIDGES)
+
+
+@pytest.mark.parametrize("text", ["", "200", "200x", "x5", "0x5", "200x0", "200 x 5", "-1x5", "2e2x5"])
+def test_bad_subset(text):
+    with pytest.raises(InputError, match="but must be IMAGESxREPEATS"):
+        parse_subset(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"subsets": [Subset(8, 4)]}, "8x4 needs 32 images, but the training pool has 24: at most 3 repeats of 8"),
+        ({"subsets": [Subset(25, 1)]}, "25x1 needs 25 images"),
+        ({"subsets": []}, "subsets are empty"),
+        ({"ridges": [1e-3]}, "must hold 0"),
+        ({"ridges": [0.0, -1.0]}, "ridges is"),
+    ],
+)
+def test_bad_parameters(kernel_file, data_file, options, reason):
+    with pytest.raises(UserError, match=reason):
+        solve(kernel_file, data_file, **{"subsets": SUBSETS, "ridges": RIDGES} | options)
+
+
+def test_negative_eigenvalue(tmp_path, data, data_file, full):
+    bad = full - np.eye(34, 24)
+    with pytest.raises(UserError, match=r"kernel-3\.h5: ntk on images 0:24: K is not positive.* smallest eigenvalue"):
+        solve(make_kernel(tmp_path, data, bad), data_file, subsets=SUBSETS, ridges=RIDGES)
+
+
+def test_not_finite(kernel_file, data_file):
+    edit(kernel_file, lambda file: file["nngp"].__setitem__((2, 4), np.nan))
+    with pytest.raises(UserError, match=r"nngp on images 0:24: K must be finite, but K\[2, 4\] is nan"):
+        solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
+
+
+def test_too_little_memory(kernel_file, data_file, monkeypatch):
+    with pytest.raises(UserError, match=r"solving cntk-v at depth 3 needs .* but --max-memory-gib allows 1e-06 GiB"):
+        solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES, max_memory_gib=1e-6)
+    monkeypatch.setattr("exact_cntk._machine.available_memory", lambda: 1000)
+    with pytest.raises(UserError, match="available"):
+        solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
+
+
+def test_memory_counts_matrices():
+    """Up to 10,000 images the eigendecomposition holds three matrices; beyond, Cholesky works in the kernel."""
+    assert memory_needed(10_000, 10, 10) == pytest.approx(8e8 * 3.125, rel=0.1)
+    assert memory_needed(50_000, 10, 10) == pytest.approx(2e10 * 1.125, rel=0.1)

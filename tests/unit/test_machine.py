@@ -1,0 +1,42 @@
+"""Refusals, and what they say of the machine."""
+
+import pytest
+
+from exact_cntk import _machine
+from exact_cntk.errors import UserError
+
+
+def test_describes_this_machine():
+    assert _machine.cores() >= 1
+    assert _machine.cpu_model()
+    assert 0 < _machine.available_memory() <= _machine.total_memory()
+
+
+def test_a_container_limits_memory(monkeypatch):
+    limits = {"memory.max": 3 * _machine.GIB, "memory.current": 2 * _machine.GIB}
+    monkeypatch.setattr(_machine, "_control_group", limits.get)
+    assert _machine.total_memory() <= 3 * _machine.GIB
+    assert _machine.available_memory() <= _machine.GIB
+
+
+def test_memory_refusals_give_the_numbers(monkeypatch):
+    _machine.require_memory("this", 2**20, limit_gib=1)
+    with pytest.raises(UserError, match=r"this needs 3 GiB of memory, but --max-memory-gib allows 2\.5 GiB: raise"):
+        _machine.require_memory("this", 3 * _machine.GIB, limit_gib=2.5)
+    monkeypatch.setattr(_machine, "available_memory", lambda: _machine.GIB)
+    with pytest.raises(UserError, match="this needs 3 GiB of memory, 1 GiB available: "):
+        _machine.require_memory("this", 3 * _machine.GIB)
+
+
+def test_disk_refusal_gives_the_numbers(tmp_path, monkeypatch):
+    _machine.require_disk("this", 1, tmp_path / "not" / "there" / "yet")
+    monkeypatch.setattr(_machine, "free_disk", lambda path: _machine.GIB)
+    with pytest.raises(UserError, match=r"this needs 2 GiB of disk for .*, 1 GiB available"):
+        _machine.require_disk("this", 2 * _machine.GIB, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(2**26, "0.062 GiB"), (1.5 * 2**30, "1.5 GiB"), (1234.5 * 2**30, "1234 GiB")]
+)
+def test_format_gib(size, text):
+    assert _machine.format_gib(size) == text
