@@ -6,7 +6,7 @@ rule solve:
     input:
         kernel=f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
         data=ancient(DATA),
-        sources=sources("_regression.py", "study/solve.py"),
+        sources=sources("_regression.py", "_ridge_path.py", "study/solve.py"),
     output:
         metrics=f"{RESULTS}/metrics/{{family}}-depth-{{depth}}.json",
         provenance=f"{RESULTS}/provenance/{{family}}-depth-{{depth}}.json",
