@@ -61,6 +61,8 @@ class _CNTKEstimator(BaseEstimator):
                     f'ridge is {self.ridge!r}; allowed are one number ≥ 0, or "loo" with ridges as its path'
                 )
         self.depths_ = check.as_depths("depth", self.depth)
+        if self.trained == "hidden" and self.depths_[0] == 2:
+            raise InputError("depth 2 has no hidden layer, so trained='hidden' trains nothing; allowed are depths ≥ 3")
         kernels = self._kernels(images, None, self.depths_)
         tolerance = ROUNDING[check.as_choice("dtype", self.dtype, tuple(ROUNDING))]
         fits = {
@@ -131,7 +133,7 @@ _PARAMETERS = """
     Parameters
     ----------
     readout : {"flatten", "gap"}
-    depth : int or sequence of int, each ≥ 2
+    depth : int or sequence of int, each ≥ 2 (≥ 3 if only hidden layers are trained)
         Of a sequence, the depth with the best leave-one-out score is taken. All depths come out of one kernel pass to
         the deepest, at its cost: much cheaper than a grid search over `depth`, which starts a pass for every value.
     trained : {"all", "hidden"}
@@ -170,8 +172,8 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):
     --------
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = CNTKClassifier(depth=[2, 3, 4], image_shape=(8, 8, 1)).fit(X[:200], y[:200])
-    >>> bool(model.score(X[1000:1200], y[1000:1200]) > 0.9)
+    >>> model = CNTKClassifier(depth=[2, 3, 4], image_shape=(8, 8, 1)).fit(X[:300], y[:300])
+    >>> bool(model.score(X[1000:1300], y[1000:1300]) > 0.9)
     True
     """
 

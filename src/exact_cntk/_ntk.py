@@ -55,6 +55,12 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
     ----------
     Arora, Du, Hu, Li, Salakhutdinov, Wang: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
     arXiv 1904.11955v2, equations 7–9.
+
+    Examples
+    --------
+    >>> ntk([[3.0, 4.0], [4.0, -3.0]], depth=2)["ntk"].round(4)
+    array([[50.    ,  7.9577],
+           [ 7.9577, 50.    ]])
     """
     left = check.as_vectors("x1", x1)
     right = left if x2 is None else check.as_vectors("x2", x2)

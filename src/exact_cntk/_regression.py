@@ -180,6 +180,19 @@ def kernel_regression(
     ----------
     Arora et al. 2019, arXiv 1904.11955v2, appendix A (coding, no ridge). Leave-one-out: Rasmussen and Williams,
     Gaussian Processes for Machine Learning, 2006, equation 5.12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exact_cntk import ntk
+    >>> x = np.random.default_rng(0).standard_normal((60, 5))
+    >>> labels = (x[:, 0] > 0).astype(int)
+    >>> K = ntk(x, depth=3)["ntk"]
+    >>> fit = kernel_regression(K[:40, :40], labels[:40], K[40:, :40], ridges=[0, 1e-3, 1e-1])
+    >>> fit.test_accuracy(labels[40:]).shape
+    (3,)
+    >>> fit.best_ridge in fit.ridges
+    True
     """
     kernel = _as_kernel(K)
     n = len(kernel)

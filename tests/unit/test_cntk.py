@@ -1,5 +1,7 @@
+import doctest
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -145,3 +147,10 @@ def test_importing_the_package_imports_none_of_the_heavy_ones():
 def test_unknown_attributes_of_the_package_are_errors():
     with pytest.raises(AttributeError, match="no attribute 'CNTK'"):
         _ = exact_cntk.CNTK
+
+
+@pytest.mark.parametrize("module", ["_cntk", "_ntk", "_regression", "_estimators"])
+def test_examples_of_the_docstrings_run(module):
+    results = doctest.testmod(import_module(f"exact_cntk.{module}"))
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -121,6 +121,7 @@ def test_parameters_survive_cloning():
         ({"ridges": []}, "ridges is"),
         ({"depth": 1}, "depth is 1; allowed are integers ≥ 2"),
         ({"trained": ("all", "hidden")}, r"trained is \('all', 'hidden'\); allowed are"),
+        ({"trained": "hidden", "depth": [2, 3]}, "depth 2 has no hidden layer"),
         ({"readout": "mean"}, "readout is 'mean'"),
         ({"dtype": "half"}, "dtype is 'half'"),
         ({"image_shape": (8, 8, 3)}, r"image_shape is \(8, 8, 3\), 192 numbers, but X has rows of 64"),

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.kernel_ridge import KernelRidge
@@ -232,6 +234,21 @@ def test_too_little_memory_is_a_refusal(monkeypatch):
     with pytest.raises(InputError, match=r"K of 30 × 30 with method='eigh' needs .* this machine has"):
         kernel_regression(K, Y)
     assert kernel_regression(K, Y, method="cholesky").solved.all()
+
+
+@pytest.mark.parametrize(("method", "overwrite"), [("eigh", False), ("cholesky", False), ("cholesky", True)])
+def test_memory_stays_within_what_is_stated(monkeypatch, method, overwrite):
+    monkeypatch.setattr(_ridge_path, "ROWS_AT_ONCE", 16)  # blocks as small beside K as at full scale
+    monkeypatch.setattr(_regression, "ROWS_AT_ONCE", 16)
+    n = 500
+    K = problem(n, 1, features=600)[0]
+    y = np.arange(float(n))
+    tracemalloc.start()
+    kernel_regression(K, y, ridges=[0, 1e-3], method=method, overwrite=overwrite)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # 0.35 n² numbers for what is linear in n: blocks, vectors, LAPACK's workspaces, and the bytes of isfinite(K)
+    assert peak <= _ridge_path.required_bytes(n, method, overwrite=overwrite) + 0.35 * 8 * n**2
 
 
 def test_accuracy_needs_predictions_and_as_many_labels():
