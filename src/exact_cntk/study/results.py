@@ -147,9 +147,7 @@ def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Seq
         paths = sorted(Path(path) for path in metrics)
     else:
         if not directory.is_dir():
-            raise UserError(
-                f"study_dir = {directory}: there is no such folder; allowed: results/<study> of a solved study"
-            )
+            raise UserError(f"study_dir = {directory}: no such folder; allowed: the results/<study> of a solved study")
         paths = sorted((directory / "metrics").glob("*.json"))
     if not paths:
         raise UserError(f"{directory / 'metrics'} holds no metrics: run the workflow, or `exact-cntk solve`, first")

@@ -289,10 +289,11 @@ def summary(study: Study) -> dict[str, Any]:
     """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means where repeated."""
     tree: dict[str, Any] = {}
     for row in accuracy_by_depth(study).itertuples():
-        leaf: dict[str, float | int] = {}
+        leaf: dict[str, float | None] = {}
         for name in RIDGES:
-            leaf[name] = getattr(row, name)
-            if row.repeats > 1:
+            # JSON has no NaN
+            leaf[name] = None if pd.isna(getattr(row, name)) else getattr(row, name)
+            if row.repeats > 1 and leaf[name] is not None:
                 leaf[f"{name}_std"] = getattr(row, f"{name}_std")
         branch = tree.setdefault(row.family, {}).setdefault(row.kind, {}).setdefault(f"n={row.train_images}", {})
         branch[f"depth_{row.depth:02d}"] = leaf

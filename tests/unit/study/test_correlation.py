@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from synthetic import write_study
+
+from exact_cntk.study import correlation, results
+
+# The paper's columns: computed once from Table 1 and rounded as written here.
+PAPER = [
+    ("CNTK-V-2K", "CNN-V", "across depths", 5, 0.405, 0.30),
+    ("CNTK-V-2K", "CNTK-V", "across depths", 5, 0.715, 0.90),
+    ("CNTK-GAP-2K", "CNN-GAP", "across depths", 5, 0.942, 0.70),
+    ("CNTK-GAP-2K", "CNTK-GAP", "across depths", 5, 0.961, 0.90),
+    ("CNTK-2K", "CNN", "pooled", 10, 0.779, 0.794),
+    ("CNTK-2K", "CNTK", "pooled", 10, 0.974, 0.976),
+    ("CNTK-2K", "CNN", "pooled, family means removed", 10, 0.699, 0.467),
+    ("CNTK-2K", "CNTK", "pooled, family means removed", 10, 0.793, 0.782),
+]
+
+
+def _values(table, proxy, target, scope):
+    rows = table[(table.proxy == proxy) & (table.target == target) & (table.scope == scope)]
+    return rows.set_index("statistic")
+
+
+class TestPaper:
+    table = correlation.correlations(None)
+
+    @pytest.mark.parametrize(("proxy", "target", "scope", "n", "r", "rho"), PAPER)
+    def test_coefficients(self, proxy, target, scope, n, r, rho):
+        rows = _values(self.table, proxy, target, scope)
+        assert set(rows.n) == {n}
+        assert rows.value["pearson"] == pytest.approx(r, abs=5e-4)
+        assert rows.value["spearman"] == pytest.approx(rho, abs=5e-4)
+
+    @pytest.mark.parametrize(
+        ("proxy", "target", "picked", "regret"),
+        [
+            ("CNTK-V-2K", "CNN-V", "depth 6", 0.1146),
+            ("CNTK-V-2K", "CNTK-V", "depth 6", 0.0),
+            ("CNTK-GAP-2K", "CNN-GAP", "depth 21", 0.0045),
+            ("CNTK-GAP-2K", "CNTK-GAP", "depth 21", 0.0035),
+        ],
+    )
+    def test_regret(self, proxy, target, picked, regret):
+        row = _values(self.table, proxy, target, "across depths").loc["regret"]
+        assert row.picked == picked
+        assert row.value == pytest.approx(regret)
+
+    def test_every_row_has_n_and_no_regret_without_family_means(self):
+        assert self.table.n.notna().all()
+        removed = self.table[self.table.scope.str.endswith("removed")]
+        assert set(removed.statistic) == {"pearson", "spearman"}
+
+    def test_no_intervals_can_be_known(self):
+        assert self.table.filter(regex="_(low|high)$").isna().all(axis=None)
+
+
+values = st.lists(st.integers(0, 30), min_size=3, max_size=12)
+
+
+@settings(deadline=None, max_examples=50)  # no timing asserts: the first example imports
+@given(st.data())
+def test_statistics_agree_with_scipy(data):
+    x = np.array(data.draw(values), dtype=float)
+    y = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(x), max_size=len(x))), dtype=float)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        assert np.isnan(correlation.pearson(x, y)) and np.isnan(correlation.spearman(x, y))
+    else:
+        assert correlation.pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+        assert correlation.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_statistics_work_along_the_last_axis():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 7, 5))
+    for name in (correlation.pearson, correlation.spearman, correlation.regret):
+        np.testing.assert_allclose(name(x, y), [name(a, b) for a, b in zip(x, y, strict=True)])
+
+
+def test_regret():
+    assert correlation.regret(np.array([1.0, 3.0, 2.0]), np.array([0.9, 0.7, 0.8])) == pytest.approx(0.2)
+    assert correlation.regret(np.array([1.0, 3.0, 3.0]), np.array([0.5, 0.6, 0.9])) == pytest.approx(0.3)
+
+
+def test_remove_means():
+    removed = correlation.remove_means(np.array([1.0, 3.0, 10.0, 30.0]), ["a", "a", "b", "b"])
+    np.testing.assert_array_equal(removed, [-1, 1, -10, 10])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder)
+    return results.load(folder)
+
+
+@pytest.fixture(scope="module")
+def table(study):
+    table = correlation.correlations(study, resamples=300, seed=0)
+    return table[table.source != "paper"]
+
+
+class TestStudy:
+    def test_values_are_those_of_the_mean_accuracies(self, study, table):
+        rows = _values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths")
+        accuracy = study.accuracy[study.accuracy.kernel == "CNTK-V"]
+        x, y = (accuracy[accuracy.train_images == n].groupby("depth").accuracy.mean() for n in (200, 1000))
+        assert rows.value["pearson"] == pytest.approx(stats.pearsonr(x, y).statistic)
+        assert rows.value["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic)
+        assert set(rows.n) == {5}
+
+    def test_families_and_kinds_are_pooled(self, table):
+        pooled = table[table.scope == "pooled"].drop_duplicates("proxy").set_index("proxy").n
+        assert pooled.to_dict() == {
+            "CNTK-V and CNTK-GAP, n = 200": 10,
+            "CNN-GP-V and CNN-GP-GAP, n = 200": 10,
+            "all kernels, n = 200": 20,
+        }
+
+    def test_both_kinds_of_interval_hold_plausible_values(self, table):
+        for kind in ("subsets", "tests"):
+            low, high = table[f"{kind}_low"], table[f"{kind}_high"]
+            assert (low <= high).all()
+            coefficients = table.statistic != "regret"
+            assert low[coefficients].between(-1, 1).all() and high[coefficients].between(-1, 1).all()
+            assert (low[~coefficients] >= 0).all()
+
+    def test_the_seed_alone_decides(self, study, table):
+        again = correlation.correlations(study, resamples=300, seed=0)
+        other = correlation.correlations(study, resamples=300, seed=1)
+        np.testing.assert_array_equal(again.tests_low[22:], table.tests_low)
+        assert (other.tests_low[22:].to_numpy() != table.tests_low.to_numpy()).any()
+
+
+def test_interval_over_test_images_covers_the_resampled_statistic(tmp_path):
+    write_study(tmp_path, kinds=("ntk",), subsets=((1000, 1), (200, 1)), n_test=101)
+    study = results.load(tmp_path)
+    table = correlation.correlations(study, resamples=1500, seed=3)
+    row = _values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").loc["pearson"]
+    # the same bootstrap, one resample at a time, as its definition says
+    x, y = (np.stack([study.correct["cntk-v", "ntk", depth, n, 0] for depth in study.depths]) for n in (200, 1000))
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(101, size=101) for _ in range(1500)]
+    r = [correlation.pearson(x[:, i].mean(axis=1), y[:, i].mean(axis=1)) for i in drawn]
+    # two Monte Carlo estimates of a 2.5 % quantile from 1,500 draws each
+    np.testing.assert_allclose([row.tests_low, row.tests_high], np.quantile(r, [0.025, 0.975]), atol=0.08)
+    assert np.isnan(row.subsets_low)
+
+
+def test_one_size_gives_the_paper_s_rows_alone(tmp_path):
+    write_study(tmp_path, subsets=((100, 2),))
+    table = correlation.correlations(results.load(tmp_path), resamples=10)
+    assert set(table.source) == {"paper"}
+
+
+def test_on_the_paper_s_data_its_columns_are_targets_too(tmp_path):
+    write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=200)
+    table = correlation.correlations(results.load(tmp_path), resamples=20)
+    own = table[table.source != "paper"]
+    assert set(own.proxy) == {"CNTK-V, n = 2000", "CNTK-GAP, n = 2000"}
+    assert set(own.target) == {
+        f"{name} (paper)" for name in ("CNN-V", "CNTK-V", "CNTK-V-2K", "CNN-GAP", "CNTK-GAP", "CNTK-GAP-2K")
+    }
+
+
+def test_a_kernel_without_an_answer_is_left_out(tmp_path):
+    write_study(tmp_path, kinds=("ntk",))
+    study = results.load(tmp_path)
+    for key in [key for key in study.correct if key[0] == "cntk-v" and key[2] == 21]:
+        del study.correct[key]
+    table = correlation.correlations(study, resamples=10)
+    assert set(_values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").n) == {4}

@@ -1,0 +1,143 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from synthetic import DATASET, write_study
+
+from exact_cntk.errors import UserError
+from exact_cntk.study import figures, references, results, style
+
+UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "made-up"
+    write_study(folder, depths=(3, 6, 21), subsets=((100, 1), (20, 3)), n_test=61)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return results.load(folder)
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    return figures.write_figures(folder)
+
+
+def _texts(figure):
+    return [text.get_text() for text in figure.findobj(mpl.text.Text)]
+
+
+def test_each_figure_is_an_svg_file(written):
+    assert [path.name for path in written] == [f"{name}.svg" for name in figures.FIGURES]
+    for path in written:
+        assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize("name", ["accuracy", "small_against_full"])
+def test_same_metrics_same_bytes(written, study, name):
+    (path,) = [path for path in written if path.stem == name]
+    assert path.read_text() == style.to_svg(figures.FIGURES[name](study))
+
+
+def test_nothing_is_loaded_from_the_web_and_no_date_is_left(written):
+    for path in written:
+        content = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", path.read_text())
+        assert "http" not in content
+        assert "date" not in content
+
+
+def test_every_figure_has_a_caption():
+    assert set(figures.CAPTIONS) == set(figures.FIGURES)
+
+
+@pytest.mark.parametrize("name", [name for name in figures.FIGURES if name != "paper_table1"])
+def test_the_data_are_named(study, name):
+    assert f"{DATASET}, 61 test images" in _texts(figures.FIGURES[name](study))
+
+
+def test_the_paper_s_figure_names_the_paper_s_data():
+    assert f"CIFAR-10, {references.citation('paper')}" in _texts(figures.paper_table1())
+
+
+def test_unverified_data_are_named_in_red(tmp_path):
+    write_study(tmp_path, dataset=UNVERIFIED, verified=False, depths=(3, 6), subsets=((50, 1),), n_test=40)
+    figure = figures.accuracy(results.load(tmp_path))
+    (label,) = [text for text in figure.findobj(mpl.text.Text) if UNVERIFIED in text.get_text()]
+    assert label.get_color() == "#b00020"
+
+
+def test_accuracy_shows_both_ridges_of_both_kinds_in_percent(study):
+    figure = figures.accuracy(study)
+    assert len(figure.axes) == 4  # two sizes, two families
+    labels = {text for text in _texts(figure) if "ridge" in text}
+    assert labels == {
+        f"{k}, {r}" for k in ("NTK", "CNN-GP") for r in ("without ridge", "ridge chosen by leave-one-out")
+    }
+    drawn = {float(y) for line in figure.axes[0].get_lines() for y in line.get_ydata()}
+    rows = study.accuracy[(study.accuracy.kernel == "CNTK-V") & (study.accuracy.train_images == 100)]
+    assert {round(100 * a, 9) for a in rows.accuracy} <= {round(y, 9) for y in drawn}
+
+
+def test_the_paper_s_curve_only_on_the_paper_s_data(tmp_path, study):
+    assert not any("paper" in text for text in _texts(figures.accuracy(study)))
+    write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=40)
+    figure = figures.accuracy(results.load(tmp_path))
+    assert "NTK, the paper's Table 1" in _texts(figure)
+    (line,) = [one for one in figure.axes[0].get_lines() if "paper" in one.get_label()]
+    np.testing.assert_allclose(line.get_ydata(), references.table1_wide()["CNTK-V-2K"])
+
+
+def test_ridge_zero_has_a_place_left_of_the_others():
+    positions = figures._ridge_positions(np.array([0, 1e-8, 1e-4, 1]))
+    np.testing.assert_allclose(positions, [-9.5, -8, -4, 0])
+
+
+def test_the_chosen_ridge_is_marked(study):
+    figure = figures.ridge_path(study)
+    rows = study.accuracy[(study.accuracy.kernel == "CNTK-V") & (study.accuracy.train_images == 100)]
+    stars = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
+    marked = sorted(float(np.atleast_1d(star.get_xdata())[0]) for star in stars)
+    np.testing.assert_allclose(marked, np.sort(np.log10(rows.loo_ridge)))
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_ridge_path_of_any_size(study, n):
+    assert f"Along the ridge path, n = {n}" in _texts(figures.ridge_path(study, n))
+
+
+def test_small_against_full_gives_coefficients_with_n(study):
+    titles = [axes.get_title("left") for axes in figures.small_against_full(study).axes]
+    assert titles[:2] == [
+        "The paper, CIFAR-10\nr = 0.78, ρ = 0.79, n = 10",
+        "The paper, CIFAR-10\nr = 0.97, ρ = 0.98, n = 10",
+    ]
+    assert [title.startswith("Here: made-up\nr = ") and title.endswith("n = 6") for title in titles[2:]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"families": {"one": ("gap", "all")}},
+        {"kinds": ("nngp",)},
+        {"subsets": ((50, 1),)},
+        {"depths": (6,)},
+        {"eigenvalues": False},
+    ],
+    ids=str,
+)
+def test_studies_of_any_shape_can_be_drawn(tmp_path, shape):
+    write_study(tmp_path, **({"depths": (3, 6), "subsets": ((50, 1), (10, 2)), "n_test": 23} | shape))
+    study = results.load(tmp_path)
+    for draw in figures.FIGURES.values():
+        assert draw(study).axes
+
+
+def test_no_metrics_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="holds no metrics"):
+        figures.write_figures(tmp_path)

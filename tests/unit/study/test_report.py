@@ -1,0 +1,189 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from synthetic import DATASET, write_study
+
+from exact_cntk.errors import UserError
+from exact_cntk.study import figures, report, results, tables
+from exact_cntk.study.headline import headline
+
+UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class _Page(HTMLParser):
+    """Ids, links and tags of a page; fails on a tag that is closed out of order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.tags, self._open = [], [], set(), []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "made-up"
+    write_study(folder, depths=(3, 4, 6), subsets=((100, 1), (20, 3)), n_test=61)
+    tables.write_tables(folder, resamples=20)
+    figures.write_figures(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return report.write_report(folder).read_text()
+
+
+def test_the_page_is_well_formed_and_stands_alone(page):
+    parsed = _Page(page)
+    assert not parsed.tags & {"script", "link", "iframe", "img"}
+    assert all(link.startswith("#") for link in parsed.links)
+    assert "@import" not in page and "url(http" not in page
+    assert {link[1:] for link in parsed.links} <= set(parsed.ids)
+    assert len(parsed.ids) == len(set(parsed.ids))
+
+
+def test_it_holds_tables_figures_and_provenance(page):
+    assert page.count("<figure") == page.count("<svg") == len(figures.FIGURES)
+    assert DATASET in page and "5" * 64 in page
+    assert "cntk-gap-depth-06" in page  # kernel by kernel
+    assert "40.94" in page and "11.46" in page  # the paper's table, the paper's regret
+    for caption in figures.CAPTIONS.values():
+        assert caption.replace("'", "&#39;") in page
+
+
+def test_numbers_are_those_of_the_metrics(page, folder):
+    study = results.load(folder)
+    for value in study.accuracy[study.accuracy.train_images == 100].accuracy:
+        assert f"{100 * value:.2f}" in page
+
+
+def test_phones_are_provided_for(page):
+    assert 'name="viewport"' in page
+    assert all('<div class="scroll"' in before[-40:] for before in page.split("<table>")[:-1])
+    assert not re.search(r"<svg[^>]* width=", page)
+
+
+def test_verified_data_have_no_banner(page):
+    assert 'class="banner"' not in page
+
+
+def test_unverified_data_have_one_with_the_digest(folder, tmp_path):
+    kwargs = {"dataset": UNVERIFIED, "verified": False, "image_shape": (32, 32, 3)}
+    write_study(tmp_path, depths=(3, 6), subsets=((2000, 1),), n_test=61, **kwargs)
+    tables.write_tables(tmp_path, resamples=20)
+    shutil.copytree(folder / "figures", tmp_path / "figures")  # drawing them again would take seconds
+    page = report.write_report(tmp_path).read_text()
+    banner = re.search(r'<p class="banner".*?</p>', page, re.DOTALL)[0]
+    assert UNVERIFIED in banner and "1234abcd" * 8 in banner
+    assert "CNTK-V-2K, difference" in page
+
+
+def test_notebooks_are_linked_when_they_are_there(folder, tmp_path):
+    copy = tmp_path / "study"
+    shutil.copytree(folder, copy)
+    (copy / "notebooks").mkdir()
+    (copy / "notebooks" / "ridge.html").write_text("")
+    (copy / "notebooks" / "table1.ipynb").write_text("")
+    links = _Page(report.write_report(copy).read_text()).links
+    assert [link for link in links if not link.startswith("#")] == ["notebooks/table1.ipynb", "notebooks/ridge.html"]
+    elsewhere = report.write_report(copy, out=tmp_path / "pages" / "index.html")
+    assert "../study/notebooks/ridge.html" in _Page(elsewhere.read_text()).links
+
+
+def test_without_provenance_it_says_so(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "study")
+    shutil.rmtree(tmp_path / "study" / "provenance")
+    assert "No provenance was recorded" in report.write_report(tmp_path / "study").read_text()
+
+
+class TestProvenance:
+    @pytest.fixture
+    def documents(self):
+        shared = {"git": {"revision": "abc", "dirty": False}, "ridges": [0, 1e-8]}
+        seconds = {"a-depth-03": 1.5, "a-depth-04": 2.25}
+        return {name: shared | {"seconds": {"solve": value}} for name, value in seconds.items()}
+
+    def test_shared(self, documents):
+        table = report.shared_provenance(documents)
+        assert table.to_numpy().tolist() == [
+            ["git.revision", "abc"],
+            ["git.dirty", "no"],
+            ["ridges", "0, 1e-08"],
+        ]
+
+    def test_kernel_by_kernel(self, documents):
+        table = report.kernel_provenance(documents)
+        assert table.to_dict("list") == {"kernel": ["a-depth-03", "a-depth-04"], "seconds.solve": ["1.5", "2.25"]}
+
+
+class TestErrors:
+    def test_no_metrics(self, tmp_path):
+        with pytest.raises(UserError, match="holds no metrics"):
+            report.write_report(tmp_path)
+
+    @pytest.mark.parametrize(("name", "verb"), [("figures/spectra.svg", "figure"), ("tables/correlation.csv", "table")])
+    def test_a_missing_part_names_the_command_that_makes_it(self, folder, tmp_path, name, verb):
+        shutil.copytree(folder, tmp_path / "study")
+        (tmp_path / "study" / name).unlink()
+        with pytest.raises(UserError, match=f"is missing: run `exact-cntk {verb} --study-dir {tmp_path}/study`"):
+            report.write_report(tmp_path / "study")
+
+    def test_a_figure_that_is_none(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "study")
+        (tmp_path / "study" / "figures" / "spectra.svg").write_text("")
+        with pytest.raises(UserError, match="is not an SVG file"):
+            report.write_report(tmp_path / "study")
+
+    def test_broken_provenance(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "study")
+        path = next((tmp_path / "study" / "provenance").iterdir())
+        path.write_text("{")
+        with pytest.raises(UserError, match=f"{path.name} cannot be read as provenance"):
+            report.write_report(tmp_path / "study")
+
+
+class TestHeadline:
+    def test_sentences(self, folder):
+        study = results.load(folder)
+        correlation = pd.read_csv(folder / "tables" / "correlation.csv")
+        sentences = headline(study, correlation)
+        full = study.accuracy[study.accuracy.train_images == 100]
+        assert f"{100 * full.accuracy.max():.2f} % of the 61 test images" in sentences[0]
+        gain = 100 * (full.accuracy_loo_ridge - full.accuracy)
+        assert f"{gain.max():+.2f}" in sentences[1]
+        assert "the paper speaks of 8 to 10 points" in sentences[2]
+        assert "over 6 kernels with r = " in sentences[3]
+
+    def test_one_size_and_one_family_say_less(self, tmp_path):
+        write_study(tmp_path, families={"cntk-v": ("flatten", "all")}, subsets=((50, 1),), n_test=23)
+        sentences = headline(results.load(tmp_path), tables.correlations(None))
+        assert len(sentences) == 2
+
+    def test_the_farthest_from_the_paper_is_named(self, tmp_path):
+        write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=40)
+        study = results.load(tmp_path)
+        table = tables.table1(study)
+        farthest = table.loc[table.difference_points.abs().idxmax()]
+        (sentence,) = [s for s in headline(study, tables.correlations(None)) if "Table 1" in s]
+        assert f"{abs(farthest.difference_points):.2f} points" in sentence
+        assert f"depth {farthest.depth}" in sentence
