@@ -32,7 +32,7 @@ def run(checkout, command: str, *more: str) -> str:
 
 
 def test_every_command_is_run():
-    assert set(commands()) == set(commands("make", "snakemake", "dvc", "exact-cntk", "python"))
+    assert set(commands()) == set(commands("make", "snakemake", "dvc", "git", "exact-cntk", "python"))
     assert len(commands("make")) > 3
 
 
@@ -72,10 +72,16 @@ def test_snakemake_report(finished, command):
 
 
 def test_dvc_commands(finished):
-    for command in commands("dvc"):
-        output = run(finished, command)
-        if "diff" in command or "show" in command:
-            assert "report.resamples" in output or "depth" in output or "plots" in output, f"{command} shows nothing"
+    """In the README's order: a study, its commit, an experiment, and what compares the two."""
+    finished.env["COLUMNS"] = "1000"  # a terminal scrolls wide tables instead
+    printed = {command: run(finished, command) for command in commands("dvc", "git")}
+    assert "solve.ridges" in printed["dvc params diff"]
+    assert "accuracy_loo_ridge" in printed["dvc metrics diff"]
+    assert (finished / "dvc_plots/index.html").exists()
+    (shown,) = (output for command, output in printed.items() if command.startswith("dvc exp show"))
+    assert "solve.ridges" in shown
+    assert "accuracy_loo_ridge" in shown
+    assert finished.planned() == {}, "Snakemake would do again what DVC has done"
 
 
 @pytest.mark.parametrize("command", commands("exact-cntk"))
