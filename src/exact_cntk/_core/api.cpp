@@ -10,10 +10,7 @@ std::int32_t exact_cntk_compute(const exact_cntk_request* request) {
     const exact_cntk::Engine* engine = exact_cntk::find_engine(request->isa);
     if (!engine) return exact_cntk_no_such_isa;
     try {
-        if (request->compute_in_double)
-            exact_cntk::run_pass<double>(*request, *engine);
-        else
-            exact_cntk::run_pass<float>(*request, *engine);
+        exact_cntk::run_pass(*request, *engine);
     } catch (const std::bad_alloc&) {
         return exact_cntk_no_memory;
     } catch (...) {

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace exact_cntk {
 namespace {
 
-// Norms below this are raised to it: their products, and Sigma beside them, stay normal numbers, and a zero norm gives
-// rho = 0. What it changes is 1e-15 (1e-150) of the kernel's own scale and vanishes in its rounding.
-template <class T> constexpr double norm_floor = sizeof(T) == 4 ? 1e-15 : 1e-150;
 
 std::uint64_t hash_bytes(const void* data, std::size_t bytes) {
     // FNV-1a: only a filter before the comparison of bytes.
@@ -36,18 +34,19 @@ template <class T> std::size_t ImageBlock<T>::image_bytes() const {
     return sizeof(T) * ((pixels_size_ + norms_size_) / group_ + planar);
 }
 
-template <class T> void ImageBlock<T>::reserve(const ImageSource& source, long first, long count) {
-    if (count > count_ || !pixels_.get()) {
-        const long groups = (count + group_ - 1) / group_;
+template <class T> void ImageBlock<T>::reserve(const ImageSource& source, std::vector<long> indices) {
+    source_ = source;
+    indices_ = std::move(indices);
+    const std::size_t needed = groups(), count = indices_.size();
+    if (needed > room_) {
         pixels_ = AlignedArray<T>();
         norms_ = AlignedArray<T>();
-        pixels_ = AlignedArray<T>(groups * pixels_size_);
-        norms_ = AlignedArray<T>(groups * norms_size_);
+        room_ = 0;
+        pixels_ = AlignedArray<T>(needed * pixels_size_);
+        norms_ = AlignedArray<T>(needed * norms_size_);
+        room_ = needed;
     }
-    source_ = source;
-    first_ = first;
-    count_ = count;
-    planar_.resize(static_cast<std::size_t>(count) * shape_.channels * shape_.pixels());
+    planar_.resize(count * shape_.channels * shape_.pixels());
     hash_.resize(count);
     exponent_.resize(count);
     black_.resize(count);
@@ -55,7 +54,7 @@ template <class T> void ImageBlock<T>::reserve(const ImageSource& source, long f
 
 template <class T> void ImageBlock<T>::prepare(long k) {
     const int pixels = shape_.pixels(), channels = shape_.channels, values = pixels * channels;
-    const std::size_t offset = static_cast<std::size_t>(first_ + k) * values;
+    const std::size_t offset = static_cast<std::size_t>(indices_[k]) * values;
     const auto input = [&](int v) {
         return source_.is_double ? static_cast<const double*>(source_.data)[offset + v]
                                  : static_cast<double>(static_cast<const float*>(source_.data)[offset + v]);
@@ -80,7 +79,7 @@ template <class T> void ImageBlock<T>::prepare(long k) {
     diagonal(k, values_now);
     for (int h = 0; h < shape_.layers; ++h) {
         for (int n = 0; n < pixels; ++n)
-            norms[n] = static_cast<T>(std::max(std::sqrt(values_now[n]), norm_floor<T>));
+            norms[n] = static_cast<T>(std::max(std::sqrt(values_now[n]), NormFloor<T>::value));
         place(norms.data(), k, group_norms + h * plane);
         box_filter(shape_, values_now.data(), filtered.data());
         for (int n = 0; n < pixels; ++n) values_now[n] = filtered[n] * units_.gain[h];
@@ -92,7 +91,7 @@ template <class T> void ImageBlock<T>::prepare(long k) {
 template <class T> void ImageBlock<T>::place(const T* plane, long k, T* target) const {
     if (layout_.lanes_are_pairs) {
         const int lane = static_cast<int>(k % group_);
-        const int last = k == count_ - 1 ? group_ : lane + 1;
+        const int last = k == size() - 1 ? group_ : lane + 1;
         for (int n = 0; n < shape_.pixels(); ++n)
             for (int l = lane; l < last; ++l) target[n * group_ + l] = plane[n];
         return;

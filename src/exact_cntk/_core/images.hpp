@@ -17,6 +17,12 @@ struct ImageSource {
     long count;
 };
 
+// Norms below this are raised to it, so that their products, and Sigma beside them, are normal numbers, and a zero norm
+// gives rho = 0. On images scaled to 1, all that it changes lies below `noise` a pixel and layer.
+template <class T> struct NormFloor;
+template <> struct NormFloor<float> { static constexpr double value = 1e-18, noise = 1e-16; };
+template <> struct NormFloor<double> { static constexpr double value = 1e-150, noise = 1e-148; };
+
 // Which side of a pair an image is laid out for.
 enum class Side { x, y };
 
@@ -30,11 +36,14 @@ template <class T> class ImageBlock {
 
     // Bytes that one prepared image takes.
     std::size_t image_bytes() const;
-    // Makes room for `count` images of `source` from `first` on; each is then made by prepare(k), in any order.
-    void reserve(const ImageSource& source, long first, long count);
+    // Makes room for these images of `source`; each is then made by prepare(k), in any order.
+    void reserve(const ImageSource& source, std::vector<long> indices);
     void prepare(long k);
 
-    long groups() const { return (count_ + group_ - 1) / group_; }
+    long size() const { return static_cast<long>(indices_.size()); }
+    long groups() const { return (size() + group_ - 1) / group_; }
+    // Index of image k in the source.
+    long index(long k) const { return indices_[k]; }
     const T* pixels(long group) const { return pixels_.get() + group * pixels_size_; }
     const T* norms(long group) const { return norms_.get() + group * norms_size_; }
     int exponent(long k) const { return exponent_[k]; }
@@ -56,7 +65,8 @@ template <class T> class ImageBlock {
     const int pitch_;
     const std::size_t pixels_size_, norms_size_;  // of one group
     ImageSource source_{};
-    long first_ = 0, count_ = 0;
+    std::vector<long> indices_;
+    std::size_t room_ = 0;  // groups
     AlignedArray<T> pixels_, norms_;
     std::vector<T> planar_;  // [count][channels][height][width], as cast and scaled
     std::vector<std::uint64_t> hash_;

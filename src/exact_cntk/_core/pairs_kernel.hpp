@@ -44,6 +44,7 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     void run() {
         const int count = 2 * problem_.emissions * sum_count * lanes;
         for (int k = 0; k < count; ++k) operands_.sums[k] = 0;
+        for (int k = 0; k < 2 * near_count * lanes; ++k) operands_.near[k] = 0;
         const int reach_row = problem_.pooling ? problem_.height - 1 : 0;
         const int reach_col = problem_.pooling ? problem_.width - 1 : 0;
         for (int di = -reach_row; di <= reach_row; ++di)
@@ -62,15 +63,17 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         height_ = problem_.height - (di < 0 ? -di : di);
         width_ = problem_.width - (dj < 0 ? -dj : dj);
         start();
-        double* sums = operands_.sums + (di == 0 && dj == 0 ? 0 : problem_.emissions * sum_count * lanes);
+        const int part = di == 0 && dj == 0 ? 0 : 1;
+        double* sums = operands_.sums + part * problem_.emissions * sum_count * lanes;
+        double* near = operands_.near + part * near_count * lanes;
         for (int h = 0; h < problem_.layers; ++h) {
             const int emission = problem_.layer[h].emission;
             double* out = emission < 0 ? nullptr : sums + emission * sum_count * lanes;
             const bool last = h == problem_.layers - 1;
             if (h == 0)
-                layer<true>(h, last, out);
+                layer<true>(h, last, out, near);
             else
-                layer<false>(h, last, out);
+                layer<false>(h, last, out, nullptr);
         }
     }
 
@@ -98,10 +101,11 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         }
     }
 
-    template <bool has_negative> void layer(int h, bool last, double* out) {
+    template <bool has_negative> void layer(int h, bool last, double* out, double* near) {
         const int pixels = problem_.height * problem_.width;
         const T* norms_x = operands_.x_norms + static_cast<std::size_t>(h) * pixels;
         const T* norms_y = operands_.y_norms + static_cast<std::size_t>(h) * pixels * lanes;
+        NearCounter<V> counter(problem_.layer[h]);
         V total[carried];
         for (V& t : total) t = V::set(0);
         const auto produce = [&](int i) {
@@ -109,9 +113,9 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             for (V& r : row_sum) r = V::set(0);
             int j = 0;
             for (; j + 4 <= width_; j += 4)
-                relu<has_negative, 4>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum);
+                relu<has_negative, 4>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
             for (; j < width_; ++j)
-                relu<has_negative, 1>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum);
+                relu<has_negative, 1>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
             for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
         };
         if (last)
@@ -119,17 +123,22 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         else
             box<carried>(produce);
         if (out)
-            for (int f = 0; f < carried; ++f) {
-                T lane[lanes];
-                store(lane, total[f]);
-                for (int l = 0; l < lanes; ++l) out[f * lanes + l] += lane[l];
-            }
+            for (int f = 0; f < carried; ++f) add_lanes(total[f], out + f * lanes);
+        if (has_negative)
+            for (int c = 0; c < near_count; ++c) add_lanes(counter.count[c], near + c * lanes);
+    }
+
+    static void add_lanes(V value, double* out) {
+        T lane[lanes];
+        store(lane, value);
+        for (int l = 0; l < lanes; ++l) out[l] += lane[l];
     }
 
     // One ReLU layer on `n` neighbouring pixels: into the row buffers, and into the sums of K and K_dot ⊙ Theta. Sums
     // go row by row, so that float32 never adds more than a row to a row and a column to a column.
     template <bool has_negative, int n>
-    EXACT_CNTK_INLINE void relu(int h, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried]) {
+    EXACT_CNTK_INLINE void relu(int h, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried],
+                                NearCounter<V>& counter) {
         V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
         const std::size_t at = (static_cast<std::size_t>(i) * width_ + j) * lanes;
         for (int u = 0; u < n; ++u) {
@@ -140,6 +149,7 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         relu_layer<has_negative>(problem_.layer[h], sigma, norm_x, norm_y, k, k_dot);
         for (int u = 0; u < n; ++u) {
             const int to = (radius_ + j + u) * lanes;
+            if (has_negative) counter.add(k_dot[u]);
             store(row_[0] + to, k[u]);
             row_sum[0] = row_sum[0] + k[u];
             for (int f = 1; f < carried; ++f) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
+#include <numeric>
 #include <vector>
 
 #include "images.hpp"
@@ -15,50 +17,97 @@ namespace {
 constexpr std::size_t tile_bytes = 640 * 1024;
 // A tile is also kept to this many element-layers, some 10 ms, so that threads end together and cancelling is prompt.
 constexpr double tile_element_layers = 2e7;
+// Pairs between two looks at which of them need float64: bounds the list of those.
+constexpr long stripe_pairs = 1L << 21;
+// A float32 pass cannot average its rounding over fewer pixels than this; float64 costs nothing there.
+constexpr int fewest_float_pixels = 64;
 
-// Rows or column groups [first, last) of the current blocks.
+// A pair of images by their indices among all rows and all columns.
+struct Pair {
+    long i, j;
+};
+
+// Rows and column groups [first, last) of the current blocks.
 struct Tile {
     long first_row, last_row, first_group, last_group;
 };
+
+std::vector<long> range(long first, long count) {
+    std::vector<long> indices(count);
+    std::iota(indices.begin(), indices.end(), first);
+    return indices;
+}
 
 template <class T> class Pass {
   public:
     Pass(const exact_cntk_request& request, const Engine& engine)
         : request_(request),
+          engine_(engine),
           symmetric_(request.x2 == nullptr),
           shape_{request.height, request.width, request.channels, (request.filter_size - 1) / 2, deepest(request)},
           units_(choose_units(shape_)),
-          emission_(request.outputs) {
+          emission_(request.outputs),
+          x1_{request.x1, request.input_is_double != 0, request.n},
+          x2_{symmetric_ ? request.x1 : request.x2, request.input_is_double != 0, symmetric_ ? request.n : request.m} {
         describe();
         method_ = select_method<T>(engine, problem_);
     }
 
-    // Blocks of rows against blocks of columns: of each side, half the budget's worth of tables at a time.
+    // All pairs: blocks of rows against blocks of columns; of each side, half the budget's worth of tables at a time.
     void run() {
         ImageBlock<T> rows(shape_, units_, method_.layout, Side::x), columns(shape_, units_, method_.layout, Side::y);
         const std::size_t half = static_cast<std::size_t>(request_.table_bytes) / 2;
         const long group = method_.layout.group;
         const long row_block = std::max<long>(half / rows.image_bytes(), 1);
         const long column_block = std::max<long>(half / columns.image_bytes() / group, 1) * group;
-        const ImageSource x1 = {request_.x1, request_.input_is_double != 0, request_.n};
-        const ImageSource x2 = symmetric_ ? x1 : ImageSource{request_.x2, x1.is_double, request_.m};
-        for (long r = 0; r < x1.count; r += row_block) {
-            load(rows, x1, r, std::min(row_block, x1.count - r));
-            const long end = symmetric_ ? std::min(r + row_block, x1.count) : x2.count;
+        for (long r = 0; r < x1_.count; r += row_block) {
+            load(rows, x1_, range(r, std::min(row_block, x1_.count - r)));
+            const long end = symmetric_ ? std::min(r + row_block, x1_.count) : x2_.count;
             for (long c = 0; c < end; c += column_block) {
-                const long count = std::min(column_block, end - c);
-                load(columns, x2, c, count);
-                run_block(rows, r, std::min(row_block, x1.count - r), columns, c, count);
+                load(columns, x2_, range(c, std::min(column_block, end - c)));
+                run_block(rows, columns);
             }
         }
     }
 
+    // These pairs only, sorted by rows: for each row, groups of whatever columns it meets.
+    void run_pairs(const std::vector<Pair>& pairs) {
+        std::vector<std::size_t> starts;
+        const std::size_t group = method_.layout.group;
+        for (std::size_t p = 0; p < pairs.size(); ++p)
+            if (p == 0 || pairs[p].i != pairs[p - 1].i || p - starts.back() == group) starts.push_back(p);
+        run_team(request_.threads, static_cast<long>(starts.size()), request_.cancelled, [&](long s) {
+            const std::size_t first = starts[s];
+            const std::size_t last = s + 1 < static_cast<long>(starts.size()) ? starts[s + 1] : pairs.size();
+            ImageBlock<T> row(shape_, units_, method_.layout, Side::x), columns(shape_, units_, method_.layout, Side::y);
+            std::vector<long> partners;
+            for (std::size_t p = first; p < last; ++p) partners.push_back(pairs[p].j);
+            row.reserve(x1_, {pairs[first].i});
+            columns.reserve(x2_, partners);
+            row.prepare(0);
+            for (long k = 0; k < columns.size(); ++k) columns.prepare(k);
+            Scratch scratch(*this);
+            if (!call_kernel(row, 0, columns, 0, scratch)) return;
+            for (long k = 0; k < columns.size(); ++k) write_pair(row, 0, columns, k, scratch);
+        });
+    }
+
   private:
+    // What one thread works in.
+    struct Scratch {
+        AlignedArray<T> workspace;
+        std::vector<double> sums, near;
+        explicit Scratch(const Pass& pass)
+            : workspace(pass.method_.workspace),
+              sums(2 * pass.problem_.emissions * sum_count * pass.method_.layout.group),
+              near(2 * near_count * pass.method_.layout.group) {}
+    };
+
     static int deepest(const exact_cntk_request& request) {
         return *std::max_element(request.output_layers, request.output_layers + request.outputs);
     }
 
-    // Fills problem_ and emission_ from the request.
+    // Fills problem_, emission_ and layers_ from the request.
     void describe() {
         std::vector<int> of_layer(shape_.layers, -1);
         bool all = false, hidden = false;
@@ -84,78 +133,115 @@ template <class T> class Pass {
         problem_.cancelled = request_.cancelled;
     }
 
-    void load(ImageBlock<T>& block, const ImageSource& source, long first, long count) {
-        block.reserve(source, first, count);
-        run_team(request_.threads, count, request_.cancelled, [&](long k) { block.prepare(k); });
+    bool cancelled() const { return __atomic_load_n(request_.cancelled, __ATOMIC_RELAXED) != 0; }
+
+    void load(ImageBlock<T>& block, const ImageSource& source, std::vector<long> indices) {
+        block.reserve(source, std::move(indices));
+        run_team(request_.threads, block.size(), request_.cancelled, [&](long k) { block.prepare(k); });
     }
 
-    void run_block(const ImageBlock<T>& rows, long row0, long row_count, const ImageBlock<T>& columns, long column0,
-                   long column_count) {
-        const std::vector<Tile> tiles = make_tiles(rows, row0, row_count, columns, column0);
+    // Stripes of rows; after each, its near-duplicates again in float64.
+    void run_block(const ImageBlock<T>& rows, const ImageBlock<T>& columns) {
+        const long stripe = std::max<long>(stripe_pairs / columns.size(), 1);
+        for (long r = 0; r < rows.size() && !cancelled(); r += stripe) {
+            std::vector<Pair> near_pairs;
+            run_stripe(rows, r, std::min(r + stripe, rows.size()), columns, near_pairs);
+            if (near_pairs.empty() || cancelled()) continue;
+            std::sort(near_pairs.begin(), near_pairs.end(),
+                      [](const Pair& a, const Pair& b) { return a.i < b.i || (a.i == b.i && a.j < b.j); });
+            Pass<double>(request_, engine_).run_pairs(near_pairs);
+        }
+    }
+
+    void run_stripe(const ImageBlock<T>& rows, long first, long last, const ImageBlock<T>& columns,
+                    std::vector<Pair>& near_pairs) {
+        const std::vector<Tile> tiles = make_tiles(rows, first, last, columns);
+        std::mutex near_guard;
         run_team(request_.threads, static_cast<long>(tiles.size()), request_.cancelled, [&](long t) {
             const Tile& tile = tiles[t];
-            const int group = method_.layout.group;
-            AlignedArray<T> workspace(method_.workspace);
-            std::vector<double> sums(2 * problem_.emissions * sum_count * group);
+            const long group = method_.layout.group;
+            Scratch scratch(*this);
+            std::vector<Pair> near_here;
             for (long r = tile.first_row; r < tile.last_row; ++r)
                 for (long g = tile.first_group; g < tile.last_group; ++g) {
-                    const long first = g * group;
-                    if (symmetric_ && column0 + first > row0 + r) break;
-                    const Operands<T> operands = {rows.pixels(r),    rows.norms(r),   columns.pixels(g),
-                                                  columns.norms(g), workspace.get(), sums.data()};
-                    method_.kernel(problem_, method_.layout, operands);
-                    if (__atomic_load_n(request_.cancelled, __ATOMIC_RELAXED)) return;
-                    long pairs = 0;
-                    for (long l = 0; l < group && first + l < column_count; ++l) {
-                        const long i = row0 + r, j = column0 + first + l;
+                    const long i = rows.index(r);
+                    if (symmetric_ && columns.index(g * group) > i) break;
+                    if (!call_kernel(rows, r, columns, g, scratch)) return;
+                    long done = 0;
+                    for (long c = g * group; c < (g + 1) * group && c < columns.size(); ++c, ++done) {
+                        const long j = columns.index(c);
                         if (symmetric_ && j > i) break;
-                        write_pair(rows, r, columns, first + l, i, j, sums.data() + l);
-                        ++pairs;
+                        if (!write_pair(rows, r, columns, c, scratch)) near_here.push_back({i, j});
                     }
-                    __atomic_fetch_add(request_.done, pairs, __ATOMIC_RELAXED);
+                    __atomic_fetch_add(request_.done, done, __ATOMIC_RELAXED);
                 }
+            const std::lock_guard<std::mutex> lock(near_guard);
+            near_pairs.insert(near_pairs.end(), near_here.begin(), near_here.end());
         });
     }
 
-    std::vector<Tile> make_tiles(const ImageBlock<T>& rows, long row0, long row_count, const ImageBlock<T>& columns,
-                                 long column0) const {
+    std::vector<Tile> make_tiles(const ImageBlock<T>& rows, long first, long last, const ImageBlock<T>& columns) const {
         const long group = method_.layout.group;
         const double pixels = shape_.pixels();
         const double pair = pixels * shape_.layers * (problem_.pooling ? pixels : 1);
-        const long most_pairs = static_cast<long>(std::max(1.0, tile_element_layers / pair));
+        const double most_pairs = std::max(1.0, tile_element_layers / pair);
         const long fit = static_cast<long>(tile_bytes / (rows.image_bytes() + columns.image_bytes()));
         const long height = std::max<long>(1, std::min<long>(fit, static_cast<long>(std::sqrt(most_pairs))));
         const long width = std::max<long>(1, height / group);
         std::vector<Tile> tiles;
-        for (long r = 0; r < row_count; r += height)
+        for (long r = first; r < last; r += height)
             for (long g = 0; g < columns.groups(); g += width) {
-                const Tile tile = {r, std::min(r + height, row_count), g, std::min(g + width, columns.groups())};
-                if (symmetric_ && column0 + tile.first_group * group > row0 + tile.last_row - 1) break;
+                const Tile tile = {r, std::min(r + height, last), g, std::min(g + width, columns.groups())};
+                if (symmetric_ && columns.index(tile.first_group * group) > rows.index(tile.last_row - 1)) break;
                 tiles.push_back(tile);
             }
         return tiles;
     }
 
-    // `sums` is [2][emissions][sum_count][group] of this pair's lane.
-    void write_pair(const ImageBlock<T>& rows, long r, const ImageBlock<T>& columns, long c, long i, long j,
-                    const double* sums) {
+    // False if cancelled meanwhile.
+    bool call_kernel(const ImageBlock<T>& rows, long r, const ImageBlock<T>& columns, long g, Scratch& scratch) const {
+        const Operands<T> operands = {rows.pixels(r),          rows.norms(r),       columns.pixels(g), columns.norms(g),
+                                      scratch.workspace.get(), scratch.sums.data(), scratch.near.data()};
+        method_.kernel(problem_, method_.layout, operands);
+        return !cancelled();
+    }
+
+    // Returns false if the pair should be taken again in float64.
+    bool write_pair(const ImageBlock<T>& rows, long r, const ImageBlock<T>& columns, long c, const Scratch& scratch) {
         const bool black = rows.is_black(r) || columns.is_black(c);
         const bool same = !black && rows.same_image(r, columns, c);
         const std::vector<double> exact = same ? rows.diagonal_sums(r, problem_) : std::vector<double>();
-        const int group = method_.layout.group;
-        const std::int64_t m = symmetric_ ? request_.n : request_.m;
+        const long group = method_.layout.group, lane = c % group;
+        const std::int64_t m = x2_.count;
         for (int o = 0; o < request_.outputs; ++o) {
             double total[sum_count];
             for (int s = 0; s < sum_count; ++s) {
                 const int at = emission_[o] * sum_count + s;
-                const double centre = same ? exact[at] : sums[at * group];
-                total[s] = centre + sums[(problem_.emissions * sum_count + at) * group];
+                const double centre = same ? exact[at] : scratch.sums[at * group + lane];
+                total[s] = centre + scratch.sums[(problem_.emissions * sum_count + at) * group + lane];
             }
             const double value = black ? 0 : in_units(o, total, rows.exponent(r) + columns.exponent(c));
             double* matrix = request_.out + o * request_.n * m;
-            matrix[i * m + j] = value;
-            if (symmetric_) matrix[j * m + i] = value;
+            matrix[rows.index(r) * m + columns.index(c)] = value;
+            if (symmetric_) matrix[columns.index(c) * m + rows.index(r)] = value;
         }
+        return black || !rounding_matters(scratch.near.data() + lane, same);
+    }
+
+    // Whether 1 − rho is rounding noise in most pixels of displacement (0, 0), as between near-duplicates, or small
+    // but not zero in an eighth of all. Where rho = 1 to rounding (flat patches), the kernels set it to 1, and a few
+    // near pixels among many average out; both are common in photographs.
+    bool rounding_matters(const double* near, bool same) const {
+        if (sizeof(T) == sizeof(double)) return false;
+        const long group = method_.layout.group;
+        const double* others = near + near_count * group;
+        const double pixels = shape_.pixels();
+        double inexact = others[near_close * group] - others[near_same * group];
+        if (!same) {
+            if (near[near_close * group] > pixels / 2) return true;
+            inexact += near[near_close * group] - near[near_same * group];
+        }
+        return inexact > pixels * (problem_.pooling ? pixels : 1) / 8;
     }
 
     // One output from the sums of its depth.
@@ -166,15 +252,20 @@ template <class T> class Pass {
         if (request_.output_kind[o] == exact_cntk_ntk_all && problem_.fields == Fields::theta_and_gap)
             value += total[sum_gap];
         const double pixels = shape_.pixels();
+        const double terms = problem_.pooling ? pixels * pixels : pixels;
+        // Nothing but raised norms, see NormFloor: images that no filter sees together.
+        if (std::abs(value) < NormFloor<T>::noise * terms * shape_.layers) return 0;
         value *= units_.unscale[request_.output_layers[o] - 1];
-        return std::ldexp(problem_.pooling ? value / (pixels * pixels) : value, exponent);
+        return std::ldexp(problem_.pooling ? value / terms : value, exponent);
     }
 
     const exact_cntk_request& request_;
+    const Engine& engine_;
     const bool symmetric_;
     const Shape shape_;
     const Units units_;
     std::vector<int> emission_;  // [outputs], index of the output's depth
+    const ImageSource x1_, x2_;
     std::vector<Layer<T>> layers_;
     Problem<T> problem_{};
     Method<T> method_{};
@@ -182,11 +273,11 @@ template <class T> class Pass {
 
 }  // namespace
 
-template <class T> void run_pass(const exact_cntk_request& request, const Engine& engine) {
-    Pass<T>(request, engine).run();
+void run_pass(const exact_cntk_request& request, const Engine& engine) {
+    if (request.compute_in_double || request.height * request.width < fewest_float_pixels)
+        Pass<double>(request, engine).run();
+    else
+        Pass<float>(request, engine).run();
 }
-
-template void run_pass<float>(const exact_cntk_request&, const Engine&);
-template void run_pass<double>(const exact_cntk_request&, const Engine&);
 
 }  // namespace exact_cntk

@@ -7,6 +7,6 @@
 namespace exact_cntk {
 
 // Fills request.out; throws std::bad_alloc. Returns early, with part of the output unwritten, once *cancelled is set.
-template <class T> void run_pass(const exact_cntk_request& request, const Engine& engine);
+void run_pass(const exact_cntk_request& request, const Engine& engine);
 
 }  // namespace exact_cntk

@@ -37,6 +37,15 @@ enum Sum : int {
     sum_count = 3,
 };
 
+// How near to rho = 1 the pairs of pixels are in the first layer, as counts. Rounding of 1 − rho, harmless for a few
+// pixels, is worth a second pass in float64 where most are near.
+enum Near : int {
+    near_same = 0,   // not to be told from rho = 1
+    near_close = 1,  // angles below `close_angle`, those included
+    near_count = 2,
+};
+constexpr double close_angle = 0.03;
+
 template <class T> struct Problem {
     int height, width, channels;
     int radius;               // (q − 1)/2
@@ -60,7 +69,8 @@ struct Layout {
 // One call of a kernel: x against a group of x′.
 //
 // Pixels are [channels][height][pitch], norms are [layers][height][pitch]: the square roots of the diagonals of
-// Sigma⁰ … Sigma^{L−1}. `sums` is [2][emissions][sum_count][group]: first displacement (0, 0), then all others.
+// Sigma⁰ … Sigma^{L−1}. `sums` is [2][emissions][sum_count][group] and `near` [2][near_count][group]: first
+// displacement (0, 0), then all others.
 template <class T> struct Operands {
     const T* x_pixels;
     const T* x_norms;
@@ -68,6 +78,7 @@ template <class T> struct Operands {
     const T* y_norms;
     T* workspace;
     double* sums;
+    double* near;
 };
 
 template <class T> using Kernel = void (*)(const Problem<T>&, const Layout&, const Operands<T>&);

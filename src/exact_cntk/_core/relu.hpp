@@ -42,5 +42,24 @@ inline __attribute__((always_inline)) void relu_layer(const Layer<T>& layer, con
     }
 }
 
+// Counts the pairs of pixels near rho = ±1 by their K_dot = gain·(1 − angle/π).
+template <class V> struct NearCounter {
+    V count[near_count], above[near_count], gain;
+
+    template <class T> explicit EXACT_CNTK_INLINE NearCounter(const Layer<T>& layer) : gain(V::set(layer.gain)) {
+        // Angles between 0 and √SameAngle·2 do not occur.
+        above[near_same] = V::set(layer.gain * T(1 - 1e-6));
+        above[near_close] = V::set(layer.gain - layer.gain_over_pi * T(close_angle));
+        for (V& c : count) c = V::set(0);
+    }
+    EXACT_CNTK_INLINE void add(V k_dot) {
+        const V opposite = fnma(k_dot, V::set(1), gain);
+        for (int c = 0; c < near_count; ++c) {
+            count[c] = count_above(count[c], k_dot, above[c]);
+            count[c] = count_above(count[c], opposite, above[c]);
+        }
+    }
+};
+
 }  // namespace
 }  // namespace exact_cntk

@@ -37,6 +37,11 @@ EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm256_andnot_ps(_mm256_set1_
 EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
     return {_mm256_and_ps(_mm256_cmp_ps(a.v, threshold.v, _CMP_GT_OQ), _mm256_sqrt_ps(a.v))};
 }
+// count + 1 in the lanes where a > threshold.
+EXACT_CNTK_INLINE VectorF count_above(VectorF count, VectorF a, VectorF threshold) {
+    const __m256 above = _mm256_cmp_ps(a.v, threshold.v, _CMP_GT_OQ);
+    return {_mm256_add_ps(count.v, _mm256_and_ps(above, _mm256_set1_ps(1)))};
+}
 // a where s < 0, b elsewhere.
 EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
     return {_mm256_blendv_ps(b.v, a.v, s.v)};
@@ -83,6 +88,10 @@ EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm256
 EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
 EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {
     return {_mm256_and_pd(_mm256_cmp_pd(a.v, threshold.v, _CMP_GT_OQ), _mm256_sqrt_pd(a.v))};
+}
+EXACT_CNTK_INLINE VectorD count_above(VectorD count, VectorD a, VectorD threshold) {
+    const __m256d above = _mm256_cmp_pd(a.v, threshold.v, _CMP_GT_OQ);
+    return {_mm256_add_pd(count.v, _mm256_and_pd(above, _mm256_set1_pd(1)))};
 }
 EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
     return {_mm256_blendv_pd(b.v, a.v, s.v)};

@@ -31,6 +31,11 @@ EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm512_abs_ps(a.v)}; }
 EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
     return {_mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(a.v, threshold.v, _CMP_GT_OQ), a.v)};
 }
+// count + 1 in the lanes where a > threshold.
+EXACT_CNTK_INLINE VectorF count_above(VectorF count, VectorF a, VectorF threshold) {
+    const __mmask16 above = _mm512_cmp_ps_mask(a.v, threshold.v, _CMP_GT_OQ);
+    return {_mm512_mask_add_ps(count.v, above, count.v, _mm512_set1_ps(1))};
+}
 // a where s < 0, b elsewhere.
 EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
     return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s.v)), b.v, a.v)};
@@ -77,6 +82,10 @@ EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm512
 EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm512_abs_pd(a.v)}; }
 EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {
     return {_mm512_maskz_sqrt_pd(_mm512_cmp_pd_mask(a.v, threshold.v, _CMP_GT_OQ), a.v)};
+}
+EXACT_CNTK_INLINE VectorD count_above(VectorD count, VectorD a, VectorD threshold) {
+    const __mmask8 above = _mm512_cmp_pd_mask(a.v, threshold.v, _CMP_GT_OQ);
+    return {_mm512_mask_add_pd(count.v, above, count.v, _mm512_set1_pd(1))};
 }
 EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
     return {_mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s.v)), b.v, a.v)};

@@ -43,6 +43,10 @@ template <class T> EXACT_CNTK_INLINE Vector<T> sqrt_above(Vector<T> a, Vector<T>
     for (int i = 0; i < Vector<T>::lanes; ++i) kept.v[i] = root(kept.v[i]);
     return kept;
 }
+// count + 1 in the lanes where a > threshold.
+template <class T> EXACT_CNTK_INLINE Vector<T> count_above(Vector<T> count, Vector<T> a, Vector<T> threshold) {
+    return {count.v + (a.v > threshold.v ? Vector<T>::set(1).v : Vector<T>::set(0).v)};
+}
 // a where s < 0, b elsewhere.
 template <class T> EXACT_CNTK_INLINE Vector<T> select_negative(Vector<T> s, Vector<T> a, Vector<T> b) {
     return {s.v < 0 ? a.v : b.v};

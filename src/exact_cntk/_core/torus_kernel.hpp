@@ -26,7 +26,14 @@ template <class V, int fields, int vectors> class TorusKernel {
     float* const discard_;  // [pitch], where the row above a segment's first one goes
     const int height_, width_;
     int di_ = 0, dj_ = 0;
-    Mask from_left_[vectors], from_right_[vectors], in_image_[vectors];
+
+    // Lanes that take their left or right neighbour into the box, and lanes that are pixels at all. Loops copy it into
+    // a local variable: vector stores may alias any member, so that it would be read again after each.
+    struct Masks {
+        Mask from_left[vectors], from_right[vectors], in_image[vectors];
+    };
+    Masks masks_;
+    double* near_ = nullptr;
 
   public:
     static std::size_t workspace(const Problem<float>& p) {
@@ -45,6 +52,7 @@ template <class V, int fields, int vectors> class TorusKernel {
     void run() {
         const int count = 2 * problem_.emissions * sum_count;
         for (int k = 0; k < count; ++k) operands_.sums[k] = 0;
+        for (int k = 0; k < 2 * near_count; ++k) operands_.near[k] = 0;
         const int rows = problem_.pooling ? height_ : 1, columns = problem_.pooling ? width_ : 1;
         for (int di = 0; di < rows; ++di)
             for (int dj = 0; dj < columns; ++dj) {
@@ -68,7 +76,9 @@ template <class V, int fields, int vectors> class TorusKernel {
         dj_ = dj;
         set_masks();
         start();
-        double* sums = operands_.sums + (di == 0 && dj == 0 ? 0 : problem_.emissions * sum_count);
+        const int part = di == 0 && dj == 0 ? 0 : 1;
+        double* sums = operands_.sums + part * problem_.emissions * sum_count;
+        near_ = operands_.near + part * near_count;
         for (int h = 0; h < problem_.layers; ++h) {
             const int emission = problem_.layer[h].emission;
             double* out = emission < 0 ? nullptr : sums + emission * sum_count;
@@ -93,9 +103,9 @@ template <class V, int fields, int vectors> class TorusKernel {
                 if (j > 0 && j != width_ - dj_) left |= 1U << l;
                 if (j < width_ - 1 && j != width_ - dj_ - 1) right |= 1U << l;
             }
-            from_left_[v] = V::mask(left);
-            from_right_[v] = V::mask(right);
-            in_image_[v] = V::mask(inside);
+            masks_.from_left[v] = V::mask(left);
+            masks_.from_right[v] = V::mask(right);
+            masks_.in_image[v] = V::mask(inside);
         }
     }
 
@@ -108,10 +118,10 @@ template <class V, int fields, int vectors> class TorusKernel {
         if (di_ > 0) body(height_ - di_, height_);
     }
 
-    EXACT_CNTK_INLINE void horizontal(const V (&a)[vectors], V (&sum)[vectors]) const {
+    static EXACT_CNTK_INLINE void horizontal(const Masks& masks, const V (&a)[vectors], V (&sum)[vectors]) {
         for (int v = 0; v < vectors; ++v) {
-            sum[v] = add_left(a[v], a[v > 0 ? v - 1 : v], a[v], from_left_[v]);
-            sum[v] = add_right(sum[v], a[v], a[v < vectors - 1 ? v + 1 : v], from_right_[v]);
+            sum[v] = add_left(a[v], a[v > 0 ? v - 1 : v], a[v], masks.from_left[v]);
+            sum[v] = add_right(sum[v], a[v], a[v < vectors - 1 ? v + 1 : v], masks.from_right[v]);
         }
     }
 
@@ -145,6 +155,7 @@ template <class V, int fields, int vectors> class TorusKernel {
     // Sigma⁰ = box(Σ_c x⊗x′), and Theta⁰.
     void start() {
         const int x_plane = height_ * layout_.row_pitch, y_plane = height_ * layout_.column_pitch;
+        const Masks masks = masks_;
         for_segments([&](int begin, int end) __attribute__((always_inline)) {
             Rolling rolling;
             clear(rolling);
@@ -158,7 +169,7 @@ template <class V, int fields, int vectors> class TorusKernel {
                         product[v] = fma(V::load(x + c * x_plane + v * lanes), V::load(y + c * y_plane + v * lanes),
                                          product[v]);
                 }
-                horizontal(product, sum[0]);
+                horizontal(masks, product, sum[0]);
                 vertical<1>(rolling, 0, sum, i > begin ? row(0, i - 1) : discard_, nullptr);
             }
             finish(rolling, 0, row(0, end - 1));
@@ -171,26 +182,31 @@ template <class V, int fields, int vectors> class TorusKernel {
     }
 
     template <Role role> void layer(int h, double* out) {
+        const Masks masks = masks_;
         V total[carried][vectors];
+        NearCounter<V> counter(problem_.layer[h]);
         for (int f = 0; f < carried; ++f)
             for (int v = 0; v < vectors; ++v) total[f][v] = V::set(0);
         for_segments([&](int begin, int end) __attribute__((always_inline)) {
             Rolling rolling;
             clear(rolling);
             int i = begin;
-            for (; i + 2 <= end; i += 2) sweep<role, 2>(h, i, i > begin, rolling, total);
-            if (i < end) sweep<role, 1>(h, i, i > begin, rolling, total);
+            for (; i + 2 <= end; i += 2) sweep<role, 2>(masks, h, i, i > begin, rolling, total, counter);
+            if (i < end) sweep<role, 1>(masks, h, i, i > begin, rolling, total, counter);
             if (role != Role::last)
                 for (int f = 0; f < carried; ++f) finish(rolling, f, row(f, end - 1));
         });
         if (out)
             for (int f = 0; f < carried; ++f)
                 for (int v = 0; v < vectors; ++v) out[f] += sum_lanes(total[f][v]);
+        if (role == Role::first)
+            for (int c = 0; c < near_count; ++c) near_[c] += sum_lanes(counter.count[c]);
     }
 
     // `rows` rows from i on through one layer.
     template <Role role, int rows>
-    EXACT_CNTK_INLINE void sweep(int h, int i, bool joined, Rolling& rolling, V (&total)[carried][vectors]) const {
+    EXACT_CNTK_INLINE void sweep(const Masks& masks, int h, int i, bool joined, Rolling& rolling,
+                                 V (&total)[carried][vectors], NearCounter<V>& counter) const {
         constexpr int n = rows * vectors;
         const float* norms_x = operands_.x_norms + (h * height_ + i) * layout_.row_pitch;
         const float* norms_y = operands_.y_norms + h * height_ * layout_.column_pitch + dj_;
@@ -205,21 +221,23 @@ template <class V, int fields, int vectors> class TorusKernel {
             }
         }
         relu_layer<role == Role::first>(problem_.layer[h], sigma, norm_x, norm_y, k, k_dot);
+        if (role == Role::first)
+            for (int u = 0; u < n; ++u) counter.add(k_dot[u]);
         for (int f = 0; f < carried; ++f) {
             V value[rows][vectors], sum[rows][vectors];
             for (int u = 0; u < n; ++u) {
                 const int r = u / vectors, v = u % vectors;
                 if (f == 0) {
                     value[r][v] = k[u];
-                    if (role != Role::inner) total[0][v] = add_where(in_image_[v], total[0][v], k[u]);
+                    if (role != Role::inner) total[0][v] = add_where(masks.in_image[v], total[0][v], k[u]);
                 } else {
                     const V field = V::load(row(f, i) + u * lanes);
-                    if (role != Role::inner) total[f][v] = add_where(in_image_[v], total[f][v], k_dot[u] * field);
+                    if (role != Role::inner) total[f][v] = add_where(masks.in_image[v], total[f][v], k_dot[u] * field);
                     value[r][v] = f == 1 ? fma(k_dot[u], field, k[u]) : k_dot[u] * field;
                 }
             }
             if (role == Role::last) continue;
-            for (int r = 0; r < rows; ++r) horizontal(value[r], sum[r]);
+            for (int r = 0; r < rows; ++r) horizontal(masks, value[r], sum[r]);
             vertical<rows>(rolling, f, sum, joined ? row(f, i - 1) : discard_, row(f, i));
         }
     }
