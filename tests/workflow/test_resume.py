@@ -61,10 +61,10 @@ def test_killed_interrupted_and_resumed(fresh, finished_once):
 
 def test_killed_job_is_done_again(finished):
     # As after `kill -9` of a job in the middle of its write: the file lies there under another name.
-    block = finished / "results/ci/blocks/cntk-v-d3-4/32-0.h5"
+    block = finished / "results/ci/blocks/cntk-v-d3-4/40-0.h5"
     content = block.read_bytes()
     block.rename(block.with_name(f".{block.name}.1234"))
-    finished.snakemake("results/ci/blocks/cntk-v-d3-4/32-0.h5")
+    finished.snakemake("results/ci/blocks/cntk-v-d3-4/40-0.h5")
     assert block.read_bytes() == content
 
 

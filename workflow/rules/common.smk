@@ -30,6 +30,8 @@ ARCHIVE = "data/raw/cifar-10-python.tar.gz"
 RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
+# Snakemake scales it down to the cores that it is given.
+MANY = 256
 # Merging and solving refuse to need more than this. Not a parameter of their rules: it is no reason to run them again.
 MEMORY_GIB = str(SOLVE["max_memory_gib"])
 MEMORY_MB = int(1024 * SOLVE["max_memory_gib"])
@@ -93,7 +95,7 @@ def solve_threads(_wildcards):
 
     The last digits of a linear solver depend on the number of threads, so that it must not vary where it need not.
     """
-    return 1 if max(subset["train_images"] for subset in SOLVE["subsets"]) <= 4000 else workflow.cores
+    return 1 if max(subset["train_images"] for subset in SOLVE["subsets"]) <= 4000 else MANY
 
 
 def study_dir(_wildcards):

@@ -20,7 +20,7 @@ rule kernel_block:
         f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores
+    threads: MANY
     resources:
         gpu=1,
         mem_mb=4000,
