@@ -30,6 +30,8 @@ img, svg {{ max-width: 100%; height: auto; }}
 pre {{ overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; background: #f6f6f4; font-size: .85rem; }}
 table {{ border-collapse: collapse; font-size: .9rem; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
+th.text, td.text, th.short, td.short {{ text-align: left; }}
+td.number, td.short, th.name {{ white-space: nowrap; }}
 .jp-OutputArea-output, .output_area, .output_subarea {{ overflow-x: auto; }}
 .prompt, .jp-InputPrompt, .jp-OutputPrompt, .anchor-link {{ display: none; }}
 {code}

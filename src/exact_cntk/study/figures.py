@@ -204,6 +204,7 @@ def spectra(study: Study) -> Figure:
             if rows.empty:
                 panel.text(0.5, 0.5, "no spectrum was recorded", transform=panel.transAxes, ha="center", color=GREY)
             panel.set(xscale="log", yscale="log")
+            panel.minorticks_off()
             label = names[(names.family == family) & (names.kind == kind)].kernel
             panel.set_title(label.iloc[0] if len(label) else "", loc="left")
     for panel in axes[-1]:
@@ -233,6 +234,7 @@ def condition_number(study: Study) -> Figure:
                 rows.depth, rows.condition_number, mfc=colour if plain else "white", label=kernel.kernel, **style
             )
         panel.set_yscale("log")
+        panel.minorticks_off()
         depth_axis(panel, study.depths)
         panel.set_title(f"n = {size}", loc="left")
     axes[0, 0].set_ylabel("condition number")
@@ -254,7 +256,10 @@ def small_against_full(study: Study) -> Figure:
         _scatter(panel, points, markers)
         x, y = points.iloc[:, 2].to_numpy(), points.iloc[:, 3].to_numpy()
         panel.set_title(f"{name}\nr = {pearson(x, y):.2f}, ρ = {spearman(x, y):.2f}, n = {len(x)}", loc="left")
-    title(figure, "Few training images against all of them", study)
+    if len(panels) > 2:
+        title(figure, "Few training images against all of them", study)
+    else:  # one training-set size: the paper's columns alone
+        title(figure, "Few training images against all of them", data=f"CIFAR-10, {references.citation('paper')}")
     handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in READOUT_COLORS.values()]
     handles += [Line2D([], [], color=GREY, marker=marker, ls="") for marker in markers.values()]
     names = [READOUT_NAMES[readout] for readout in READOUT_COLORS]

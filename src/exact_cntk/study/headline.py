@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk.study import references, tables
-from exact_cntk.study.markup import MINUS, percent
+from exact_cntk.study.markup import MINUS, percent, signed_points
 from exact_cntk.study.results import Study
 
 
@@ -84,7 +84,7 @@ def _transfer(study: Study, correlation: pd.DataFrame) -> str:
 
 
 def _range(fractions: pd.Series) -> str:
-    low, high = (f"{100 * value:+.2f}".replace("-", MINUS) for value in (fractions.min(), fractions.max()))
+    low, high = signed_points(fractions.min()), signed_points(fractions.max())
     return low if low == high else f"{low} to {high}"
 
 

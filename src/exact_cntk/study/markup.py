@@ -5,6 +5,8 @@ from html import escape
 import pandas as pd
 
 MINUS = "\u2212"
+SHORT = 24  # characters of a cell that stays on one line
+NAME = 12  # and of a heading
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
@@ -20,19 +22,22 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_html(frame: pd.DataFrame, caption: str = "") -> str:
-    """A table in a container that scrolls sideways on a narrow screen; everything is escaped."""
-    right = ['class="number"' if r else "" for r in _right_aligned(frame)]
-
-    def row(cells: list[str], tag: str) -> str:
-        scope = ' scope="col"' if tag == "th" else ""
-        opened = [f"<{tag}{scope}{' ' + kind if kind else ''}>" for kind in right]
-        return "<tr>" + "".join(f"{o}{escape(c)}</{tag}>" for o, c in zip(opened, cells, strict=True)) + "</tr>"
-
-    head = row([str(name) for name in frame.columns], "th")
-    body = "\n".join(row(cells, "td") for cells in _cells(frame))
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    table = f"<table>{title}\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
+    """A table in a container that scrolls sideways on a narrow screen, its caption above; everything is escaped."""
+    kinds = ["number" if right else kind for right, kind in zip(_right_aligned(frame), _lengths(frame), strict=True)]
+    head = "".join(
+        f'<th scope="col" class="{kind}{" name" if len(str(name)) <= NAME else ""}">{escape(str(name))}</th>'
+        for name, kind in zip(frame.columns, kinds, strict=True)
+    )
+    body = "\n".join(
+        "<tr>"
+        + "".join(f'<td class="{kind}">{escape(cell)}</td>' for cell, kind in zip(row, kinds, strict=True))
+        + "</tr>"
+        for row in _cells(frame)
+    )
+    title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
+    label = f' role="region" aria-label="{escape(caption)}"' if caption else ""
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'{title}<div class="scroll"{label} tabindex="0">{table}</div>'
 
 
 def percent(value: float, spread: float = float("nan")) -> str:
@@ -43,12 +48,21 @@ def percent(value: float, spread: float = float("nan")) -> str:
 
 
 def signed_points(value: float) -> str:
-    """A difference of fractions in percentage points, always with its sign."""
-    return "" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", MINUS)
+    """A difference of fractions in percentage points, with its sign unless it rounds to zero."""
+    if pd.isna(value):
+        return ""
+    text = f"{100 * value:+.2f}".replace("-", MINUS)
+    return "0.00" if float(f"{100 * value:.2f}") == 0 else text
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
     return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
+
+
+def _lengths(frame: pd.DataFrame) -> list[str]:
+    """ "short" for columns of names, which should stay on one line, "text" for the others."""
+    columns = zip(*_cells(frame), strict=True) if len(frame) else [()] * len(frame.columns)
+    return ["short" if max(map(len, column), default=0) <= SHORT else "text" for column in columns]
 
 
 def _right_aligned(frame: pd.DataFrame) -> list[bool]:

@@ -196,8 +196,12 @@ def beside_review(study: Study) -> pd.DataFrame | None:
 
 
 def ridge_gain(study: Study) -> pd.DataFrame:
-    """What the ridge chosen by leave-one-out changes, for people: a row a kernel, depth and size."""
+    """What the ridge chosen by leave-one-out changes, for people: a row a kernel, size and depth."""
     table = accuracy_by_depth(study)
+    order = {kernel: i for i, kernel in enumerate(dict.fromkeys(table.kernel))}
+    table = table.sort_values(
+        ["kernel", "train_images", "depth"], key=lambda c: c.map(order) if c.name == "kernel" else c, ignore_index=True
+    )
     columns = {
         "kernel": table.kernel,
         "depth": table.depth,
@@ -208,7 +212,7 @@ def ridge_gain(study: Study) -> pd.DataFrame:
             percent(*pair) for pair in zip(table.accuracy_loo_ridge, table.accuracy_loo_ridge_std, strict=True)
         ],
         "gain (points)": (table.accuracy_loo_ridge - table.accuracy).map(signed_points),
-        "ridge, median": table.loo_ridge.map("{:.0e}".format),
+        "ridge, median": table.loo_ridge.map("{:.1g}".format),
         "condition number, median": table.condition_number.map("{:.1e}".format),
     }
     return pd.DataFrame(columns)

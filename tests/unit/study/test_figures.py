@@ -138,6 +138,13 @@ def test_studies_of_any_shape_can_be_drawn(tmp_path, shape):
         assert draw(study).axes
 
 
+def test_one_training_set_size_leaves_the_paper_s_panels_under_its_name(tmp_path):
+    write_study(tmp_path, depths=(3, 6), subsets=((50, 1),), n_test=23)
+    figure = figures.small_against_full(results.load(tmp_path))
+    assert len(figure.axes) == 2
+    assert not any(DATASET in text for text in _texts(figure))
+
+
 def test_no_metrics_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no metrics"):
         figures.write_figures(tmp_path)

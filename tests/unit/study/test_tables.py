@@ -150,10 +150,11 @@ class TestMarkup:
     def test_html_is_escaped_and_scrolls(self):
         page = markup.to_html(self.frame, "x & y")
         assert "a&lt;b" in page and "x &amp; y" in page
-        assert page.startswith('<div class="scroll"')
-        assert page.count('class="number"') == 3
+        assert '<div class="scroll" role="region" aria-label="x &amp; y"' in page
+        assert page.count('<td class="number"') == 2
 
     def test_signs(self):
         assert markup.signed_points(-0.0123) == "\u22121.23"
         assert markup.signed_points(0.0123) == "+1.23"
+        assert markup.signed_points(-1e-9) == "0.00"
         assert markup.percent(float("nan")) == ""
