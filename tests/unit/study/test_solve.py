@@ -119,6 +119,18 @@ def test_negative_eigenvalue(tmp_path, data, data_file, full):
         solve(make_kernel(tmp_path, data, bad), data_file, subsets=SUBSETS, ridges=RIDGES)
 
 
+def test_a_float32_kernels_rounding_is_no_negative_eigenvalue(tmp_path, data, data_file, full):
+    values, vectors = np.linalg.eigh(full[:24, :24])
+    values[0] = -5e-7 * values[-1]
+    full[:24, :24] = (vectors * values) @ vectors.T
+    full[:24, :24] = (full[:24, :24] + full[:24, :24].T) / 2
+    metrics, _ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
+    result = metrics["results"][0]
+    assert result["eigenvalues"]["value"][-1] < 0  # not altered
+    assert result["accuracy"] is None  # nor solved where the ridge does not outweigh it
+    assert result["test_accuracy"][-1] is not None
+
+
 def test_not_finite(kernel_file, data_file):
     edit(kernel_file, lambda file: file["nngp"].__setitem__((2, 4), np.nan))
     with pytest.raises(UserError, match=r"nngp on images 0:24: K must be finite, but K\[2, 4\] is nan"):
