@@ -44,9 +44,9 @@ lint: install  ## Check formatting, lint and types alone
 
 format: install  ## Rewrite the sources in the project's format
 	@ruff check --fix . && ruff format .
-	@snakefmt --quiet Snakefile workflow
+	@snakefmt Snakefile workflow
 	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
-	@git ls-files '*.ipynb' | xargs nbstripout
+	@git ls-files '*.ipynb' | xargs nbstripout --keep-id
 
 lock: install  ## Resolve both locks again (LOCK_FLAGS=--upgrade for the newest versions)
 	@$(LOCK) --universal --extra study --extra workflow --extra dev pyproject.toml requirements.in -o requirements.lock

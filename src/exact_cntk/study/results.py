@@ -105,7 +105,9 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     paths = _metrics_files(directory, metrics)
     documents = [(path, _read(path)) for path in paths]
     _check_same_data(documents)
-    accuracy, ridges, spectra = [], [], []
+    accuracy: list[dict] = []
+    ridges: list[dict] = []
+    spectra: list[dict] = []
     correct: dict[tuple, np.ndarray] = {}
     origin: dict[tuple, Path] = {}
     for path, document in documents:

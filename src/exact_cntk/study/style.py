@@ -88,7 +88,7 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
         engine.set(rect=(0, 0, 1, 1 - 34 / height))
 
 
-def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int, heading: str = "") -> None:
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, heading: str = "") -> None:
     """One legend for all axes, below them."""
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=heading or None, title_fontsize=9.5)
 
