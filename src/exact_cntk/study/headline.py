@@ -51,9 +51,10 @@ def _pooling(full: pd.DataFrame) -> str:
         return ""
     gain = (ntk["CNTK-GAP"] - ntk["CNTK-V"]).dropna()
     low, high = references.read()["claims"]["gap_gain"]
+    depths = ", ".join(map(str, gain.index))
     return (
-        f"Global average pooling changes the accuracy of the CNTK by {_range(gain)} points over the depths "
-        f"{', '.join(map(str, gain.index))}; the paper speaks of {low} to {high} points on CIFAR-10."
+        f"Global average pooling changes the accuracy of the CNTK by {_range(gain)} points at depth "
+        f"{depths}; the paper speaks of {low} to {high} points on CIFAR-10."
     )
 
 

@@ -81,7 +81,7 @@ def _result(
     test_accuracy = np.round(n_test * np.clip(accuracy + 0.02 * (bump - bump[0]), 0, 1)) / n_test
     test_accuracy[0] = accuracy
     chosen = int(loo_error.argmin())
-    ranks = np.unique(np.geomspace(1, size, 40).astype(int))
+    ranks = np.unique(np.geomspace(1, size, 12).astype(int))
     spectrum = {"rank": ranks.tolist(), "value": (size * ranks**-1.4).tolist()}
     return {
         "kind": kind,
