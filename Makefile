@@ -64,6 +64,8 @@ clean:  ## Remove what set-up and builds made; data and results stay
 	  "$$("$(PYTHON)" --version), but 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' || { echo "make: $(PYTHON) cannot make environments; install its" \
 	  "venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v "$(firstword $(CXX))" > /dev/null || { echo "make: no C++ compiler '$(CXX)' here; install one" \
+	  "(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install), or name it: make CXX=clang++" >&2; exit 1; }
 	@"$(PYTHON)" -m venv .venv
 
 $(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
@@ -73,8 +75,6 @@ $(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
 	@touch $@
 
 $(PACKAGE): pyproject.toml $(CORE) $(PACKAGES)
-	@command -v "$(firstword $(CXX))" > /dev/null || { echo "make: no C++ compiler '$(CXX)' here; install one" \
-	  "(Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install), or name it: make CXX=clang++" >&2; exit 1; }
 	@echo "Building exact-cntk (under a minute)"
 	@CXX="$(CXX)" python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
