@@ -13,6 +13,7 @@ LOCK = uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-c
 
 .PHONY: help study test bench install preset touch lint format lock clean
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
