@@ -13,20 +13,13 @@ UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results") / "made-up"
-    write_study(folder, depths=(3, 6, 21), subsets=((100, 1), (20, 3)), n_test=61)
-    return folder
+def study(drawn_study):
+    return results.load(drawn_study)
 
 
-@pytest.fixture(scope="module")
-def study(folder):
-    return results.load(folder)
-
-
-@pytest.fixture(scope="module")
-def written(folder):
-    return figures.write_figures(folder)
+@pytest.fixture
+def written(drawn_study):
+    return [drawn_study / "figures" / f"{name}.svg" for name in figures.FIGURES]
 
 
 def _texts(figure):
@@ -34,7 +27,7 @@ def _texts(figure):
 
 
 def test_each_figure_is_an_svg_file(written):
-    assert [path.name for path in written] == [f"{name}.svg" for name in figures.FIGURES]
+    assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(path.name for path in written)
     for path in written:
         assert ET.parse(path).getroot().tag.endswith("svg")
 

@@ -65,7 +65,7 @@ def _run(notebook, folder):
 
 
 def test_it_runs(notebook, tmp_path):
-    write_study(tmp_path, depths=(3, 4, 6), subsets=((100, 1), (20, 3)), n_test=61)
+    write_study(tmp_path, depths=(3, 4, 6), subsets=((100, 1), (20, 3)), n_test=61, kinds=("ntk",))
     _run(notebook, tmp_path)
 
 

@@ -39,18 +39,14 @@ class _Page(HTMLParser):
         assert self._open.pop() == tag
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results") / "made-up"
-    write_study(folder, depths=(3, 4, 6), subsets=((100, 1), (20, 3)), n_test=61)
-    tables.write_tables(folder, resamples=20)
-    figures.write_figures(folder)
-    return folder
+@pytest.fixture
+def folder(drawn_study):
+    return drawn_study
 
 
 @pytest.fixture(scope="module")
-def page(folder):
-    return report.write_report(folder).read_text()
+def page(drawn_study, tmp_path_factory):
+    return report.write_report(drawn_study, out=tmp_path_factory.mktemp("page") / "report.html").read_text()
 
 
 def test_the_page_is_well_formed_and_stands_alone(page):
