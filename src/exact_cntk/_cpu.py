@@ -199,7 +199,9 @@ def _library() -> ctypes.CDLL:
     folders = [Path(folder) for folder in exact_cntk.__path__]
     found = [folder / LIBRARY_NAME for folder in folders if (folder / LIBRARY_NAME).is_file()]
     if not found:
-        raise UserError(f"the compiled core {LIBRARY_NAME} is in none of {[str(f) for f in folders]}; run `make install`")
+        raise UserError(
+            f"the compiled core {LIBRARY_NAME} is in none of {[str(f) for f in folders]}; run `make install`"
+        )
     library = ctypes.CDLL(str(found[0]))
     library.exact_cntk_compute.argtypes = [ctypes.POINTER(_Request)]
     library.exact_cntk_compute.restype = ctypes.c_int32
