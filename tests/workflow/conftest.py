@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,9 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
     """Poll until a condition holds; fail if the process ends first."""
     deadline = time.monotonic() + 5 * MINUTES
     while not condition():
-        assert process.poll() is None, "the process ended before what was waited for"
         assert time.monotonic() < deadline, "waited in vain"
-        os.sched_yield()
+        with suppress(subprocess.TimeoutExpired):
+            assert process.wait(timeout=0.02) is None, "the process ended before what was waited for"
 
 
 def copy_of_sources(target: Path) -> Checkout:
