@@ -108,7 +108,7 @@ def agreement() -> dict[str, float]:
     """
     from exact_cntk import cntk
 
-    height, width, channels = 6, 5, 3
+    height, width, channels = 12, 10, 3
     images = cifar_like(9, height, width, channels).astype(np.float64)
     x1, x2 = images[:5], images[3:]
     theirs = run_worker("kernels", {"x1": x1, "x2": x2}, "--depths=" + ",".join(map(str, DEPTHS)))
