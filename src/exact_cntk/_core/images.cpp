@@ -70,34 +70,36 @@ template <class T> void ImageBlock<T>::prepare(long k) {
             planar[c * pixels + n] = static_cast<T>(std::ldexp(input(n * channels + c), -exponent_[k])) + T(0);
     hash_[k] = hash_bytes(planar, values * sizeof(T));
 
-    const std::size_t plane = static_cast<std::size_t>(shape_.height) * pitch_ * group_;
     T* group_pixels = pixels_.get() + k / group_ * pixels_size_;
     T* group_norms = norms_.get() + k / group_ * norms_size_;
-    for (int c = 0; c < channels; ++c) place(planar + c * pixels, k, group_pixels + c * plane);
+    for (int c = 0; c < channels; ++c) place(planar + c * pixels, k, c, channels, group_pixels);
     std::vector<double> values_now, filtered(pixels);
     std::vector<T> norms(pixels);
     diagonal(k, values_now);
     for (int h = 0; h < shape_.layers; ++h) {
         for (int n = 0; n < pixels; ++n)
             norms[n] = static_cast<T>(std::max(std::sqrt(values_now[n]), NormFloor<T>::value));
-        place(norms.data(), k, group_norms + h * plane);
+        place(norms.data(), k, h, shape_.layers, group_norms);
         box_filter(shape_, values_now.data(), filtered.data());
         for (int n = 0; n < pixels; ++n) values_now[n] = filtered[n] * units_.gain[h];
     }
 }
 
-// One plane of image k into its group: interleaved, or as rows that repeat themselves up to the pitch. The last lanes
-// of an incomplete group repeat its last image, so that they hold ordinary numbers.
-template <class T> void ImageBlock<T>::place(const T* plane, long k, T* target) const {
-    if (layout_.lanes_are_pairs) {
-        const int lane = static_cast<int>(k % group_);
-        const int last = k == size() - 1 ? group_ : lane + 1;
-        for (int n = 0; n < shape_.pixels(); ++n)
-            for (int l = lane; l < last; ++l) target[n * group_ + l] = plane[n];
-        return;
+// Plane `number` of `count` of image k into its group: interleaved, or as rows that repeat themselves up to the pitch.
+// An incomplete group repeats its last image, so that what is computed beside it are ordinary numbers.
+template <class T> void ImageBlock<T>::place(const T* plane, long k, int number, int count, T* group) const {
+    const int first = static_cast<int>(k % group_), last = k == size() - 1 ? group_ : first + 1;
+    const std::size_t plane_size = static_cast<std::size_t>(shape_.height) * pitch_;
+    for (int member = first; member < last; ++member) {
+        if (layout_.lanes_are_pairs) {
+            T* target = group + number * plane_size * group_ + member;
+            for (int n = 0; n < shape_.pixels(); ++n) target[n * group_] = plane[n];
+            continue;
+        }
+        T* target = group + (member * static_cast<std::size_t>(count) + number) * plane_size;
+        for (int i = 0; i < shape_.height; ++i)
+            for (int j = 0; j < pitch_; ++j) target[i * pitch_ + j] = plane[i * shape_.width + j % shape_.width];
     }
-    for (int i = 0; i < shape_.height; ++i)
-        for (int j = 0; j < pitch_; ++j) target[i * pitch_ + j] = plane[i * shape_.width + j % shape_.width];
 }
 
 template <class T> bool ImageBlock<T>::same_image(long k, const ImageBlock& other, long other_k) const {

@@ -56,7 +56,7 @@ template <class T> class ImageBlock {
 
   private:
     void diagonal(long k, std::vector<double>& values) const;
-    void place(const T* plane, long k, T* target) const;
+    void place(const T* plane, long k, int number, int count, T* group) const;
 
     const Shape shape_;
     const Units& units_;

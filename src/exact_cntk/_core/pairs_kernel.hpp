@@ -105,7 +105,8 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         const int pixels = problem_.height * problem_.width;
         const T* norms_x = operands_.x_norms + static_cast<std::size_t>(h) * pixels;
         const T* norms_y = operands_.y_norms + static_cast<std::size_t>(h) * pixels * lanes;
-        NearCounter<V> counter(problem_.layer[h]);
+        const LayerVectors<V> constants(problem_.layer[h]);
+        NearCounter<V, 1> counter(problem_.layer[h]);
         V total[carried];
         for (V& t : total) t = V::set(0);
         const auto produce = [&](int i) {
@@ -113,9 +114,9 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             for (V& r : row_sum) r = V::set(0);
             int j = 0;
             for (; j + 4 <= width_; j += 4)
-                relu<has_negative, 4>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
+                relu<has_negative, 4>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
             for (; j < width_; ++j)
-                relu<has_negative, 1>(h, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
+                relu<has_negative, 1>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
             for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
         };
         if (last)
@@ -125,7 +126,7 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         if (out)
             for (int f = 0; f < carried; ++f) add_lanes(total[f], out + f * lanes);
         if (has_negative)
-            for (int c = 0; c < near_count; ++c) add_lanes(counter.count[c], near + c * lanes);
+            for (int c = 0; c < near_count; ++c) add_lanes(counter.count[c][0], near + c * lanes);
     }
 
     static void add_lanes(V value, double* out) {
@@ -137,8 +138,8 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     // One ReLU layer on `n` neighbouring pixels: into the row buffers, and into the sums of K and K_dot ⊙ Theta. Sums
     // go row by row, so that float32 never adds more than a row to a row and a column to a column.
     template <bool has_negative, int n>
-    EXACT_CNTK_INLINE void relu(int h, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried],
-                                NearCounter<V>& counter) {
+    EXACT_CNTK_INLINE void relu(const LayerVectors<V>& constants, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried],
+                                NearCounter<V, 1>& counter) {
         V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
         const std::size_t at = (static_cast<std::size_t>(i) * width_ + j) * lanes;
         for (int u = 0; u < n; ++u) {
@@ -146,10 +147,12 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             norm_x[u] = V::set(norms_x[u]);
             norm_y[u] = V::load(norms_y + u * lanes);
         }
-        relu_layer<has_negative>(problem_.layer[h], sigma, norm_x, norm_y, k, k_dot);
+        ReluStart<V, n> start;
+        relu_start<has_negative>(constants, sigma, norm_x, norm_y, start);
+        relu_finish<has_negative>(constants, start, sigma, k, k_dot);
         for (int u = 0; u < n; ++u) {
             const int to = (radius_ + j + u) * lanes;
-            if (has_negative) counter.add(k_dot[u]);
+            if (has_negative) counter.add(0, k_dot[u]);
             store(row_[0] + to, k[u]);
             row_sum[0] = row_sum[0] + k[u];
             for (int f = 1; f < carried; ++f) {

@@ -61,7 +61,7 @@ template <class T> struct Problem {
 // How images are laid out for a kernel.
 struct Layout {
     int group;           // column images taken together by one call
-    bool lanes_are_pairs;  // the group is interleaved: [..][pixel][group]; otherwise rows as below
+    bool lanes_are_pairs;  // the group is interleaved: [..][pixel][group]; otherwise one image after the other
     int row_pitch;       // stored width of a row of x
     int column_pitch;    // stored width of a row of x′, column-doubled for pooling
 };

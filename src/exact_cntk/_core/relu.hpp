@@ -17,46 +17,75 @@ template <class T> struct SameAngle;
 template <> struct SameAngle<float> { static constexpr float value = 2.4e-7F; };
 template <> struct SameAngle<double> { static constexpr double value = 2e-15; };
 
-// K and K_dot of `n` independent vectors at a time: stage by stage, so that the latencies of division, square root and
-// polynomial overlap even where the scheduler's window is small. `has_negative` is needed in the first layer only.
-template <bool has_negative, int n, class V, class T>
-inline __attribute__((always_inline)) void relu_layer(const Layer<T>& layer, const V (&sigma)[n], const V (&norm_x)[n],
-                                                      const V (&norm_y)[n], V (&k)[n], V (&k_dot)[n]) {
-    constexpr int degree = ArccosDegree<T>::value;
-    V magnitude[n], z[n], m[n], t[n], angle[n];
-    const V threshold = V::set(SameAngle<T>::value);
+// Constants of a layer in every lane, for a kernel to hold in local variables: vector stores may alias anything, so that
+// what lies behind pointers is read again after each.
+template <class V> struct LayerVectors {
+    static constexpr int degree = ArccosDegree<typename V::Scalar>::value;
+    V gain, gain_over_pi, same_angle, arccos[degree + 1];
+
+    explicit EXACT_CNTK_INLINE LayerVectors(const Layer<typename V::Scalar>& layer)
+        : gain(V::set(layer.gain)),
+          gain_over_pi(V::set(layer.gain_over_pi)),
+          same_angle(V::set(SameAngle<typename V::Scalar>::value)) {
+        for (int c = 0; c <= degree; ++c) arccos[c] = V::set(layer.arccos[c]);
+    }
+};
+
+// The half of the closed form that waits for the divider, for `n` vectors. A kernel may start it a row ahead: its
+// latency is longer than what the schedulers of a core look ahead.
+template <class V, int n> struct ReluStart {
+    V t[n], z[n], m_over_pi[n];
+};
+
+// `has_negative` is needed in the first layer only: later Sigma are sums of K ≥ 0.
+template <bool has_negative, class V, int n>
+EXACT_CNTK_INLINE void relu_start(const LayerVectors<V>& layer, const V (&sigma)[n], const V (&norm_x)[n],
+                                  const V (&norm_y)[n], ReluStart<V, n>& out) {
+    V magnitude[n], norm[n], m[n];
     for (int i = 0; i < n; ++i) magnitude[i] = has_negative ? abs(sigma[i]) : sigma[i];
-    for (int i = 0; i < n; ++i) m[i] = fma(norm_x[i], norm_y[i], magnitude[i]);
-    for (int i = 0; i < n; ++i) z[i] = fms(norm_x[i], norm_y[i], magnitude[i]) / m[i];
-    for (int i = 0; i < n; ++i) t[i] = sqrt_above(z[i], threshold);
-    for (int i = 0; i < n; ++i) angle[i] = V::set(layer.arccos[degree]);
-    for (int c = degree - 1; c >= 0; --c)
-        for (int i = 0; i < n; ++i) angle[i] = fma(angle[i], z[i], V::set(layer.arccos[c]));
-    const V gain = V::set(layer.gain), gain_over_pi = V::set(layer.gain_over_pi);
+    for (int i = 0; i < n; ++i) norm[i] = norm_x[i] * norm_y[i];
+    for (int i = 0; i < n; ++i) m[i] = norm[i] + magnitude[i];
+    for (int i = 0; i < n; ++i) out.z[i] = (norm[i] - magnitude[i]) / m[i];
+    for (int i = 0; i < n; ++i) out.m_over_pi[i] = m[i] * layer.gain_over_pi;
+    for (int i = 0; i < n; ++i) out.t[i] = sqrt_above(out.z[i], layer.same_angle);
+}
+
+// K and K_dot, stage by stage for all `n`, so that their chains overlap. The polynomial goes by powers of z², pairs of
+// coefficients at a time: one multiplication more than Horner's rule, and half its latency.
+template <bool has_negative, class V, int n>
+EXACT_CNTK_INLINE void relu_finish(const LayerVectors<V>& layer, const ReluStart<V, n>& start, const V (&sigma)[n],
+                                   V (&k)[n], V (&k_dot)[n]) {
+    constexpr int degree = LayerVectors<V>::degree;
+    static_assert(degree % 2 == 1, "coefficients are taken in pairs");
+    V angle[n], z2[n];
+    for (int i = 0; i < n; ++i) z2[i] = start.z[i] * start.z[i];
+    for (int i = 0; i < n; ++i) angle[i] = fma(layer.arccos[degree], start.z[i], layer.arccos[degree - 1]);
+    for (int c = degree - 3; c >= 0; c -= 2)
+        for (int i = 0; i < n; ++i)
+            angle[i] = fma(angle[i], z2[i], fma(layer.arccos[c + 1], start.z[i], layer.arccos[c]));
     for (int i = 0; i < n; ++i) {
-        if (has_negative)
-            k_dot[i] = select_negative(sigma[i], t[i] * angle[i], fnma(t[i], angle[i], gain));
-        else
-            k_dot[i] = fnma(t[i], angle[i], gain);
-        k[i] = fma(sigma[i], k_dot[i], t[i] * (m[i] * gain_over_pi));
+        k_dot[i] = fnma(start.t[i], angle[i], layer.gain);
+        if (has_negative) k_dot[i] = select_negative(sigma[i], start.t[i] * angle[i], k_dot[i]);
+        k[i] = fma(sigma[i], k_dot[i], start.t[i] * start.m_over_pi[i]);
     }
 }
 
-// Counts the pairs of pixels near rho = ±1 by their K_dot = gain·(1 − angle/π).
-template <class V> struct NearCounter {
-    V count[near_count], above[near_count], gain;
+// Counts the pairs of pixels near rho = ±1, by their K_dot = gain·(1 − angle/π), for some images at once.
+template <class V, int images> struct NearCounter {
+    V count[near_count][images], above[near_count], gain;
 
     template <class T> explicit EXACT_CNTK_INLINE NearCounter(const Layer<T>& layer) : gain(V::set(layer.gain)) {
         // Angles between 0 and √SameAngle·2 do not occur.
         above[near_same] = V::set(layer.gain * T(1 - 1e-6));
         above[near_close] = V::set(layer.gain - layer.gain_over_pi * T(close_angle));
-        for (V& c : count) c = V::set(0);
+        for (auto& of_images : count)
+            for (V& c : of_images) c = V::set(0);
     }
-    EXACT_CNTK_INLINE void add(V k_dot) {
-        const V opposite = fnma(k_dot, V::set(1), gain);
+    EXACT_CNTK_INLINE void add(int image, V k_dot) {
+        const V opposite = gain - k_dot;
         for (int c = 0; c < near_count; ++c) {
-            count[c] = count_above(count[c], k_dot, above[c]);
-            count[c] = count_above(count[c], opposite, above[c]);
+            V& now = count[c][image];
+            now = count_above(count_above(now, k_dot, above[c]), opposite, above[c]);
         }
     }
 };

@@ -27,10 +27,10 @@ struct VectorF {
 };
 EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm256_storeu_ps(p, a.v); }
 EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm256_add_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator-(VectorF a, VectorF b) { return {_mm256_sub_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF operator*(VectorF a, VectorF b) { return {_mm256_mul_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF operator/(VectorF a, VectorF b) { return {_mm256_div_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-EXACT_CNTK_INLINE VectorF fms(VectorF a, VectorF b, VectorF c) { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v)}; }
 // √a where a > threshold, 0 elsewhere.
@@ -80,10 +80,10 @@ struct VectorD {
 };
 EXACT_CNTK_INLINE void store(double* p, VectorD a) { _mm256_storeu_pd(p, a.v); }
 EXACT_CNTK_INLINE VectorD operator+(VectorD a, VectorD b) { return {_mm256_add_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator-(VectorD a, VectorD b) { return {_mm256_sub_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD operator*(VectorD a, VectorD b) { return {_mm256_mul_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD operator/(VectorD a, VectorD b) { return {_mm256_div_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
-EXACT_CNTK_INLINE VectorD fms(VectorD a, VectorD b, VectorD c) { return {_mm256_fmsub_pd(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm256_fnmadd_pd(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
 EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {

@@ -21,10 +21,10 @@ struct VectorF {
 };
 EXACT_CNTK_INLINE void store(float* p, VectorF a) { _mm512_storeu_ps(p, a.v); }
 EXACT_CNTK_INLINE VectorF operator+(VectorF a, VectorF b) { return {_mm512_add_ps(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorF operator-(VectorF a, VectorF b) { return {_mm512_sub_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF operator*(VectorF a, VectorF b) { return {_mm512_mul_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF operator/(VectorF a, VectorF b) { return {_mm512_div_ps(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-EXACT_CNTK_INLINE VectorF fms(VectorF a, VectorF b, VectorF c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorF abs(VectorF a) { return {_mm512_abs_ps(a.v)}; }
 // √a where a > threshold, 0 elsewhere.
@@ -65,6 +65,31 @@ EXACT_CNTK_INLINE float sum_lanes(VectorF a) {
     return lane[0];
 }
 
+// Rows of up to 8 pixels, of two pairs of images in the two halves of a vector: see WholeRows in torus_kernel.hpp.
+struct HalfRows {
+    using V = VectorF;
+    static constexpr int packed = 2;
+    static constexpr int pixels = 8;
+    // The neighbour across the halves is never asked for: a row's first pixel has none to its left.
+    static EXACT_CNTK_INLINE V::Mask mask(unsigned bits) { return V::mask(bits | bits << 8); }
+    // (The form without a mask makes GCC 12 warn of its own header.)
+    static EXACT_CNTK_INLINE V load_x(const float* x) { return {_mm512_maskz_broadcast_f32x8(0xFFFF, _mm256_loadu_ps(x))}; }
+    static EXACT_CNTK_INLINE V load_y(const float* y, int to_next) {
+        return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(y)), _mm256_loadu_ps(y + to_next), 1)};
+    }
+    static EXACT_CNTK_INLINE void add_sums(V a, double* sums) {
+        float lane[16];
+        _mm512_storeu_ps(lane, a.v);
+        for (int width = 4; width > 0; width /= 2)
+            for (int l = 0; l < width; ++l) {
+                lane[l] += lane[l + width];
+                lane[8 + l] += lane[8 + l + width];
+            }
+        sums[0] += lane[0];
+        sums[1] += lane[8];
+    }
+};
+
 struct VectorD {
     using Scalar = double;
     static constexpr int lanes = 8;
@@ -74,10 +99,10 @@ struct VectorD {
 };
 EXACT_CNTK_INLINE void store(double* p, VectorD a) { _mm512_storeu_pd(p, a.v); }
 EXACT_CNTK_INLINE VectorD operator+(VectorD a, VectorD b) { return {_mm512_add_pd(a.v, b.v)}; }
+EXACT_CNTK_INLINE VectorD operator-(VectorD a, VectorD b) { return {_mm512_sub_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD operator*(VectorD a, VectorD b) { return {_mm512_mul_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD operator/(VectorD a, VectorD b) { return {_mm512_div_pd(a.v, b.v)}; }
 EXACT_CNTK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
-EXACT_CNTK_INLINE VectorD fms(VectorD a, VectorD b, VectorD c) { return {_mm512_fmsub_pd(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return {_mm512_fnmadd_pd(a.v, b.v, c.v)}; }
 EXACT_CNTK_INLINE VectorD abs(VectorD a) { return {_mm512_abs_pd(a.v)}; }
 EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {

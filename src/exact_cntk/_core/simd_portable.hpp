@@ -30,11 +30,11 @@ EXACT_CNTK_INLINE double root(double a) { return __builtin_sqrt(a); }
 
 template <class T> EXACT_CNTK_INLINE void store(T* p, Vector<T> a) { __builtin_memcpy(p, &a.v, sizeof a.v); }
 template <class T> EXACT_CNTK_INLINE Vector<T> operator+(Vector<T> a, Vector<T> b) { return {a.v + b.v}; }
+template <class T> EXACT_CNTK_INLINE Vector<T> operator-(Vector<T> a, Vector<T> b) { return {a.v - b.v}; }
 template <class T> EXACT_CNTK_INLINE Vector<T> operator*(Vector<T> a, Vector<T> b) { return {a.v * b.v}; }
 template <class T> EXACT_CNTK_INLINE Vector<T> operator/(Vector<T> a, Vector<T> b) { return {a.v / b.v}; }
 // The compiler fuses these where the machine has the instruction.
 template <class T> EXACT_CNTK_INLINE Vector<T> fma(Vector<T> a, Vector<T> b, Vector<T> c) { return {a.v * b.v + c.v}; }
-template <class T> EXACT_CNTK_INLINE Vector<T> fms(Vector<T> a, Vector<T> b, Vector<T> c) { return {a.v * b.v - c.v}; }
 template <class T> EXACT_CNTK_INLINE Vector<T> fnma(Vector<T> a, Vector<T> b, Vector<T> c) { return {c.v - a.v * b.v}; }
 template <class T> EXACT_CNTK_INLINE Vector<T> abs(Vector<T> a) { return {a.v < 0 ? -a.v : a.v}; }
 // √a where a > threshold, 0 elsewhere.

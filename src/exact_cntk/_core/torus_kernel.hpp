@@ -2,10 +2,13 @@
 //
 // The planes of displacements (di, dj), (di − P, dj), (di, dj − Q) and (di − P, dj − Q) tile one P×Q array exactly:
 // pixel (i, j) of x meets pixel ((i + di) mod P, (j + dj) mod Q) of x′. The box filter must not cross the seams between
-// the four: rows are taken segment by segment, columns through lane masks. No lane is wasted but for a row's padding to
-// whole vectors, and the tables of x′ are stored column-doubled, so that a shifted row is one unaligned load.
+// the four: the rolling vertical sum restarts at one, lane masks keep the horizontal sum from crossing the other. No
+// lane is wasted but for a row's padding to whole vectors, and the tables of x′ are stored column-doubled, so that a
+// shifted row is one unaligned load.
 //
-// ReLU, horizontal and rolling vertical box sum go down the rows in one sweep, in place, in the first-level cache.
+// A layer is one sweep over the rows, in place, in the first-level cache. It is a pipeline of three stages, each a row
+// ahead of the next, since a core's schedulers do not look far enough to overlap their latencies: division and square
+// root (relu_start); the polynomial (relu_finish); box filter.
 #pragma once
 
 #include "relu.hpp"
@@ -13,11 +16,44 @@
 namespace exact_cntk {
 namespace {
 
-template <class V, int fields, int vectors> class TorusKernel {
+// How pixels lie in a vector: here, all are neighbours in a row of one pair of images. HalfRows in simd_avx512.hpp is the
+// other way.
+template <class Vector> struct WholeRows {
+    using V = Vector;
+    static constexpr int packed = 1;          // pairs in a vector
+    static constexpr int pixels = V::lanes;  // of each
+    // Lanes of the pixels whose bit is set.
+    static EXACT_CNTK_INLINE typename V::Mask mask(unsigned bits) { return V::mask(bits); }
+    static EXACT_CNTK_INLINE V load_x(const float* x) { return V::load(x); }
+    static EXACT_CNTK_INLINE V load_y(const float* y, int /* to the next image */) { return V::load(y); }
+    static EXACT_CNTK_INLINE void add_sums(V a, double* sums) { sums[0] += sum_lanes(a); }
+};
+
+// x meets `images` x′ at once, of `vectors` vectors a row.
+template <class Rows, int fields, int vectors, int images> class TorusKernel {
+    using V = typename Rows::V;
     static constexpr int lanes = V::lanes;
     static constexpr int carried = fields + 1;
-    static constexpr int pitch = vectors * lanes;
+    static constexpr int x_pitch = vectors * Rows::pixels;
+    static constexpr int stacks = images / Rows::packed;
+    static constexpr int n = vectors * stacks;  // vectors of a row of the plane, one stack after the other
+    static constexpr int pitch = n * lanes;
     using Mask = typename V::Mask;
+    using Row = V[n];
+
+    // Lanes that take their left or right neighbour into the box, and lanes that are pixels at all.
+    struct Masks {
+        Mask from_left[vectors], from_right[vectors], in_image[vectors];
+    };
+
+    // The vertical sum while it goes down a segment.
+    struct Rolling {
+        Row above[carried];      // row i − 1 after the horizontal sum
+        Row two_above[carried];  // rows i − 2 and i − 1
+    };
+
+    // What a layer does beside the ReLU.
+    enum class Role { first, inner, emitting, last };
 
     const Problem<float>& problem_;
     const Layout& layout_;
@@ -26,14 +62,7 @@ template <class V, int fields, int vectors> class TorusKernel {
     float* const discard_;  // [pitch], where the row above a segment's first one goes
     const int height_, width_;
     int di_ = 0, dj_ = 0;
-
-    // Lanes that take their left or right neighbour into the box, and lanes that are pixels at all. Loops copy it into
-    // a local variable: vector stores may alias any member, so that it would be read again after each.
-    struct Masks {
-        Mask from_left[vectors], from_right[vectors], in_image[vectors];
-    };
     Masks masks_;
-    double* near_ = nullptr;
 
   public:
     static std::size_t workspace(const Problem<float>& p) {
@@ -50,228 +79,250 @@ template <class V, int fields, int vectors> class TorusKernel {
           width_(problem.width) {}
 
     void run() {
-        const int count = 2 * problem_.emissions * sum_count;
+        const int count = 2 * problem_.emissions * sum_count * images;
         for (int k = 0; k < count; ++k) operands_.sums[k] = 0;
-        for (int k = 0; k < 2 * near_count; ++k) operands_.near[k] = 0;
+        for (int k = 0; k < 2 * near_count * images; ++k) operands_.near[k] = 0;
         const int rows = problem_.pooling ? height_ : 1, columns = problem_.pooling ? width_ : 1;
-        for (int di = 0; di < rows; ++di)
-            for (int dj = 0; dj < columns; ++dj) {
+        for (int dj = 0; dj < columns; ++dj) {
+            dj_ = dj;
+            set_masks();
+            for (int di = 0; di < rows; ++di) {
                 if (__atomic_load_n(problem_.cancelled, __ATOMIC_RELAXED)) return;
-                run_plane(di, dj);
+                di_ = di;
+                run_plane();
             }
-    }
-
-  private:
-    // What a layer does beside the ReLU.
-    enum class Role { first, inner, emitting, last };
-
-    // The sums of the rows above, in registers while a segment is swept.
-    struct Rolling {
-        V above[carried][vectors];      // row i − 1 after the horizontal sum
-        V two_above[carried][vectors];  // rows i − 2 and i − 1
-    };
-
-    void run_plane(int di, int dj) {
-        di_ = di;
-        dj_ = dj;
-        set_masks();
-        start();
-        const int part = di == 0 && dj == 0 ? 0 : 1;
-        double* sums = operands_.sums + part * problem_.emissions * sum_count;
-        near_ = operands_.near + part * near_count;
-        for (int h = 0; h < problem_.layers; ++h) {
-            const int emission = problem_.layer[h].emission;
-            double* out = emission < 0 ? nullptr : sums + emission * sum_count;
-            if (h == 0)
-                layer<Role::first>(h, out);
-            else if (h == problem_.layers - 1)
-                layer<Role::last>(h, out);
-            else if (out)
-                layer<Role::emitting>(h, out);
-            else
-                layer<Role::inner>(h, out);
         }
     }
 
+  private:
     void set_masks() {
         for (int v = 0; v < vectors; ++v) {
             unsigned left = 0, right = 0, inside = 0;
-            for (int l = 0; l < lanes; ++l) {
-                const int j = v * lanes + l;
+            for (int l = 0; l < Rows::pixels; ++l) {
+                const int j = v * Rows::pixels + l;
                 if (j >= width_) continue;
                 inside |= 1U << l;
                 if (j > 0 && j != width_ - dj_) left |= 1U << l;
                 if (j < width_ - 1 && j != width_ - dj_ - 1) right |= 1U << l;
             }
-            masks_.from_left[v] = V::mask(left);
-            masks_.from_right[v] = V::mask(right);
-            masks_.in_image[v] = V::mask(inside);
+            masks_.from_left[v] = Rows::mask(left);
+            masks_.from_right[v] = Rows::mask(right);
+            masks_.in_image[v] = Rows::mask(inside);
         }
     }
 
-    float* row(int field, int i) const { return plane_ + (field * height_ + i) * pitch; }
-    int y_row(int i) const { return i + di_ < height_ ? i + di_ : i + di_ - height_; }
-
-    // Calls body(first row, last row + 1) for each run of rows that the vertical filter may join.
-    template <class Body> EXACT_CNTK_INLINE void for_segments(const Body& body) const {
-        body(0, height_ - di_);
-        if (di_ > 0) body(height_ - di_, height_);
-    }
-
-    static EXACT_CNTK_INLINE void horizontal(const Masks& masks, const V (&a)[vectors], V (&sum)[vectors]) {
-        for (int v = 0; v < vectors; ++v) {
-            sum[v] = add_left(a[v], a[v > 0 ? v - 1 : v], a[v], masks.from_left[v]);
-            sum[v] = add_right(sum[v], a[v], a[v < vectors - 1 ? v + 1 : v], masks.from_right[v]);
+    void run_plane() {
+        start();
+        const int part = di_ == 0 && dj_ == 0 ? 0 : 1;
+        double* sums = operands_.sums + part * problem_.emissions * sum_count * images;
+        for (int h = 0; h < problem_.layers; ++h) {
+            const int emission = problem_.layer[h].emission;
+            double* out = emission < 0 ? nullptr : sums + emission * sum_count * images;
+            if (h == 0)
+                layer<Role::first>(h, out, operands_.near + part * near_count * images);
+            else if (h == problem_.layers - 1)
+                layer<Role::last>(h, out, nullptr);
+            else if (out)
+                layer<Role::emitting>(h, out, nullptr);
+            else
+                layer<Role::inner>(h, out, nullptr);
         }
     }
 
-    static EXACT_CNTK_INLINE void clear(Rolling& rolling) {
-        for (int f = 0; f < carried; ++f)
-            for (int v = 0; v < vectors; ++v) rolling.above[f][v] = rolling.two_above[f][v] = V::set(0);
+    float* plane(int field) const { return plane_ + field * height_ * pitch; }
+
+    static EXACT_CNTK_INLINE void load_row(const float* from, Row& to) {
+        for (int u = 0; u < n; ++u) to[u] = V::load(from + u * lanes);
+    }
+    static EXACT_CNTK_INLINE void store_row(float* to, const Row& from) {
+        for (int u = 0; u < n; ++u) store(to + u * lanes, from[u]);
+    }
+    static EXACT_CNTK_INLINE void clear(Rolling& rolling, int f) {
+        for (int u = 0; u < n; ++u) rolling.above[f][u] = rolling.two_above[f][u] = V::set(0);
+    }
+    static EXACT_CNTK_INLINE void add_totals(const Row& total, double* out) {
+        for (int u = 0; u < n; ++u) Rows::add_sums(total[u], out + u / vectors * Rows::packed);
     }
 
-    // Takes `rows` (1 or 2) rows of one field, from i on, after the horizontal sum; completes the rows i − 1 … of the
-    // filtered field. Two at a time save an addition in four.
-    template <int rows>
-    EXACT_CNTK_INLINE void vertical(Rolling& rolling, int f, const V (&sum)[rows][vectors], float* above,
-                                    float* here) const {
-        for (int v = 0; v < vectors; ++v) {
-            store(above + v * lanes, rolling.two_above[f][v] + sum[0][v]);
-            if (rows == 1) {
-                rolling.two_above[f][v] = rolling.above[f][v] + sum[0][v];
-            } else {
-                const V both = sum[0][v] + sum[rows - 1][v];
-                store(here + v * lanes, rolling.above[f][v] + both);
-                rolling.two_above[f][v] = both;
-            }
-            rolling.above[f][v] = sum[rows - 1][v];
+    // Takes in one row of a field, and completes the row above it.
+    static EXACT_CNTK_INLINE void box_row(const Masks& masks, const Row& row, Rolling& rolling, int f, float* above) {
+        for (int u = 0; u < n; ++u) {
+            const int v = u % vectors;
+            V sum = add_left(row[u], row[v > 0 ? u - 1 : u], row[u], masks.from_left[v]);
+            sum = add_right(sum, row[u], row[v < vectors - 1 ? u + 1 : u], masks.from_right[v]);
+            store(above + u * lanes, rolling.two_above[f][u] + sum);
+            rolling.two_above[f][u] = rolling.above[f][u] + sum;
+            rolling.above[f][u] = sum;
         }
-    }
-
-    static EXACT_CNTK_INLINE void finish(const Rolling& rolling, int f, float* bottom) {
-        for (int v = 0; v < vectors; ++v) store(bottom + v * lanes, rolling.two_above[f][v]);
     }
 
     // Sigma⁰ = box(Σ_c x⊗x′), and Theta⁰.
     void start() {
-        const int x_plane = height_ * layout_.row_pitch, y_plane = height_ * layout_.column_pitch;
+        const int x_plane = height_ * x_pitch, y_plane = height_ * layout_.column_pitch;
+        const int y_image = problem_.channels * y_plane;
         const Masks masks = masks_;
-        for_segments([&](int begin, int end) __attribute__((always_inline)) {
-            Rolling rolling;
-            clear(rolling);
-            for (int i = begin; i < end; ++i) {
-                const float* x = operands_.x_pixels + i * layout_.row_pitch;
-                const float* y = operands_.y_pixels + y_row(i) * layout_.column_pitch + dj_;
-                V product[vectors], sum[1][vectors];
-                for (int v = 0; v < vectors; ++v) {
-                    product[v] = V::set(0);
-                    for (int c = 0; c < problem_.channels; ++c)
-                        product[v] = fma(V::load(x + c * x_plane + v * lanes), V::load(y + c * y_plane + v * lanes),
-                                         product[v]);
-                }
-                horizontal(masks, product, sum[0]);
-                vertical<1>(rolling, 0, sum, i > begin ? row(0, i - 1) : discard_, nullptr);
+        Rolling rolling;
+        clear(rolling, 0);
+        for (int i = 0; i < height_; ++i) {
+            const int y_row = i < height_ - di_ ? i + di_ : i + di_ - height_;
+            const float* x = operands_.x_pixels + i * x_pitch;
+            const float* y = operands_.y_pixels + y_row * layout_.column_pitch + dj_;
+            Row product;
+            for (int u = 0; u < n; ++u) {
+                const int column = u % vectors * Rows::pixels, image = u / vectors * Rows::packed;
+                product[u] = V::set(0);
+                for (int c = 0; c < problem_.channels; ++c)
+                    product[u] = fma(Rows::load_x(x + c * x_plane + column),
+                                     Rows::load_y(y + image * y_image + c * y_plane + column, y_image), product[u]);
             }
-            finish(rolling, 0, row(0, end - 1));
-        });
+            float* here = plane(0) + i * pitch;
+            const bool first_of_segment = i == 0 || i == height_ - di_;
+            if (first_of_segment) {
+                if (i > 0) store_row(here - pitch, rolling.two_above[0]);
+                clear(rolling, 0);
+            }
+            box_row(masks, product, rolling, 0, first_of_segment ? discard_ : here - pitch);
+        }
+        store_row(plane(0) + (height_ - 1) * pitch, rolling.two_above[0]);
         const int count = height_ * pitch;
         for (int f = 1; f < carried; ++f) {
+            // The last field starts at Sigma⁰ where it is the gap between the variants.
             const bool from_sigma = fields == 2 ? f == 2 : problem_.theta_from_sigma;
-            for (int k = 0; k < count; ++k) row(f, 0)[k] = from_sigma ? row(0, 0)[k] : 0.0F;
+            for (int k = 0; k < count; ++k) plane(f)[k] = from_sigma ? plane(0)[k] : 0.0F;
         }
     }
 
-    template <Role role> void layer(int h, double* out) {
+    // All rows of the plane through one layer. Whatever the loop needs is in local variables, see LayerVectors.
+    template <Role role> void layer(int h, double* out, double* near) {
+        constexpr bool has_negative = role == Role::first;
+        const LayerVectors<V> constants(problem_.layer[h]);
         const Masks masks = masks_;
-        V total[carried][vectors];
-        NearCounter<V> counter(problem_.layer[h]);
-        for (int f = 0; f < carried; ++f)
-            for (int v = 0; v < vectors; ++v) total[f][v] = V::set(0);
-        for_segments([&](int begin, int end) __attribute__((always_inline)) {
-            Rolling rolling;
-            clear(rolling);
-            int i = begin;
-            for (; i + 2 <= end; i += 2) sweep<role, 2>(masks, h, i, i > begin, rolling, total, counter);
-            if (i < end) sweep<role, 1>(masks, h, i, i > begin, rolling, total, counter);
-            if (role != Role::last)
-                for (int f = 0; f < carried; ++f) finish(rolling, f, row(f, end - 1));
-        });
+        const int height = height_, plane_size = height * pitch, seam = height - di_;
+        const int y_pitch = layout_.column_pitch, y_image = problem_.layers * height * y_pitch;
+        const float* x_norms = operands_.x_norms + h * height * x_pitch;
+        const float* const y_first = operands_.y_norms + h * height * y_pitch + dj_;
+        const float* y_norms = y_first + di_ * y_pitch;
+        float* here = plane(0);
+        float* const discard = discard_;
+        float* above = discard;
+        NearCounter<V, stacks> counter(problem_.layer[h]);
+        Row total[carried];
+        Rolling rolling;
+        for (int f = 0; f < carried; ++f) {
+            clear(rolling, f);
+            for (int u = 0; u < n; ++u) total[f][u] = V::set(0);
+        }
+        ReluStart<V, n> started;
+        Row k, k_dot;
+        start_row<has_negative>(constants, here, x_norms, y_norms, y_image, started);
+        finish_row<has_negative>(constants, started, here, k, k_dot, counter);
+        x_norms += x_pitch;
+        y_norms = seam == 1 ? y_first : y_norms + y_pitch;
+        if (height > 1) start_row<has_negative>(constants, here + pitch, x_norms, y_norms, y_image, started);
+        for (int i = 0; i < height; ++i) {
+            if (role != Role::last && i == seam) {
+                for (int f = 0; f < carried; ++f) {
+                    store_row(here + f * plane_size - pitch, rolling.two_above[f]);
+                    clear(rolling, f);
+                }
+                above = discard;
+            }
+            box_fields<role>(masks, k, k_dot, here, plane_size, above, above == discard ? 0 : plane_size, rolling,
+                             total);
+            above = here;
+            here += pitch;
+            if (i + 1 < height) finish_row<has_negative>(constants, started, here, k, k_dot, counter);
+            x_norms += x_pitch;
+            y_norms = i + 2 == seam ? y_first : y_norms + y_pitch;
+            if (i + 2 < height)
+                start_row<has_negative>(constants, here + pitch, x_norms, y_norms, y_image, started);
+        }
+        if (role != Role::last)
+            for (int f = 0; f < carried; ++f) store_row(above + f * plane_size, rolling.two_above[f]);
         if (out)
-            for (int f = 0; f < carried; ++f)
-                for (int v = 0; v < vectors; ++v) out[f] += sum_lanes(total[f][v]);
-        if (role == Role::first)
-            for (int c = 0; c < near_count; ++c) near_[c] += sum_lanes(counter.count[c]);
+            for (int f = 0; f < carried; ++f) add_totals(total[f], out + f * images);
+        if (has_negative)
+            for (int c = 0; c < near_count; ++c)
+                for (int s = 0; s < stacks; ++s)
+                    Rows::add_sums(counter.count[c][s], near + c * images + s * Rows::packed);
     }
 
-    // `rows` rows from i on through one layer.
-    template <Role role, int rows>
-    EXACT_CNTK_INLINE void sweep(const Masks& masks, int h, int i, bool joined, Rolling& rolling,
-                                 V (&total)[carried][vectors], NearCounter<V>& counter) const {
-        constexpr int n = rows * vectors;
-        const float* norms_x = operands_.x_norms + (h * height_ + i) * layout_.row_pitch;
-        const float* norms_y = operands_.y_norms + h * height_ * layout_.column_pitch + dj_;
-        V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
-        for (int r = 0; r < rows; ++r) {
-            const float* y = norms_y + y_row(i + r) * layout_.column_pitch;
-            for (int v = 0; v < vectors; ++v) {
-                const int u = r * vectors + v;
-                sigma[u] = V::load(row(0, i) + u * lanes);
-                norm_x[u] = V::load(norms_x + u * lanes);
-                norm_y[u] = V::load(y + v * lanes);
-            }
+    template <bool has_negative>
+    static EXACT_CNTK_INLINE void start_row(const LayerVectors<V>& constants, const float* here, const float* x_norms,
+                                            const float* y_norms, int y_image, ReluStart<V, n>& out) {
+        Row sigma, norm_x, norm_y;
+        load_row(here, sigma);
+        for (int u = 0; u < n; ++u) {
+            const int column = u % vectors * Rows::pixels, image = u / vectors * Rows::packed;
+            norm_x[u] = Rows::load_x(x_norms + column);
+            norm_y[u] = Rows::load_y(y_norms + image * y_image + column, y_image);
         }
-        relu_layer<role == Role::first>(problem_.layer[h], sigma, norm_x, norm_y, k, k_dot);
-        if (role == Role::first)
-            for (int u = 0; u < n; ++u) counter.add(k_dot[u]);
-        for (int f = 0; f < carried; ++f) {
-            V value[rows][vectors], sum[rows][vectors];
+        relu_start<has_negative>(constants, sigma, norm_x, norm_y, out);
+    }
+
+    template <bool has_negative>
+    static EXACT_CNTK_INLINE void finish_row(const LayerVectors<V>& constants, const ReluStart<V, n>& started,
+                                             const float* here, Row& k, Row& k_dot, NearCounter<V, stacks>& counter) {
+        Row sigma;
+        load_row(here, sigma);
+        relu_finish<has_negative>(constants, started, sigma, k, k_dot);
+        if (has_negative)
+            for (int u = 0; u < n; ++u) counter.add(u / vectors, k_dot[u]);
+    }
+
+    // The box filter of all fields, and the sums that a requested depth needs.
+    template <Role role>
+    static EXACT_CNTK_INLINE void box_fields(const Masks& masks, const Row& k, const Row& k_dot, const float* here,
+                                             int plane_size, float* above, int above_plane, Rolling& rolling,
+                                             Row (&total)[carried]) {
+        if (role != Role::inner)
+            for (int u = 0; u < n; ++u) total[0][u] = add_where(masks.in_image[u % vectors], total[0][u], k[u]);
+        if (role != Role::last) box_row(masks, k, rolling, 0, above);
+        for (int f = 1; f < carried; ++f) {
+            Row field;
+            load_row(here + f * plane_size, field);
             for (int u = 0; u < n; ++u) {
-                const int r = u / vectors, v = u % vectors;
-                if (f == 0) {
-                    value[r][v] = k[u];
-                    if (role != Role::inner) total[0][v] = add_where(masks.in_image[v], total[0][v], k[u]);
-                } else {
-                    const V field = V::load(row(f, i) + u * lanes);
-                    if (role != Role::inner) total[f][v] = add_where(masks.in_image[v], total[f][v], k_dot[u] * field);
-                    value[r][v] = f == 1 ? fma(k_dot[u], field, k[u]) : k_dot[u] * field;
-                }
+                if (role != Role::inner)
+                    total[f][u] = add_where(masks.in_image[u % vectors], total[f][u], k_dot[u] * field[u]);
+                field[u] = f == 1 ? fma(k_dot[u], field[u], k[u]) : k_dot[u] * field[u];
             }
-            if (role == Role::last) continue;
-            for (int r = 0; r < rows; ++r) horizontal(masks, value[r], sum[r]);
-            vertical<rows>(rolling, f, sum, joined ? row(f, i - 1) : discard_, row(f, i));
+            if (role != Role::last) box_row(masks, field, rolling, f, above + f * above_plane);
         }
     }
 };
 
-template <class V, int fields, int vectors>
+template <class Rows, int fields, int vectors, int images>
 void run_torus(const Problem<float>& problem, const Layout& layout, const Operands<float>& operands) {
-    TorusKernel<V, fields, vectors>(problem, layout, operands).run();
+    TorusKernel<Rows, fields, vectors, images>(problem, layout, operands).run();
 }
 
-template <class V, int fields, int vectors> Method<float> torus_method(const Problem<float>& problem) {
-    const int pitch = vectors * V::lanes;
+template <class Rows, int fields, int vectors> Method<float> torus_method(const Problem<float>& problem) {
+    // Rows of a single vector do not fill the pipeline: two stacks of them.
+    constexpr int images = (vectors == 1 ? 2 : 1) * Rows::packed;
+    const int pitch = vectors * Rows::pixels;
     // A row of x′ is read from any displacement on.
     const int column_pitch = problem.pooling ? (problem.width + pitch + 15) / 16 * 16 : pitch;
-    return {{1, false, pitch, column_pitch}, run_torus<V, fields, vectors>,
-            TorusKernel<V, fields, vectors>::workspace(problem)};
+    return {{images, false, pitch, column_pitch}, run_torus<Rows, fields, vectors, images>,
+            TorusKernel<Rows, fields, vectors, images>::workspace(problem)};
 }
 
-template <class V, int vectors> Method<float> select_torus_fields(const Problem<float>& problem) {
+template <class Rows, int vectors> Method<float> select_torus_fields(const Problem<float>& problem) {
     switch (problem.fields) {
-        case Fields::sigma_only: return torus_method<V, 0, vectors>(problem);
-        case Fields::theta: return torus_method<V, 1, vectors>(problem);
-        default: return torus_method<V, 2, vectors>(problem);
+        case Fields::sigma_only: return torus_method<Rows, 0, vectors>(problem);
+        case Fields::theta: return torus_method<Rows, 1, vectors>(problem);
+        default: return torus_method<Rows, 2, vectors>(problem);
     }
 }
 
-// For up to four vectors a row; a null kernel for what this kernel does not do.
+// For up to four vectors a row, of which at most three eighths may be padding; a null kernel for all else.
 template <class V> Method<float> select_torus(const Problem<float>& problem) {
-    if (problem.radius != 1) return {};
-    switch ((problem.width + V::lanes - 1) / V::lanes) {
-        case 1: return select_torus_fields<V, 1>(problem);
-        case 2: return select_torus_fields<V, 2>(problem);
-        case 3: return select_torus_fields<V, 3>(problem);
-        case 4: return select_torus_fields<V, 4>(problem);
+    const int vectors = (problem.width + V::lanes - 1) / V::lanes;
+    if (problem.radius != 1 || problem.width * 8 < vectors * V::lanes * 5) return {};
+    switch (vectors) {
+        case 1: return select_torus_fields<WholeRows<V>, 1>(problem);
+        case 2: return select_torus_fields<WholeRows<V>, 2>(problem);
+        case 3: return select_torus_fields<WholeRows<V>, 3>(problem);
+        case 4: return select_torus_fields<WholeRows<V>, 4>(problem);
         default: return {};
     }
 }
