@@ -19,7 +19,7 @@ def test_finished_study(finished_once):
     assert "backend cpu" in log
     assert len(log.splitlines()) == 1
     said = (finished_once / "run.txt").read_text(encoding="utf-8")
-    assert re.search(r"^ci: .* pairs of images in 10 blocks, in all about .* on backend cpu$", said, re.MULTILINE)
+    assert re.search(r"^ci: .* pairs of images in 10 blocks, about .* on backend cpu$", said, re.MULTILINE)
     assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:40, columns 0:40$", said, re.MULTILINE)) == 1
 
 
@@ -61,6 +61,11 @@ def test_edit_of_a_plot_or_a_later_stage_computes_no_kernel(finished):
         assert set(finished.planned()) == rules, name
 
 
+def test_edit_of_the_environment_computes_nothing(finished):
+    finished.edit("environment.yml", "dependencies:", "dependencies:  # edited")
+    assert finished.planned() == {}
+
+
 def test_edit_of_the_kernel_computes_every_block(finished):
     finished.edit("src/exact_cntk/_cpu.py", '"""', '""" ')
     assert finished.planned()["kernel_block"] == 10
@@ -71,6 +76,7 @@ def test_data_prepared_again_computes_no_kernel(finished):
     (finished / "src/exact_cntk/data/_digits.py").open("a", encoding="utf-8").write("\n")
     said = finished.snakemake()
     assert re.findall(r"(\w+): data/processed/ci.h5", said) == ["preprocess"]
+    assert "ci: no kernel to compute" in said
     assert finished.ages("blocks", "kernels", "metrics") == before
     assert NOTHING in finished.snakemake()
 

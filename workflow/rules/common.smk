@@ -104,15 +104,21 @@ def study_dir(_wildcards):
 
 
 def describe_plan():
-    """Say in one line what the whole study takes here, measured in half a second."""
+    """Say in one line what the blocks still to compute take here, measured in half a second."""
     from exact_cntk.study.estimate import estimate_study, format_count, format_time
 
+    blocks = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "kernel_block"]
+    if not blocks:
+        return f"{PARAMS['study']}: no kernel to compute"
+    pairs = dict.fromkeys((one.family for one in PASSES.values()), 0)
+    for block in blocks:
+        pairs[PASSES[block.kernel_id].family] += BLOCKS[block.block].pairs
     try:
         plan = estimate_study(PARAMS, calibration_seconds=0.5)
     except UserError as error:  # the jobs that it stops say it again
         return f"{PARAMS['study']}: no estimate, {error}"
-    pairs = sum(cost.pairs for cost in plan.costs)
+    seconds = sum(cost.seconds_here * pairs[cost.family] / cost.pairs for cost in plan.costs)
     return (
-        f"{PARAMS['study']}: {format_count(pairs)} pairs of images in {len(PASSES) * len(BLOCKS)} blocks, in all about "
-        f"{format_time(sum(cost.seconds_here for cost in plan.costs))} on backend {plan.backend.name}"
+        f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
+        f"about {format_time(seconds)} on backend {plan.backend.name}"
     )
