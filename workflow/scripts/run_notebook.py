@@ -28,7 +28,8 @@ PAGE = """<!doctype html>
 body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; }}
 img, svg {{ max-width: 100%; height: auto; }}
 pre {{ overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; background: #f6f6f4; font-size: .85rem; }}
-table {{ border-collapse: collapse; font-size: .9rem; }}
+table {{ border-collapse: collapse; margin-bottom: 1.2rem; font-size: .9rem; }}
+caption {{ padding-bottom: .3rem; text-align: left; font-weight: 600; white-space: nowrap; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
 th.text, td.text, th.short, td.short {{ text-align: left; }}
 td.number, td.short, th.name {{ white-space: nowrap; }}
