@@ -19,9 +19,9 @@ enum exact_cntk_status : std::int32_t {
 
 // Mirrors the ctypes structure in _cpu.py, field by field.
 struct exact_cntk_request {
-    const void* x1;           // [n][height][width][channels]
-    const void* x2;           // [m][height][width][channels], or null: x2 is x1
-    double* out;              // [outputs][n][m]
+    const void* x1;  // [n][height][width][channels]
+    const void* x2;  // [m][height][width][channels], or null: x2 is x1
+    double* out;     // [outputs][n][m]
     std::int64_t n, m;
     std::int32_t height, width, channels;
     std::int32_t filter_size;

@@ -8,7 +8,6 @@
 namespace exact_cntk {
 namespace {
 
-
 std::uint64_t hash_bytes(const void* data, std::size_t bytes) {
     // FNV-1a: only a filter before the comparison of bytes.
     std::uint64_t hash = 14695981039346656037ULL;
@@ -73,15 +72,15 @@ template <class T> void ImageBlock<T>::prepare(long k) {
     T* group_pixels = pixels_.get() + k / group_ * pixels_size_;
     T* group_norms = norms_.get() + k / group_ * norms_size_;
     for (int c = 0; c < channels; ++c) place(planar + c * pixels, k, c, channels, group_pixels);
-    std::vector<double> values_now, filtered(pixels);
+    BoxFilter box(shape_);
+    std::vector<double> sigma;
     std::vector<T> norms(pixels);
-    diagonal(k, values_now);
+    diagonal(k, sigma);
     for (int h = 0; h < shape_.layers; ++h) {
-        for (int n = 0; n < pixels; ++n)
-            norms[n] = static_cast<T>(std::max(std::sqrt(values_now[n]), NormFloor<T>::value));
+        for (int n = 0; n < pixels; ++n) norms[n] = static_cast<T>(std::max(std::sqrt(sigma[n]), NormFloor<T>::value));
         place(norms.data(), k, h, shape_.layers, group_norms);
-        box_filter(shape_, values_now.data(), filtered.data());
-        for (int n = 0; n < pixels; ++n) values_now[n] = filtered[n] * units_.gain[h];
+        box.apply(sigma);
+        for (double& value : sigma) value *= units_.gain[h];
     }
 }
 
@@ -96,9 +95,11 @@ template <class T> void ImageBlock<T>::place(const T* plane, long k, int number,
             for (int n = 0; n < shape_.pixels(); ++n) target[n * group_] = plane[n];
             continue;
         }
+        const T* row = plane;
         T* target = group + (member * static_cast<std::size_t>(count) + number) * plane_size;
-        for (int i = 0; i < shape_.height; ++i)
-            for (int j = 0; j < pitch_; ++j) target[i * pitch_ + j] = plane[i * shape_.width + j % shape_.width];
+        for (int i = 0; i < shape_.height; ++i, target += pitch_, row += shape_.width)
+            for (int j = 0; j < pitch_; j += shape_.width)
+                std::copy_n(row, std::min(shape_.width, pitch_ - j), target + j);
     }
 }
 
@@ -112,14 +113,13 @@ template <class T> bool ImageBlock<T>::same_image(long k, const ImageBlock& othe
 template <class T> void ImageBlock<T>::diagonal(long k, std::vector<double>& values) const {
     const int pixels = shape_.pixels();
     const T* planar = planar_.data() + static_cast<std::size_t>(k) * shape_.channels * pixels;
-    std::vector<double> squares(pixels, 0.0);
+    values.assign(pixels, 0.0);
     for (int c = 0; c < shape_.channels; ++c)
         for (int n = 0; n < pixels; ++n) {
             const double value = planar[c * pixels + n];
-            squares[n] += value * value;
+            values[n] += value * value;
         }
-    values.resize(pixels);
-    box_filter(shape_, squares.data(), values.data());
+    BoxFilter(shape_).apply(values);
 }
 
 template <class T>
@@ -128,13 +128,10 @@ std::vector<double> ImageBlock<T>::diagonal_sums(long k, const Problem<T>& probl
     std::vector<double> sums(problem.emissions * sum_count, 0.0), sigma;
     diagonal(k, sigma);
     const bool both = problem.fields == Fields::theta_and_gap;
-    std::vector<double> theta(pixels, 0.0), gap(pixels, 0.0), k_now(pixels), filtered(pixels);
+    std::vector<double> theta(pixels, 0.0), gap(pixels, 0.0), k_now(pixels);
+    BoxFilter box(shape_);
     if (both) gap = sigma;
     if (!both && problem.theta_from_sigma) theta = sigma;
-    const auto box = [&](std::vector<double>& field) {
-        box_filter(shape_, field.data(), filtered.data());
-        field.swap(filtered);
-    };
     for (int h = 0; h < shape_.layers; ++h) {
         const double gain = units_.gain[h];
         double* out = problem.layer[h].emission < 0 ? nullptr : &sums[problem.layer[h].emission * sum_count];
@@ -152,9 +149,9 @@ std::vector<double> ImageBlock<T>::diagonal_sums(long k, const Problem<T>& probl
             theta[n] += k_now[n];
         }
         sigma = k_now;
-        box(sigma);
-        box(theta);
-        if (both) box(gap);
+        box.apply(sigma);
+        box.apply(theta);
+        if (both) box.apply(gap);
     }
     return sums;
 }

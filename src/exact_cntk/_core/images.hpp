@@ -20,8 +20,12 @@ struct ImageSource {
 // Norms below this are raised to it, so that their products, and Sigma beside them, are normal numbers, and a zero norm
 // gives rho = 0. On images scaled to 1, all that it changes lies below `noise` a pixel and layer.
 template <class T> struct NormFloor;
-template <> struct NormFloor<float> { static constexpr double value = 1e-18, noise = 1e-16; };
-template <> struct NormFloor<double> { static constexpr double value = 1e-150, noise = 1e-148; };
+template <> struct NormFloor<float> {
+    static constexpr double value = 1e-18, noise = 1e-16;
+};
+template <> struct NormFloor<double> {
+    static constexpr double value = 1e-150, noise = 1e-148;
+};
 
 // Which side of a pair an image is laid out for.
 enum class Side { x, y };

@@ -18,9 +18,9 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     const Operands<T>& operands_;
     const int radius_ = fixed_radius >= 0 ? fixed_radius : problem_.radius;
     const int taps_ = 2 * radius_ + 1;
-    T* plane_[carried];   // [height][width][lanes], rows of the current displacement packed
-    T* row_[carried];     // one row before the box filter, with `radius` vectors of zeros at both ends
-    T* ring_[carried];    // the last `taps` rows after the horizontal sum
+    T* plane_[carried];  // [height][width][lanes], rows of the current displacement packed
+    T* row_[carried];    // one row before the box filter, with `radius` vectors of zeros at both ends
+    T* ring_[carried];   // the last `taps` rows after the horizontal sum
     int row0_ = 0, col0_ = 0, shift_row_ = 0, shift_col_ = 0, height_ = 0, width_ = 0;
 
   public:
@@ -114,9 +114,11 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             for (V& r : row_sum) r = V::set(0);
             int j = 0;
             for (; j + 4 <= width_; j += 4)
-                relu<has_negative, 4>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
+                relu<has_negative, 4>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes,
+                                      row_sum, counter);
             for (; j < width_; ++j)
-                relu<has_negative, 1>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes, row_sum, counter);
+                relu<has_negative, 1>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes,
+                                      row_sum, counter);
             for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
         };
         if (last)
@@ -138,8 +140,8 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     // One ReLU layer on `n` neighbouring pixels: into the row buffers, and into the sums of K and K_dot ⊙ Theta. Sums
     // go row by row, so that float32 never adds more than a row to a row and a column to a column.
     template <bool has_negative, int n>
-    EXACT_CNTK_INLINE void relu(const LayerVectors<V>& constants, int i, int j, const T* norms_x, const T* norms_y, V (&row_sum)[carried],
-                                NearCounter<V, 1>& counter) {
+    EXACT_CNTK_INLINE void relu(const LayerVectors<V>& constants, int i, int j, const T* norms_x, const T* norms_y,
+                                V (&row_sum)[carried], NearCounter<V, 1>& counter) {
         V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
         const std::size_t at = (static_cast<std::size_t>(i) * width_ + j) * lanes;
         for (int u = 0; u < n; ++u) {
@@ -165,8 +167,7 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
 
     void clear_margins() {
         for (int f = 0; f < carried; ++f)
-            for (int k = 0; k < radius_ * lanes; ++k)
-                row_[f][k] = row_[f][(radius_ + width_) * lanes + k] = 0;
+            for (int k = 0; k < radius_ * lanes; ++k) row_[f][k] = row_[f][(radius_ + width_) * lanes + k] = 0;
     }
 
     // plane ← box(rows made by `produce`): a row is overwritten only after it has been read.

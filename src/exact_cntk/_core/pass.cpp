@@ -13,8 +13,9 @@
 namespace exact_cntk {
 namespace {
 
-// Tables of the images of one tile, both sides, should stay in a core's second-level cache beside the planes.
-constexpr std::size_t tile_bytes = 640 * 1024;
+// The tables of a tile's rows stay in a core's second-level cache (1 MiB, often) while its columns pass by: flatten
+// reads 8 bytes of tables an element-layer, and would wait for the third level.
+constexpr std::size_t tile_row_bytes = 512 * 1024;
 // A tile is also kept to this many element-layers, some 10 ms, so that threads end together and cancelling is prompt.
 constexpr double tile_element_layers = 2e7;
 // Pairs between two looks at which of them need float64: bounds the list of those.
@@ -79,7 +80,8 @@ template <class T> class Pass {
         run_team(request_.threads, static_cast<long>(starts.size()), request_.cancelled, [&](long s) {
             const std::size_t first = starts[s];
             const std::size_t last = s + 1 < static_cast<long>(starts.size()) ? starts[s + 1] : pairs.size();
-            ImageBlock<T> row(shape_, units_, method_.layout, Side::x), columns(shape_, units_, method_.layout, Side::y);
+            ImageBlock<T> row(shape_, units_, method_.layout, Side::x),
+                columns(shape_, units_, method_.layout, Side::y);
             std::vector<long> partners;
             for (std::size_t p = first; p < last; ++p) partners.push_back(pairs[p].j);
             row.reserve(x1_, {pairs[first].i});
@@ -162,10 +164,10 @@ template <class T> class Pass {
             const long group = method_.layout.group;
             Scratch scratch(*this);
             std::vector<Pair> near_here;
-            for (long r = tile.first_row; r < tile.last_row; ++r)
-                for (long g = tile.first_group; g < tile.last_group; ++g) {
+            for (long g = tile.first_group; g < tile.last_group; ++g)
+                for (long r = tile.first_row; r < tile.last_row; ++r) {
                     const long i = rows.index(r);
-                    if (symmetric_ && columns.index(g * group) > i) break;
+                    if (symmetric_ && columns.index(g * group) > i) continue;
                     if (!call_kernel(rows, r, columns, g, scratch)) return;
                     long done = 0;
                     for (long c = g * group; c < (g + 1) * group && c < columns.size(); ++c, ++done) {
@@ -184,10 +186,10 @@ template <class T> class Pass {
         const long group = method_.layout.group;
         const double pixels = shape_.pixels();
         const double pair = pixels * shape_.layers * (problem_.pooling ? pixels : 1);
-        const double most_pairs = std::max(1.0, tile_element_layers / pair);
-        const long fit = static_cast<long>(tile_bytes / (rows.image_bytes() + columns.image_bytes()));
-        const long height = std::max<long>(1, std::min<long>(fit, static_cast<long>(std::sqrt(most_pairs))));
-        const long width = std::max<long>(1, height / group);
+        const long most_pairs = static_cast<long>(std::max(1.0, tile_element_layers / pair));
+        const long fit = static_cast<long>(tile_row_bytes / rows.image_bytes());
+        const long height = std::max(1L, std::min({fit, most_pairs, 32L}));
+        const long width = std::max(1L, most_pairs / (height * group));
         std::vector<Tile> tiles;
         for (long r = first; r < last; r += height)
             for (long g = 0; g < columns.groups(); g += width) {
@@ -200,8 +202,9 @@ template <class T> class Pass {
 
     // False if cancelled meanwhile.
     bool call_kernel(const ImageBlock<T>& rows, long r, const ImageBlock<T>& columns, long g, Scratch& scratch) const {
-        const Operands<T> operands = {rows.pixels(r),          rows.norms(r),       columns.pixels(g), columns.norms(g),
-                                      scratch.workspace.get(), scratch.sums.data(), scratch.near.data()};
+        const Operands<T> operands = {rows.pixels(r),     rows.norms(r),           columns.pixels(g),
+                                      columns.norms(g),   scratch.workspace.get(), scratch.sums.data(),
+                                      scratch.near.data()};
         method_.kernel(problem_, method_.layout, operands);
         return !cancelled();
     }

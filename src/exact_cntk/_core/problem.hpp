@@ -10,30 +10,34 @@ namespace exact_cntk {
 
 // Degrees of the polynomial in z that replaces arccos, chosen so that its error is below the type's own rounding.
 template <class T> struct ArccosDegree;
-template <> struct ArccosDegree<float> { static constexpr int value = 7; };
-template <> struct ArccosDegree<double> { static constexpr int value = 21; };
+template <> struct ArccosDegree<float> {
+    static constexpr int value = 7;
+};
+template <> struct ArccosDegree<double> {
+    static constexpr int value = 21;
+};
 
 // Constants of one ReLU layer. `gain` is a power of two close to 1/q² (see scaling.cpp): the recursion is carried in
 // units that grow by q²·gain a layer, which makes the leading term gain·Sigma exact.
 template <class T> struct Layer {
-    T gain;          // stands in for 1/q²
-    T gain_over_pi;  // gain/π
+    T gain;                                // stands in for 1/q²
+    T gain_over_pi;                        // gain/π
     T arccos[ArccosDegree<T>::value + 1];  // gain/π · arccos(rho) = t·Σ_k arccos[k]·z^k, see relu.hpp
-    int emission;    // index of this layer among the requested depths, or -1
+    int emission;                          // index of this layer among the requested depths, or -1
 };
 
 // Fields that a pass carries beside Sigma.
 enum class Fields : int {
-    sigma_only = 0,      // NNGP alone
-    theta = 1,           // one of the trained variants: they differ in Theta⁰ only
-    theta_and_gap = 2,   // both: Theta of the hidden layers, and what training all layers adds to it
+    sigma_only = 0,     // NNGP alone
+    theta = 1,          // one of the trained variants: they differ in Theta⁰ only
+    theta_and_gap = 2,  // both: Theta of the hidden layers, and what training all layers adds to it
 };
 
 // Sums that every requested depth yields, over the pixels of the readout.
 enum Sum : int {
-    sum_k = 0,           // Σ K
-    sum_theta = 1,       // Σ K_dot ⊙ Theta
-    sum_gap = 2,         // Σ K_dot ⊙ (Theta_all − Theta_hidden)
+    sum_k = 0,      // Σ K
+    sum_theta = 1,  // Σ K_dot ⊙ Theta
+    sum_gap = 2,    // Σ K_dot ⊙ (Theta_all − Theta_hidden)
     sum_count = 3,
 };
 
@@ -48,22 +52,22 @@ constexpr double close_angle = 0.03;
 
 template <class T> struct Problem {
     int height, width, channels;
-    int radius;               // (q − 1)/2
-    int layers;               // ReLU layers of the deepest network
-    int emissions;            // requested depths
-    bool pooling;             // gap: all displacements; flatten: displacement (0, 0) alone
-    bool theta_from_sigma;    // Theta⁰ = Sigma⁰ (all layers trained) instead of 0
+    int radius;             // (q − 1)/2
+    int layers;             // ReLU layers of the deepest network
+    int emissions;          // requested depths
+    bool pooling;           // gap: all displacements; flatten: displacement (0, 0) alone
+    bool theta_from_sigma;  // Theta⁰ = Sigma⁰ (all layers trained) instead of 0
     Fields fields;
-    const Layer<T>* layer;    // [layers]
-    const int* cancelled;     // set by another thread; read between planes
+    const Layer<T>* layer;  // [layers]
+    const int* cancelled;   // set by another thread; read between planes
 };
 
 // How images are laid out for a kernel.
 struct Layout {
-    int group;           // column images taken together by one call
+    int group;             // column images taken together by one call
     bool lanes_are_pairs;  // the group is interleaved: [..][pixel][group]; otherwise one image after the other
-    int row_pitch;       // stored width of a row of x
-    int column_pitch;    // stored width of a row of x′, column-doubled for pooling
+    int row_pitch;         // stored width of a row of x
+    int column_pitch;      // stored width of a row of x′, column-doubled for pooling
 };
 
 // One call of a kernel: x against a group of x′.

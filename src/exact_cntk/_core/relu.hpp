@@ -14,11 +14,15 @@ namespace {
 // Below this z two patches are the same but for rounding: t is set to 0 exactly, since √z would turn rounding noise of
 // 1e-7 into angles of 3e-4, always in the same direction.
 template <class T> struct SameAngle;
-template <> struct SameAngle<float> { static constexpr float value = 2.4e-7F; };
-template <> struct SameAngle<double> { static constexpr double value = 2e-15; };
+template <> struct SameAngle<float> {
+    static constexpr float value = 2.4e-7F;
+};
+template <> struct SameAngle<double> {
+    static constexpr double value = 2e-15;
+};
 
-// Constants of a layer in every lane, for a kernel to hold in local variables: vector stores may alias anything, so that
-// what lies behind pointers is read again after each.
+// Constants of a layer in every lane, for a kernel to hold in local variables: vector stores may alias anything, so
+// that what lies behind pointers is read again after each.
 template <class V> struct LayerVectors {
     static constexpr int degree = ArccosDegree<typename V::Scalar>::value;
     V gain, gain_over_pi, same_angle, arccos[degree + 1];

@@ -14,8 +14,16 @@ struct Shape {
     int taps() const { return 2 * radius + 1; }
 };
 
-// target[i, j] = Σ_{|a|, |b| ≤ radius} source[i+a, j+b], zero outside.
-void box_filter(const Shape& shape, const double* source, double* target);
+// field[i, j] ← Σ_{|a|, |b| ≤ radius} field[i+a, j+b], zero outside.
+class BoxFilter {
+  public:
+    explicit BoxFilter(const Shape& shape) : shape_(shape), rows_(shape.pixels()) {}
+    void apply(std::vector<double>& field);
+
+  private:
+    const Shape shape_;
+    std::vector<double> rows_;
+};
 
 // Gains of all layers, and `unscale[h]`: what turns sums over the pixels of layer h into the kernel's own units.
 struct Units {

@@ -43,9 +43,7 @@ EXACT_CNTK_INLINE VectorF count_above(VectorF count, VectorF a, VectorF threshol
     return {_mm256_add_ps(count.v, _mm256_and_ps(above, _mm256_set1_ps(1)))};
 }
 // a where s < 0, b elsewhere.
-EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
-    return {_mm256_blendv_ps(b.v, a.v, s.v)};
-}
+EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) { return {_mm256_blendv_ps(b.v, a.v, s.v)}; }
 
 // a + b in the chosen lanes, a elsewhere.
 EXACT_CNTK_INLINE VectorF add_where(VectorF::Mask chosen, VectorF a, VectorF b) {
@@ -93,9 +91,7 @@ EXACT_CNTK_INLINE VectorD count_above(VectorD count, VectorD a, VectorD threshol
     const __m256d above = _mm256_cmp_pd(a.v, threshold.v, _CMP_GT_OQ);
     return {_mm256_add_pd(count.v, _mm256_and_pd(above, _mm256_set1_pd(1)))};
 }
-EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
-    return {_mm256_blendv_pd(b.v, a.v, s.v)};
-}
+EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) { return {_mm256_blendv_pd(b.v, a.v, s.v)}; }
 
 }  // namespace
 }  // namespace exact_cntk

@@ -73,7 +73,9 @@ struct HalfRows {
     // The neighbour across the halves is never asked for: a row's first pixel has none to its left.
     static EXACT_CNTK_INLINE V::Mask mask(unsigned bits) { return V::mask(bits | bits << 8); }
     // (The form without a mask makes GCC 12 warn of its own header.)
-    static EXACT_CNTK_INLINE V load_x(const float* x) { return {_mm512_maskz_broadcast_f32x8(0xFFFF, _mm256_loadu_ps(x))}; }
+    static EXACT_CNTK_INLINE V load_x(const float* x) {
+        return {_mm512_maskz_broadcast_f32x8(0xFFFF, _mm256_loadu_ps(x))};
+    }
     static EXACT_CNTK_INLINE V load_y(const float* y, int to_next) {
         return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(y)), _mm256_loadu_ps(y + to_next), 1)};
     }

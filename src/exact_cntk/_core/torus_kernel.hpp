@@ -16,11 +16,11 @@
 namespace exact_cntk {
 namespace {
 
-// How pixels lie in a vector: here, all are neighbours in a row of one pair of images. HalfRows in simd_avx512.hpp is the
-// other way.
+// How pixels lie in a vector: here, all are neighbours in a row of one pair of images. HalfRows in simd_avx512.hpp is
+// the other way.
 template <class Vector> struct WholeRows {
     using V = Vector;
-    static constexpr int packed = 1;          // pairs in a vector
+    static constexpr int packed = 1;         // pairs in a vector
     static constexpr int pixels = V::lanes;  // of each
     // Lanes of the pixels whose bit is set.
     static EXACT_CNTK_INLINE typename V::Mask mask(unsigned bits) { return V::mask(bits); }
@@ -51,6 +51,8 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
         Row above[carried];      // row i − 1 after the horizontal sum
         Row two_above[carried];  // rows i − 2 and i − 1
     };
+
+    using Totals = V[carried][stacks];
 
     // What a layer does beside the ReLU.
     enum class Role { first, inner, emitting, last };
@@ -140,8 +142,10 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     static EXACT_CNTK_INLINE void clear(Rolling& rolling, int f) {
         for (int u = 0; u < n; ++u) rolling.above[f][u] = rolling.two_above[f][u] = V::set(0);
     }
-    static EXACT_CNTK_INLINE void add_totals(const Row& total, double* out) {
-        for (int u = 0; u < n; ++u) Rows::add_sums(total[u], out + u / vectors * Rows::packed);
+
+    static EXACT_CNTK_INLINE void add_pixels(const Masks& masks, int u, V value, V (&total)[stacks]) {
+        V& sum = total[u / vectors];
+        sum = add_where(masks.in_image[u % vectors], sum, value);
     }
 
     // Takes in one row of a field, and completes the row above it.
@@ -160,35 +164,42 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     void start() {
         const int x_plane = height_ * x_pitch, y_plane = height_ * layout_.column_pitch;
         const int y_image = problem_.channels * y_plane;
+        const int channels = problem_.channels, height = height_, seam = height - di_, y_pitch = layout_.column_pitch;
+        const float* x = operands_.x_pixels;
+        const float* const y_first = operands_.y_pixels + dj_;
+        const float* y = y_first + di_ * y_pitch;
+        float* here = plane(0);
+        float* const discard = discard_;
         const Masks masks = masks_;
         Rolling rolling;
         clear(rolling, 0);
-        for (int i = 0; i < height_; ++i) {
-            const int y_row = i < height_ - di_ ? i + di_ : i + di_ - height_;
-            const float* x = operands_.x_pixels + i * x_pitch;
-            const float* y = operands_.y_pixels + y_row * layout_.column_pitch + dj_;
+        for (int i = 0; i < height; ++i) {
+            if (i == seam) y = y_first;
             Row product;
             for (int u = 0; u < n; ++u) {
                 const int column = u % vectors * Rows::pixels, image = u / vectors * Rows::packed;
                 product[u] = V::set(0);
-                for (int c = 0; c < problem_.channels; ++c)
+                for (int c = 0; c < channels; ++c)
                     product[u] = fma(Rows::load_x(x + c * x_plane + column),
                                      Rows::load_y(y + image * y_image + c * y_plane + column, y_image), product[u]);
             }
-            float* here = plane(0) + i * pitch;
-            const bool first_of_segment = i == 0 || i == height_ - di_;
-            if (first_of_segment) {
-                if (i > 0) store_row(here - pitch, rolling.two_above[0]);
+            if (i == seam) {
+                store_row(here - pitch, rolling.two_above[0]);
                 clear(rolling, 0);
             }
-            box_row(masks, product, rolling, 0, first_of_segment ? discard_ : here - pitch);
+            box_row(masks, product, rolling, 0, i == 0 || i == seam ? discard : here - pitch);
+            x += x_pitch;
+            y += y_pitch;
+            here += pitch;
         }
-        store_row(plane(0) + (height_ - 1) * pitch, rolling.two_above[0]);
-        const int count = height_ * pitch;
+        store_row(here - pitch, rolling.two_above[0]);
+        const std::size_t bytes = sizeof(float) * height_ * pitch;
         for (int f = 1; f < carried; ++f) {
             // The last field starts at Sigma⁰ where it is the gap between the variants.
-            const bool from_sigma = fields == 2 ? f == 2 : problem_.theta_from_sigma;
-            for (int k = 0; k < count; ++k) plane(f)[k] = from_sigma ? plane(0)[k] : 0.0F;
+            if (fields == 2 ? f == 2 : problem_.theta_from_sigma)
+                __builtin_memcpy(plane(f), plane(0), bytes);
+            else
+                __builtin_memset(plane(f), 0, bytes);
         }
     }
 
@@ -206,11 +217,11 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
         float* const discard = discard_;
         float* above = discard;
         NearCounter<V, stacks> counter(problem_.layer[h]);
-        Row total[carried];
+        Totals total;
         Rolling rolling;
         for (int f = 0; f < carried; ++f) {
             clear(rolling, f);
-            for (int u = 0; u < n; ++u) total[f][u] = V::set(0);
+            for (V& sum : total[f]) sum = V::set(0);
         }
         ReluStart<V, n> started;
         Row k, k_dot;
@@ -234,13 +245,13 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
             if (i + 1 < height) finish_row<has_negative>(constants, started, here, k, k_dot, counter);
             x_norms += x_pitch;
             y_norms = i + 2 == seam ? y_first : y_norms + y_pitch;
-            if (i + 2 < height)
-                start_row<has_negative>(constants, here + pitch, x_norms, y_norms, y_image, started);
+            if (i + 2 < height) start_row<has_negative>(constants, here + pitch, x_norms, y_norms, y_image, started);
         }
         if (role != Role::last)
             for (int f = 0; f < carried; ++f) store_row(above + f * plane_size, rolling.two_above[f]);
         if (out)
-            for (int f = 0; f < carried; ++f) add_totals(total[f], out + f * images);
+            for (int f = 0; f < carried; ++f)
+                for (int s = 0; s < stacks; ++s) Rows::add_sums(total[f][s], out + f * images + s * Rows::packed);
         if (has_negative)
             for (int c = 0; c < near_count; ++c)
                 for (int s = 0; s < stacks; ++s)
@@ -274,16 +285,15 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     template <Role role>
     static EXACT_CNTK_INLINE void box_fields(const Masks& masks, const Row& k, const Row& k_dot, const float* here,
                                              int plane_size, float* above, int above_plane, Rolling& rolling,
-                                             Row (&total)[carried]) {
+                                             Totals& total) {
         if (role != Role::inner)
-            for (int u = 0; u < n; ++u) total[0][u] = add_where(masks.in_image[u % vectors], total[0][u], k[u]);
+            for (int u = 0; u < n; ++u) add_pixels(masks, u, k[u], total[0]);
         if (role != Role::last) box_row(masks, k, rolling, 0, above);
         for (int f = 1; f < carried; ++f) {
             Row field;
             load_row(here + f * plane_size, field);
             for (int u = 0; u < n; ++u) {
-                if (role != Role::inner)
-                    total[f][u] = add_where(masks.in_image[u % vectors], total[f][u], k_dot[u] * field[u]);
+                if (role != Role::inner) add_pixels(masks, u, k_dot[u] * field[u], total[f]);
                 field[u] = f == 1 ? fma(k_dot[u], field[u], k[u]) : k_dot[u] * field[u];
             }
             if (role != Role::last) box_row(masks, field, rolling, f, above + f * above_plane);
@@ -302,7 +312,8 @@ template <class Rows, int fields, int vectors> Method<float> torus_method(const 
     const int pitch = vectors * Rows::pixels;
     // A row of x′ is read from any displacement on.
     const int column_pitch = problem.pooling ? (problem.width + pitch + 15) / 16 * 16 : pitch;
-    return {{images, false, pitch, column_pitch}, run_torus<Rows, fields, vectors, images>,
+    return {{images, false, pitch, column_pitch},
+            run_torus<Rows, fields, vectors, images>,
             TorusKernel<Rows, fields, vectors, images>::workspace(problem)};
 }
 
