@@ -82,6 +82,7 @@ def test_dvc_commands(finished):
     assert "solve.ridges" in shown
     assert "accuracy_loo_ridge" in shown
     assert finished.planned() == {}, "Snakemake would do again what DVC has done"
+    assert "Data and pipelines are up to date." in finished.run("dvc", "repro")
 
 
 @pytest.mark.parametrize("command", commands("exact-cntk"))
