@@ -231,20 +231,24 @@ template <class T> class Pass {
         return black || !rounding_matters(scratch.near.data() + lane, same);
     }
 
-    // Whether 1 − rho is rounding noise in most pixels of displacement (0, 0), as between near-duplicates, or small
-    // but not zero in an eighth of all. Where rho = 1 to rounding (flat patches), the kernels set it to 1, and a few
-    // near pixels among many average out; both are common in photographs.
+    // Whether rounding of 1 − rho shows in the result. An angle a comes out wrong by 1e-7/a, in units of which a
+    // layer's K_dot and Theta go wrong too: harmless on average over the entries of a pooled kernel, unless most are
+    // affected; with flatten, pixels are few. Where rho = 1 to rounding, the kernels set it to 1: right for flat
+    // patches, of which images have many, but between near-duplicates nearly all pixels are like that and none is
+    // exactly so.
     bool rounding_matters(const double* near, bool same) const {
         if (sizeof(T) == sizeof(double)) return false;
         const long group = method_.layout.group;
         const double* others = near + near_count * group;
         const double pixels = shape_.pixels();
-        double inexact = others[near_close * group] - others[near_same * group];
-        if (!same) {
-            if (near[near_close * group] > pixels / 2) return true;
-            inexact += near[near_close * group] - near[near_same * group];
-        }
-        return inexact > pixels * (problem_.pooling ? pixels : 1) / 8;
+        const double elsewhere = others[near_close * group] - others[near_same * group];
+        double centre = near[near_close * group] - near[near_same * group];
+        if (same)
+            centre = 0;  // taken from the closed form
+        else if (near[near_close * group] > pixels * 15 / 16)
+            return true;
+        if (!problem_.pooling) return centre > pixels / 128;
+        return centre > pixels / 8 || centre + elsewhere > pixels * pixels / 8;
     }
 
     // One output from the sums of its depth.

@@ -48,7 +48,7 @@ enum Near : int {
     near_close = 1,  // angles below `close_angle`, those included
     near_count = 2,
 };
-constexpr double close_angle = 0.03;
+constexpr double close_angle = 0.01;
 
 template <class T> struct Problem {
     int height, width, channels;
