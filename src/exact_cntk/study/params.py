@@ -234,8 +234,11 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
             if seen & set(depths):
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
-    if (blocks := len(kernel_blocks(params))) > MAX_BLOCKS:
-        given = f"kernels.block_images: {params['kernels']['block_images']}"
+    # Counted, not listed, for there may be billions.
+    block = params["kernels"]["block_images"]
+    train, test = (-(-params["prepare"][key] // block) for key in ("train_images", "test_images"))
+    if (blocks := train * (train + 1) // 2 + test * train) > MAX_BLOCKS:
+        given = f"kernels.block_images: {block}"
         yield f"{given} gives {blocks} blocks a kernel, more than {MAX_BLOCKS}; give a larger number"
 
 
