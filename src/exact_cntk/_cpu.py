@@ -19,8 +19,8 @@ LIBRARY_NAME = "_exact_cntk_core.so"
 ISA_VARIABLE = "EXACT_CNTK_ISA"
 ISA_NAMES = ("avx512", "avx2", "portable")
 # What the core takes beside inputs and outputs, whatever the number of images: prepared images and their norm tables,
-# layers × P × Q floats each (twice that for x2 where pooled), both sides together. More images are taken in blocks, whose
-# tables are made again; a block has at least one image of each side, or as many as a vector has lanes.
+# layers × P × Q floats each (twice that for x2 where pooled), both sides together. More images are taken in blocks,
+# whose tables are made again; a block has at least one image of each side, or as many as a vector has lanes.
 TABLE_BYTES = 1 << 30
 # How often the calling thread looks for progress and for Ctrl-C while the core runs, in seconds.
 POLL_SECONDS = 0.1
