@@ -4,9 +4,10 @@
 from a kernel along a ridge path, and `CNTKClassifier` and `CNTKRegressor` put both behind scikit-learn's interface.
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from exact_cntk._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from exact_cntk._cntk import cntk
@@ -21,22 +22,17 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-# Names are looked up on first use, so that `import exact_cntk` costs neither SciPy's nor scikit-learn's start.
-_HOMES = {
-    "CNTKClassifier": "_estimators",
-    "CNTKRegressor": "_estimators",
-    "cntk": "_cntk",
-    "kernel_regression": "_regression",
-    "ntk": "_ntk",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+# `import exact_cntk` costs neither SciPy's nor scikit-learn's start.
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CNTKClassifier": "_estimators",
+        "CNTKRegressor": "_estimators",
+        "cntk": "_cntk",
+        "kernel_regression": "_regression",
+        "ntk": "_ntk",
+    },
+)
 
 
 def __dir__() -> list[str]:

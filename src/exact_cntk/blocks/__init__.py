@@ -3,9 +3,9 @@
 The grid's pure functions load at once, for the workflow's rules; what needs h5py or the kernel loads on first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from exact_cntk._lazy import lazy_exports
 from exact_cntk.blocks._grid import (
     Position,
     Span,
@@ -43,22 +43,17 @@ __all__ = [
     "write_block",
 ]
 
-_HOMES = {
-    "Header": "_file",
-    "Kernel": "_merged",
-    "compute_block": "_compute",
-    "merge_blocks": "_merge",
-    "open_kernel": "_merged",
-    "read_header": "_file",
-    "read_kernel": "_file",
-    "read_list": "_merge",
-    "write_block": "_file",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Header": "_file",
+        "Kernel": "_merged",
+        "compute_block": "_compute",
+        "merge_blocks": "_merge",
+        "open_kernel": "_merged",
+        "read_header": "_file",
+        "read_kernel": "_file",
+        "read_list": "_merge",
+        "write_block": "_file",
+    },
+)
