@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from exact_cntk.errors import UserError
@@ -61,6 +61,14 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file at once, or leave what was there before."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write text files, name → text, to a folder, each of them complete or not at all; their paths, in order."""
+    paths = [folder / name for name in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_bytes(path, text.encode())
+    return paths
 
 
 def remove_leftovers(path: Path) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
 from exact_cntk.study.correlation import pearson, spearman
 from exact_cntk.study.results import Study, load
@@ -51,17 +52,12 @@ def write_figures(study_dir: str | Path, metrics: Iterable[str | Path] | None = 
     Raises
     ------
     UserError
-        As `results.load`.
+        As `results.load`; and if the disk is full or not writable.
     """
     study = load(study_dir, metrics)
-    folder = Path(study_dir) / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in FIGURES.items():
-        path = folder / f"{name}.svg"
-        path.write_text(to_svg(draw(study)), encoding="utf-8")
-        paths.append(path)
-    return paths
+    return write_texts(
+        Path(study_dir) / "figures", {f"{name}.svg": to_svg(draw(study)) for name, draw in FIGURES.items()}
+    )
 
 
 @mpl.rc_context(SETTINGS)

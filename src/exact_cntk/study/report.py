@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from exact_cntk._atomic import write_bytes
 from exact_cntk.errors import UserError
 from exact_cntk.study import references, tables
 from exact_cntk.study.figures import CAPTIONS, FIGURES
@@ -52,7 +53,8 @@ def write_report(
     Raises
     ------
     UserError
-        As `results.load`; and when a table or figure is missing, naming the command that makes it.
+        As `results.load`; and when a table or figure is missing, naming the command that makes it; and if the
+        disk is full or not writable.
     """
     directory = Path(study_dir)
     chosen = None if metrics is None else [Path(path) for path in metrics]
@@ -85,8 +87,7 @@ def write_report(
         kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
         notebooks=_notebooks(directory, out.parent),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_bytes(out, page.encode())
     return out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
 from exact_cntk.study.correlation import correlations
 from exact_cntk.study.markup import MINUS, percent, signed_points, to_markdown
@@ -52,11 +53,9 @@ def write_tables(
     Raises
     ------
     UserError
-        As `results.load`.
+        As `results.load`; and if the disk is full or not writable.
     """
     study = load(study_dir, metrics)
-    folder = Path(study_dir) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     frames = {
         "accuracy.csv": _named(study, study.accuracy),
         "accuracy_by_depth.csv": _named(study, accuracy_by_depth(study)),
@@ -65,12 +64,10 @@ def write_tables(
         "correlation.csv": correlations(study, resamples=resamples, seed=seed),
         "table1.csv": table1(study),
     }
-    for name, frame in frames.items():
-        frame.to_csv(folder / name, index=False, lineterminator="\n")
-    (folder / "table1.md").write_text(table1_markdown(study), encoding="utf-8")
-    summary_path = Path(study_dir) / SUMMARY  # not among the metrics, which are an output of another DVC stage
-    summary_path.write_text(json.dumps(summary(study), indent=2) + "\n", encoding="utf-8")
-    return [*(folder / name for name in FILES), summary_path]
+    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
+    paths = write_texts(Path(study_dir) / "tables", texts | {"table1.md": table1_markdown(study)})
+    # not among the metrics, which are an output of another DVC stage
+    return paths + write_texts(Path(study_dir), {SUMMARY: json.dumps(summary(study), indent=2) + "\n"})
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:
