@@ -206,12 +206,14 @@ class _Bootstrap:
 
     def _resample_tests(self, rng: np.random.Generator, resamples: int) -> dict[tuple, np.ndarray]:
         keys = list(self.bits)
-        share = np.stack([self.bits[key].mean(axis=0) for key in keys], axis=1)  # (test images, kernels)
-        n_test = share.shape[0]
+        # Sums of integers, exact in float64: the same bytes however many threads BLAS has.
+        hits = np.stack([self.bits[key].sum(axis=0) for key in keys], axis=1).astype(np.float64)
+        n_test = len(hits)
+        answers = n_test * np.array([len(self.bits[key]) for key in keys])
         drawn = []
         for start in range(0, resamples, _CHUNK):
             counts = rng.multinomial(n_test, np.full(n_test, 1 / n_test), size=min(_CHUNK, resamples - start))
-            drawn.append(counts @ share / n_test)
+            drawn.append(counts @ hits / answers)
         accuracies = np.concatenate(drawn)
         return {key: accuracies[:, i] for i, key in enumerate(keys)}
 
