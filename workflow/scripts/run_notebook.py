@@ -25,7 +25,8 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; }}
+body {{ max-width: 74rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; }}
+p, ul {{ max-width: 52rem; }}
 img, svg {{ max-width: 100%; height: auto; }}
 pre {{ overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; background: #f6f6f4; font-size: .85rem; }}
 table {{ border-collapse: collapse; margin-bottom: 1.2rem; font-size: .9rem; }}

@@ -33,6 +33,8 @@ from exact_cntk.study.style import (
 )
 from exact_cntk.study.tables import RIDGES, accuracy_by_depth
 
+FEWEST_FOR_BAND = 8  # architectures, for the interval of a linear fit over them
+
 
 def write_figures(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> list[Path]:
     """Write ``figures/<name>.svg`` of a study, one for each name in `FIGURES`.
@@ -304,9 +306,9 @@ def _study_panels(study: Study) -> list[tuple[str, pd.DataFrame]]:
 
 def _scatter(axes: Axes, points: pd.DataFrame, markers: dict[int, str]) -> None:
     _, _, small, full = points.columns[:4]
-    # the band is seaborn's: 95 %, from resampled architectures
-    line = {"color": GREY, "lw": 1.2}
-    sns.regplot(data=points, x=small, y=full, ax=axes, scatter=False, seed=0, n_boot=500, color=GREY, line_kws=line)
+    # the band is seaborn's, from resampled architectures: many resamples of a few have no line
+    fit = {"scatter": False, "ci": 95 if len(points) >= FEWEST_FOR_BAND else None, "n_boot": 500, "seed": 0}
+    sns.regplot(data=points, x=small, y=full, ax=axes, color=GREY, line_kws={"color": GREY, "lw": 1.2}, **fit)
     for point in points.to_dict("records"):
         colour = READOUT_COLORS[point["readout"]]
         x, y = point[small], point[full]
@@ -365,10 +367,12 @@ CAPTIONS: dict[str, str] = {
     "accuracy": "Test accuracy against depth. Bars: standard deviation over disjoint training subsets where there are "
     "several, else the binomial standard error of the test set.",
     "small_against_full": "Accuracy from the small training set against accuracy from the full one, over depths and "
-    "readouts; line and band: linear fit with its 95 % interval over architectures; thin bars: spread over subsets, or "
-    "the binomial standard error. The paper's columns come first, for CIFAR-10 with 2,000 and 50,000 images.",
+    "readouts; line and band: linear fit, from eight architectures on with its 95 % interval over them; thin bars: "
+    "spread over subsets, or the binomial standard error. The paper's columns come first, for CIFAR-10 with 2,000 and "
+    "50,000 images.",
     "ridge_path": "Test accuracy and leave-one-out mean squared error along the ridge path of the largest training "
-    "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge that leave-one-out chooses.",
+    "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge of the best leave-one-out "
+    "accuracy; the squared error decides only between equal ones.",
     "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
     "condition_number": "Condition number of the training kernel, largest eigenvalue over smallest, without ridge; "
     "median over subsets where there are several.",

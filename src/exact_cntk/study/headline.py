@@ -21,7 +21,8 @@ def headline(study: Study, correlation: pd.DataFrame) -> list[str]:
     full = tables.accuracy_by_depth(study)
     full = full[full.train_images == study.train_sizes[-1]]
     sentences = [_best(full), _ridge(full), _pooling(full), _paper(study), _transfer(study, correlation)]
-    return [sentence for sentence in sentences if sentence]
+    # no line break between a number and its %
+    return [sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in sentences if sentence]
 
 
 def _best(full: pd.DataFrame) -> str:

@@ -169,9 +169,10 @@ def _correlation_tables(correlation: pd.DataFrame, study: Study) -> list[Markup]
 
 def _follow_ups() -> Markup:
     table = references.follow_ups()
-    table = table.assign(accuracy=table.accuracy.map(percent), source=table.source.map(references.citation))
+    sources = "; ".join(map(references.citation, table.source.unique()))
+    table = table.assign(accuracy=table.accuracy.map(percent)).drop(columns="source")
     names = {"conv_layers": "conv layers", "accuracy": "accuracy (%)"}
-    return Markup(to_html(table.rename(columns=names), "Published since, on the whole of CIFAR-10"))
+    return Markup(to_html(table.rename(columns=names), f"Published since, on the whole of CIFAR-10: {sources}"))
 
 
 def _figure(directory: Path, name: str) -> Path:

@@ -78,7 +78,7 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
     """
     colour = GREY
     if study is not None:
-        data = f"{study.dataset}, {int(study.accuracy.test_images.max())} test images"
+        data = f"{study.dataset}, {int(study.accuracy.test_images.max()):,} test images"
         colour = GREY if study.verified else "#b00020"
     height = 72 * figure.get_figheight()  # in points, as the sizes of text are
     figure.text(0.01, 1 - 4 / height, text, fontsize=11.5, fontweight="bold", ha="left", va="top", in_layout=False)

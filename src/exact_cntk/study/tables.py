@@ -78,8 +78,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
     DataFrame
         One row a kernel, depth and `train_images`: `repeats`, `test_images`; for each of `accuracy` (without ridge)
         and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one) and
-        `…_se`, the binomial standard error √(p(1 − p)/test_images) of a single repeat; `loo_ridge` and
-        `condition_number` are medians over repeats.
+        `…_se`, the binomial standard error √(p(1 − p)/test_images) of a single repeat; `condition_number` is the
+        median over repeats, `loo_ridge` the lower of the two middle ones where there is no middle one: it is solved.
     """
     groups = study.accuracy.groupby([*_KERNEL, "depth", "train_images"], sort=False)
     table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
@@ -87,8 +87,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
         table[name] = groups[name].mean()
         table[f"{name}_std"] = groups[name].std(ddof=1)
         table[f"{name}_se"] = binomial_error(table[name], table.test_images)
-    for name in ("loo_ridge", "condition_number"):
-        table[name] = groups[name].median()
+    table["loo_ridge"] = groups["loo_ridge"].quantile(0.5, interpolation="lower")
+    table["condition_number"] = groups["condition_number"].median()
     return table.reset_index()
 
 
@@ -182,10 +182,10 @@ def beside_review(study: Study) -> pd.DataFrame | None:
                 {
                     "kernel": row.kernel,
                     "depth": row.depth,
-                    f"review ({published.test_images} test images; ± binomial error)": percent(
+                    f"review ({published.test_images:,} test images; ± binomial error)": percent(
                         published.accuracy, error
                     ),
-                    f"here ({row.test_images} test images; ± std)": percent(row.accuracy, row.accuracy_std),
+                    f"here ({row.test_images:,} test images; ± std)": percent(row.accuracy, row.accuracy_std),
                     "subsets": row.repeats,
                 }
             )
@@ -267,14 +267,14 @@ def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
 def table1_markdown(study: Study) -> str:
     """The page that ends a run: this study's accuracies, then the paper's Table 1 beside or below them."""
     n_test = int(study.accuracy.test_images.max())
-    lines = [f"# {study.name}: test accuracy in percent", "", f"Data: {study.dataset}; {n_test} test images.", ""]
+    lines = [f"# {study.name}: test accuracy in percent", "", f"Data: {study.dataset}; {n_test:,} test images.", ""]
     if not study.verified:
         lines += ["**The data did not come from the official source; its digest is in its name.**", ""]
     for size in reversed(study.train_sizes):
         repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
         spread = f"; mean ± standard deviation of {repeats} disjoint subsets" if repeats > 1 else ""
         for column, ridge in RIDGES.items():
-            lines += [f"## {size} training images, {ridge}{spread}", ""]
+            lines += [f"## {size:,} training images, {ridge}{spread}", ""]
             lines += [to_markdown(own_accuracies(study, size, column)), ""]
     for beside, title in (
         (beside_paper(study), f"Beside the paper's Table 1, {references.citation('paper')}"),

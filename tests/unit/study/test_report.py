@@ -164,7 +164,7 @@ class TestHeadline:
         correlation = pd.read_csv(folder / "tables" / "correlation.csv")
         sentences = headline(study, correlation)
         full = study.accuracy[study.accuracy.train_images == 100]
-        assert f"{100 * full.accuracy.max():.2f} % of the 61 test images" in sentences[0]
+        assert f"{100 * full.accuracy.max():.2f}\N{NO-BREAK SPACE}% of the 61 test images" in sentences[0]
         gain = 100 * (full.accuracy_loo_ridge - full.accuracy)
         assert f"{gain.max():+.2f}".replace("+0.00", "0.00") in sentences[1]
         assert "the paper speaks of 8 to 10 points" in sentences[2]
