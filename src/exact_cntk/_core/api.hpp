@@ -39,6 +39,45 @@ struct exact_cntk_request {
 };
 
 EXACT_CNTK_EXPORT std::int32_t exact_cntk_compute(const exact_cntk_request* request);
+
+// Sums computed elsewhere, by a GPU: the core makes the images and tables that a kernel reads, and outputs out of the
+// sums that it leaves. Images of `out` are those of `request`; its `isa` serves pairs that need float64, `table_bytes`
+// is not read.
+struct exact_cntk_remote;
+
+// Mirrors the ctypes structure in _cpu.py, field by field.
+struct exact_cntk_remote_shape {
+    std::int32_t scalar_bytes;      // of the recursion's type: 4 or 8
+    std::int32_t layers;            // ReLU layers of the deepest network
+    std::int32_t emissions;         // depths asked for
+    std::int32_t fields;            // Fields of problem.hpp; a pair has 1 + fields sums a depth
+    std::int32_t theta_from_sigma;  // Theta⁰ = Sigma⁰ instead of 0
+    std::int32_t arccos_degree;     // of the polynomial in a layer's constants
+};
+
+// Keeps a copy of the request, but not of what it points to. A fixed gain (a power of two) is that of all layers; 0
+// lets each layer have its best.
+EXACT_CNTK_EXPORT std::int32_t exact_cntk_remote_create(const exact_cntk_request* request, double fixed_gain,
+                                                        exact_cntk_remote** remote);
+EXACT_CNTK_EXPORT void exact_cntk_remote_destroy(exact_cntk_remote* remote);
+EXACT_CNTK_EXPORT void exact_cntk_remote_describe(const exact_cntk_remote* remote, exact_cntk_remote_shape* shape);
+// emission: [layers], index among the requested depths or -1; constants: [layers][2 + arccos_degree + 1] of the
+// recursion's type, the members of Layer in problem.hpp.
+EXACT_CNTK_EXPORT void exact_cntk_remote_constants(const exact_cntk_remote* remote, std::int32_t* emission,
+                                                   void* constants);
+// Images [first, first + count) of x1 (columns = 0) or x2: pixels [count][channels][height][width], scaled, and norms
+// [count][layers][height][width]. Where x2 is x1, columns are the rows: columns = 0 prepares both.
+EXACT_CNTK_EXPORT std::int32_t exact_cntk_remote_prepare(exact_cntk_remote* remote, std::int32_t columns,
+                                                         std::int64_t first, std::int64_t count, void* pixels,
+                                                         void* norms);
+// Outputs of a rectangle of pairs, of prepared images, from sums [parts][emissions][1 + fields][rows·columns] and near
+// counts [parts][2][rows·columns]; of parts there are 2 with pooling, else 1. Where x2 is x1, pairs above the diagonal
+// are not read. May run beside exact_cntk_remote_prepare of other images, but not beside itself.
+EXACT_CNTK_EXPORT std::int32_t exact_cntk_remote_finish(exact_cntk_remote* remote, std::int64_t first_row,
+                                                        std::int64_t rows, std::int64_t first_column,
+                                                        std::int64_t columns, const double* sums,
+                                                        const std::int32_t* near);
+
 // Name of the instruction set that a request for `isa` (null: the best) would use, or null.
 EXACT_CNTK_EXPORT const char* exact_cntk_instruction_set(const char* isa);
 // Digest of the sources from which this library was built.

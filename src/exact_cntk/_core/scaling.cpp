@@ -75,6 +75,17 @@ Units choose_units(const Shape& shape) {
     return units;
 }
 
+Units fixed_units(const Shape& shape, double gain) {
+    Units units;
+    double unscale = 1;
+    for (int h = 0; h < shape.layers; ++h) {
+        unscale /= gain * shape.taps() * shape.taps();
+        units.gain.push_back(gain);
+        units.unscale.push_back(unscale);
+    }
+    return units;
+}
+
 template <class T> std::vector<Layer<T>> layer_constants(const Units& units, const std::vector<int>& emission) {
     constexpr int degree = ArccosDegree<T>::value;
     static const std::vector<long double> remainder = fit_arctan_remainder(degree - 1);

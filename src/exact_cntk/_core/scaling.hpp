@@ -31,6 +31,8 @@ struct Units {
     std::vector<double> unscale;
 };
 Units choose_units(const Shape& shape);
+// The same gain, a power of two, in every layer.
+Units fixed_units(const Shape& shape, double gain);
 
 // `emission[h]` is the index of layer h among the requested depths, or -1.
 template <class T> std::vector<Layer<T>> layer_constants(const Units& units, const std::vector<int>& emission);

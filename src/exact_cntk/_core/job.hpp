@@ -1,0 +1,57 @@
+// What a request asks for, in the core's own terms, and how the sums of a pair of images become its outputs.
+#pragma once
+
+#include <vector>
+
+#include "api.hpp"
+#include "images.hpp"
+#include "problem.hpp"
+#include "scaling.hpp"
+
+namespace exact_cntk {
+
+// Whether the recursion of this request runs in float64.
+bool computes_in_double(const exact_cntk_request& request);
+
+// Sums of one pair, as left by a kernel.
+struct PairSums {
+    // Sum s of emission e in part p is at[((p·emissions + e)·per_emission + s)·stride]. Part 0 is displacement (0, 0);
+    // part 1, present if `parts` is 2, all others.
+    const double* at;
+    long stride;
+    int parts, per_emission;
+    double near[2][near_count];  // of the parts
+};
+
+template <class T> class Job {
+  public:
+    // A fixed gain is that of all layers; 0 lets each have its best.
+    Job(const exact_cntk_request& request, const Range& range, double fixed_gain = 0);
+    Job(const Job&) = delete;
+    Job& operator=(const Job&) = delete;
+
+    bool cancelled() const { return __atomic_load_n(request.cancelled, __ATOMIC_RELAXED) != 0; }
+    Image<T> image(const ImageSource& source, long index) const { return Image<T>(source, index, shape, range); }
+    // Writes the outputs of x[i] and x′[j], mirrored where x′ is x. Returns false if the pair should be taken again in
+    // float64. Different pairs may be finished at the same time.
+    bool finish_pair(long i, const ImageFacts& x, long j, const ImageFacts& y, const PairSums& sums) const;
+    void add_done(long pairs) const { __atomic_fetch_add(request.done, pairs, __ATOMIC_RELAXED); }
+
+    const exact_cntk_request& request;
+    const bool symmetric;
+    const ImageSource x1, x2;
+    const Shape shape;
+    const Range range;
+    const Units units;
+    std::vector<Layer<T>> layers;
+    Problem<T> problem{};
+
+  private:
+    void describe();
+    bool rounding_matters(const double (&near)[2][near_count], bool same) const;
+    double in_units(int output, const double* total, int exponent) const;
+
+    std::vector<int> emission_;  // [outputs], index of the output's depth
+};
+
+}  // namespace exact_cntk
