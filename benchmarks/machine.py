@@ -1,7 +1,9 @@
 """The hardware and software that a table of timings belongs to."""
 
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -34,7 +36,26 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def describe() -> dict[str, str]:
+def source_digest() -> str:
+    """SHA-256 over the package's own sources, which tells the revision where there is no git."""
+    digest = hashlib.sha256()
+    folder = ROOT / "src" / "exact_cntk"
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".cpp", ".hpp", ".cu", ".cuh"):
+            digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def gpus() -> list[str]:
+    """Name, memory and driver of each GPU, as nvidia-smi gives them; empty without one."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+
+
+def describe(command: str = "python -m benchmarks") -> dict[str, str]:
     """Return what a reader needs to judge or repeat the timings, as label and text."""
     return {
         "CPU": cpu_name(),
@@ -45,5 +66,5 @@ def describe() -> dict[str, str]:
         "versions": f"exact-cntk {version('exact-cntk')}, NumPy {version('numpy')}",
         "revision": revision(),
         "date": date.today().isoformat(),
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "command": " ".join([command, *sys.argv[1:]]),
     }
