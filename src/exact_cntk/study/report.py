@@ -129,7 +129,8 @@ def kernel_provenance(documents: dict[str, dict[str, Any]]) -> pd.DataFrame:
     flat = {name: _flatten(document) for name, document in documents.items()}
     shared = set(shared_provenance(documents)["what"])
     keys = dict.fromkeys(key for values in flat.values() for key in values if key not in shared)
-    rows = [{"kernel": name} | {key: values.get(key, "") for key in keys} for name, values in flat.items()]
+    headings = {key: key.removeprefix("parameters.") for key in keys}
+    rows = [{"kernel": name} | {headings[key]: values.get(key, "") for key in keys} for name, values in flat.items()]
     return pd.DataFrame(rows)
 
 
@@ -171,8 +172,8 @@ def _follow_ups() -> Markup:
     table = references.follow_ups()
     sources = "; ".join(map(references.citation, table.source.unique()))
     table = table.assign(accuracy=table.accuracy.map(percent)).drop(columns="source")
-    names = {"conv_layers": "conv layers", "accuracy": "accuracy (%)"}
-    return Markup(to_html(table.rename(columns=names), f"Published since, on the whole of CIFAR-10: {sources}"))
+    table = table.rename(columns={"conv_layers": "conv layers"})
+    return Markup(to_html(table, f"Published since, on the whole of CIFAR-10, in %: {sources}"))
 
 
 def _figure(directory: Path, name: str) -> Path:
