@@ -92,47 +92,87 @@ def compute(
     KeyboardInterrupt
         Within a fraction of a second; the core's threads have ended by then.
     """
-    kept = [np.ascontiguousarray(x) for x in (x1, x2) if x is not None]
-    if kept[0].dtype != kept[-1].dtype or kept[0].dtype not in (np.float32, np.float64):
-        kept = [x.astype(np.float64) for x in kept]
-    n, height, width, channels = kept[0].shape
-    m = len(kept[-1])
-    out = np.empty((len(spec.outputs), n, m))
-    if out.size == 0:
-        return out
-    done, cancelled = ctypes.c_int64(0), ctypes.c_int32(0)
-    request = _Request(
-        x1=kept[0].ctypes.data,
-        x2=None if x2 is None else kept[1].ctypes.data,
-        out=out.ctypes.data,
-        n=n,
-        m=m,
-        height=height,
-        width=width,
-        channels=channels,
-        filter_size=spec.filter_size,
-        pooling=spec.readout == "gap",
-        input_is_double=kept[0].dtype == np.float64,
-        compute_in_double=dtype == "float64",
-        threads=threads or available_threads(),
-        outputs=len(spec.outputs),
-        output_kind=_int32_array(_kind_code(output) for output in spec.outputs),
-        output_layers=_int32_array(output.depth - 1 for output in spec.outputs),
-        isa=instruction_set().encode(),
-        table_bytes=TABLE_BYTES,
-        done=ctypes.pointer(done),
-        cancelled=ctypes.pointer(cancelled),
-    )
-    _run(request, done, cancelled, n * (n + 1) // 2 if x2 is None else n * m, progress)
-    return out
+    call = Call(x1, x2, spec, dtype, threads)
+    if call.out.size:
+        _run(call, progress)
+    return call.out
+
+
+class Call:
+    """A request to the core, and all that it points to.
+
+    Attributes
+    ----------
+    request : ctypes.Structure
+    out : array of shape (len(spec.outputs), n, m), float64
+        Filled by the core.
+    total : int
+        Pairs of images to do.
+    """
+
+    def __init__(
+        self,
+        x1: NDArray[np.floating],
+        x2: NDArray[np.floating] | None,
+        spec: KernelSpec,
+        dtype: str,
+        threads: int | None,
+    ) -> None:
+        """Take the arguments of `compute`."""
+        self._images = [np.ascontiguousarray(x) for x in (x1, x2) if x is not None]
+        if self._images[0].dtype != self._images[-1].dtype or self._images[0].dtype not in (np.float32, np.float64):
+            self._images = [x.astype(np.float64) for x in self._images]
+        n, height, width, channels = self._images[0].shape
+        m = len(self._images[-1])
+        self.out = np.empty((len(spec.outputs), n, m))
+        self.total = n * (n + 1) // 2 if x2 is None else n * m
+        self._done, self._cancelled = ctypes.c_int64(0), ctypes.c_int32(0)
+        self.request = _Request(
+            x1=self._images[0].ctypes.data,
+            x2=None if x2 is None else self._images[1].ctypes.data,
+            out=self.out.ctypes.data,
+            n=n,
+            m=m,
+            height=height,
+            width=width,
+            channels=channels,
+            filter_size=spec.filter_size,
+            pooling=spec.readout == "gap",
+            input_is_double=self._images[0].dtype == np.float64,
+            compute_in_double=dtype == "float64",
+            threads=threads or available_threads(),
+            outputs=len(spec.outputs),
+            output_kind=_int32_array(_kind_code(output) for output in spec.outputs),
+            output_layers=_int32_array(output.depth - 1 for output in spec.outputs),
+            isa=instruction_set().encode(),
+            table_bytes=TABLE_BYTES,
+            done=ctypes.pointer(self._done),
+            cancelled=ctypes.pointer(self._cancelled),
+        )
+
+    @property
+    def done(self) -> int:
+        """Pairs finished so far; read while the core runs."""
+        return self._done.value
+
+    def cancel(self) -> None:
+        """Make the core return soon, from whatever it does for this request."""
+        self._cancelled.value = 1
+
+    def check(self, status: int) -> None:
+        """Raise what a status of the core stands for; that it was cancelled is no error."""
+        if status == _NO_MEMORY:
+            raise MemoryError("the compiled core ran out of memory")
+        if status not in (_OK, _CANCELLED):
+            raise RuntimeError(f"the compiled core failed with status {status}")
 
 
 def instruction_set() -> str:
     """Name the instruction set in use: the machine's best, or what the variable EXACT_CNTK_ISA asks for."""
     asked = os.environ.get(ISA_VARIABLE)
-    name = _library().exact_cntk_instruction_set(asked.encode() if asked else None)
+    name = library().exact_cntk_instruction_set(asked.encode() if asked else None)
     if name is None:
-        available = [isa for isa in ISA_NAMES if _library().exact_cntk_instruction_set(isa.encode())]
+        available = [isa for isa in ISA_NAMES if library().exact_cntk_instruction_set(isa.encode())]
         raise UserError(f"{ISA_VARIABLE}={asked!r} cannot run on this machine; it can run {', '.join(available)}")
     return str(name.decode())
 
@@ -149,20 +189,14 @@ def source_digest(directory: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _run(
-    request: _Request,
-    done: ctypes.c_int64,
-    cancelled: ctypes.c_int32,
-    total: int,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+def _run(call: Call, progress: Callable[[int, int], None] | None) -> None:
     """Run the core in a thread of its own, so that this one stays open to Ctrl-C and reports progress."""
-    library = _library()
+    core = library()
     status = [_OK]
     finished = threading.Event()
 
     def work() -> None:
-        status[0] = library.exact_cntk_compute(ctypes.byref(request))
+        status[0] = core.exact_cntk_compute(ctypes.byref(call.request))
         finished.set()
 
     worker = threading.Thread(target=work, name="exact_cntk core")
@@ -170,19 +204,16 @@ def _run(
     try:
         while not finished.wait(POLL_SECONDS):
             if progress is not None:
-                progress(done.value, total)
+                progress(call.done, call.total)
     except BaseException:
-        cancelled.value = 1
+        call.cancel()
         raise
     finally:
         # Also on Ctrl-C: the core writes into arrays that are about to be freed.
         worker.join()
-    if status[0] == _NO_MEMORY:
-        raise MemoryError("the compiled core ran out of memory")
-    if status[0] != _OK:
-        raise RuntimeError(f"the compiled core failed with status {status[0]}")
+    call.check(status[0])
     if progress is not None:
-        progress(total, total)
+        progress(call.total, call.total)
 
 
 def _kind_code(output: Output) -> int:
@@ -196,7 +227,7 @@ def _int32_array(values: Iterator[int]) -> ctypes.Array[ctypes.c_int32]:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     """Load the core from wherever the package is installed: beside the sources, or in site-packages."""
     folders = [Path(folder) for folder in exact_cntk.__path__]
     found = [folder / LIBRARY_NAME for folder in folders if (folder / LIBRARY_NAME).is_file()]
@@ -204,14 +235,14 @@ def _library() -> ctypes.CDLL:
         raise UserError(
             f"the compiled core {LIBRARY_NAME} is in none of {[str(f) for f in folders]}; run `make install`"
         )
-    library = ctypes.CDLL(str(found[0]))
-    library.exact_cntk_compute.argtypes = [ctypes.POINTER(_Request)]
-    library.exact_cntk_compute.restype = ctypes.c_int32
-    library.exact_cntk_instruction_set.argtypes = [ctypes.c_char_p]
-    library.exact_cntk_instruction_set.restype = ctypes.c_char_p
-    library.exact_cntk_source_digest.restype = ctypes.c_char_p
+    core = ctypes.CDLL(str(found[0]))
+    core.exact_cntk_compute.argtypes = [ctypes.POINTER(_Request)]
+    core.exact_cntk_compute.restype = ctypes.c_int32
+    core.exact_cntk_instruction_set.argtypes = [ctypes.c_char_p]
+    core.exact_cntk_instruction_set.restype = ctypes.c_char_p
+    core.exact_cntk_source_digest.restype = ctypes.c_char_p
     for folder in folders:
         sources = folder / "_core"
-        if sources.is_dir() and source_digest(sources) != library.exact_cntk_source_digest().decode():
+        if sources.is_dir() and source_digest(sources) != core.exact_cntk_source_digest().decode():
             raise UserError("the compiled core is older than its source; run `make install`")
-    return library
+    return core

@@ -24,7 +24,7 @@ TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
 
 
 def available_sets() -> list[str]:
-    return [isa for isa in _cpu.ISA_NAMES if _cpu._library().exact_cntk_instruction_set(isa.encode())]
+    return [isa for isa in _cpu.ISA_NAMES if _cpu.library().exact_cntk_instruction_set(isa.encode())]
 
 
 @pytest.fixture(params=available_sets())
@@ -261,9 +261,9 @@ def test_stale_build_is_refused(monkeypatch, tmp_path: Path):
     (tmp_path / "_core").mkdir()
     (tmp_path / "_core" / "api.cpp").write_text("// changed\n")
     monkeypatch.setattr(exact_cntk, "__path__", [str(installed), str(tmp_path)])
-    _cpu._library.cache_clear()
+    _cpu.library.cache_clear()
     try:
         with pytest.raises(UserError, match="older than its source; run `make install`"):
-            _cpu._library()
+            _cpu.library()
     finally:
-        _cpu._library.cache_clear()
+        _cpu.library.cache_clear()
