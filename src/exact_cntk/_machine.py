@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import time
 from pathlib import Path
 
 from exact_cntk.errors import UserError
@@ -27,9 +28,24 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def gpu_nodes() -> list[Path]:
+    """Device nodes of NVIDIA GPUs, one each; opens nothing, so it costs nothing."""
+    return sorted(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def gpu_present() -> bool:
-    """Whether the system has an NVIDIA device node; opens nothing, so it costs nothing."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
+    """Whether the system has a GPU."""
+    return bool(gpu_nodes())
+
+
+def process_seconds() -> float | None:
+    """Seconds since this process started, its interpreter and imports included; None where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5), counted after the name
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def total_memory() -> int:
@@ -49,8 +65,17 @@ def available_memory() -> int:
                 available = int(line.split()[1]) * 1024
     limit, used = _control_group("memory.max"), _control_group("memory.current")
     if limit is not None and used is not None:
-        available = min(available, max(0, limit - used))
+        available = min(available, max(0, limit - used + _reclaimable()))
     return available
+
+
+def _reclaimable() -> int:
+    """Memory of our container that only caches files, tens of GiB after a large kernel was merged; in bytes."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("active_file ", "inactive_file ")))
 
 
 def _control_group(name: str) -> int | None:

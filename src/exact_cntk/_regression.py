@@ -2,31 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from exact_cntk import _validation as check
-from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk._ridge_path import (
     ROWS_AT_ONCE,
     NotPositiveSemidefiniteError,
     RidgePath,
-    required_bytes,
+    check_entries,
     solve_cholesky,
     solve_eigh,
 )
+from exact_cntk._solvers.checkpoint import Checkpoint
+from exact_cntk._solvers.choice import EIGH_LIMIT, METHODS, Problem, Solver, choose_solver
+from exact_cntk._solvers.stores import is_stored
+from exact_cntk._solvers.tiled import solve_tiled
 from exact_cntk.errors import InputError
 
 __all__ = ["EIGH_LIMIT", "METHODS", "KernelRegression", "NotPositiveSemidefiniteError", "kernel_regression"]
 
-METHODS = ("auto", "eigh", "cholesky")
-# Up to here one eigendecomposition costs minutes on two cores; it gives spectrum and exact condition numbers besides.
-EIGH_LIMIT = 10_000
-
 OTHER_CLASSES = -0.1  # the paper's coding of labels, appendix A: −0.1 · 1 + e_c
-ASYMMETRY = 1e-8  # of max |K|: what a float64 product A Aᵀ may show, far below what float32 does
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,16 @@ class KernelRegression:
     residual_norm : array of shape (r,)
         ‖(K + λI)α − Y‖ / ‖Y‖.
     condition_number : array of shape (r,)
-        Of K + λI: exact in the 2-norm ("eigh"), or an estimate in the 1-norm ("cholesky"); inf where singular.
+        Of K + λI: exact in the 2-norm ("eigh"), or an estimate in the 1-norm (all others); inf where singular.
     solved : bool array of shape (r,)
     best : int
         Index of the ridge chosen on the training set alone: highest `loo_accuracy` (labels only), then lowest
         `loo_error`, then the larger ridge.
     eigenvalues : array of shape (n,) or None
-        Of K, largest first; None from "cholesky".
-    method : {"eigh", "cholesky"}
+        Of K, largest first; None unless from "eigh".
+    method : {"eigh", "cholesky", "cuda", "blocked"}
+    reason : str
+        Why this method.
     """
 
     ridges: np.ndarray
@@ -81,6 +83,7 @@ class KernelRegression:
     best: int
     eigenvalues: np.ndarray | None
     method: str
+    reason: str
 
     @property
     def best_ridge(self) -> float:
@@ -130,6 +133,9 @@ def kernel_regression(
     method: str = "auto",
     tolerance: float = 0.0,
     overwrite: bool = False,
+    max_memory_gib: float | None = None,
+    scratch: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool | Progress = False,
 ) -> KernelRegression:
     """Ridge regression on a precomputed kernel, along a path of ridges, in float64.
@@ -142,8 +148,8 @@ def kernel_regression(
 
     Parameters
     ----------
-    K : array of shape (n, n)
-        Symmetric, positive semi-definite, finite.
+    K : array or h5py.Dataset of shape (n, n)
+        Symmetric, positive semi-definite, finite. A dataset is read as the method needs it: whole, or by tiles.
     y : array of shape (n,) or (n, k)
         One-dimensional integers, booleans or strings are class labels, coded as in the paper: 0.9 for the own class
         and −0.1 for the others. Anything else is numeric targets (a one-dimensional regression target in integers
@@ -152,16 +158,31 @@ def kernel_regression(
         Kernel of test with training points.
     ridges : float or sequence of float, each ≥ 0
         Relative to mean(diag K). 0 is the paper's protocol.
-    method : {"auto", "eigh", "cholesky"}
-        One eigendecomposition for all ridges, or one Cholesky factorisation each; "auto" is "eigh" up to
-        n = 10,000. Beyond K they hold two n×n matrices, and one.
+    method : {"auto", "eigh", "cholesky", "cuda", "blocked"}
+        "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
+        "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
+        with `overwrite`. Both hold K in memory, 8n² bytes.
+        "cuda": the same on a GPU, through torch, in 8n² bytes of its memory and a little (20 GiB for n = 50,000).
+        "blocked": the same by tiles in a scratch file of about 4n² bytes (10 GiB for n = 50,000); a dataset K is then
+        never in memory. With tiles of t rows, k targets and r ridges it takes
+        8 (n·t + 3t² + 4n(k + 2) + 4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge; t is 4096,
+        or what `max_memory_gib` allows.
+        "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
     tolerance : float ≥ 0
         Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do
         not count as negative; they are left as they are, and a ridge that does not outweigh them is not solved.
     overwrite : bool
         Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is held.
+    max_memory_gib : float > 0, optional
+        Limit of host memory beyond an array K; by default, and at most, what is available.
+    scratch : path, optional
+        Folder for the scratch file of "blocked"; by default that of the dataset K, or the system's for temporary
+        files. The file has no name there, and is gone however the process ends.
+    checkpoint : path, optional
+        File for the finished ridges of a path by "cholesky" or "blocked", which a later call for the same problem
+        starts from, to the same result. It stays: remove it when the result is safe.
     progress : bool or callable(done, total)
-        Counts ridges.
+        Counts ridges, or for "cuda" and "blocked" products of tiles.
 
     Returns
     -------
@@ -169,6 +190,8 @@ def kernel_regression(
 
     Raises
     ------
+    UserError
+        Memory or disk do not suffice, with the numbers; or there is no GPU for "cuda".
     InputError
         (a ValueError) An argument is not allowed; or K + λI is singular to working precision, that is with a condition
         number above 1/(n ε), for every ridge. Where that is so for some, they are marked as not solved and hold NaN.
@@ -194,29 +217,57 @@ def kernel_regression(
     >>> fit.best_ridge in fit.ridges
     True
     """
-    kernel = _as_kernel(K)
-    n = len(kernel)
-    targets, classes = as_targets(y, n)
-    path = as_ridges("ridges", ridges)
-    tolerance = check.as_number("tolerance", tolerance)
-    method = check.as_choice("method", method, METHODS)
-    if method == "auto":
-        method = "eigh" if n <= EIGH_LIMIT else "cholesky"
-    bar = reporting(check.as_progress("progress", progress), "ridges", "ridges")
+    stored = is_stored(K)
+    source = K if stored else _as_kernel(K)
+    _check_square(source.shape)
+    targets, classes = as_targets(y, n := source.shape[0])
+    Y, path = targets.reshape(n, -1), as_ridges("ridges", ridges)
     tests = None if K_test is None else _as_test_kernel(K_test, n)
-    _check_memory(n, method, overwrite=overwrite)
-
-    scale = float(kernel.diagonal().mean())
-    Y = targets.reshape(n, -1)
+    # An array of another type or layout was copied on the way in: that copy is ours to work in.
+    ours = stored or overwrite or (source is not K and source.flags.owndata)
+    solver = choose_solver(
+        Problem(n, Y.shape[1], len(path), held=not stored, overwrite=ours),
+        method=check.as_choice("method", method, METHODS),
+        max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
+    )
+    options: dict[str, Any] = {
+        "tolerance": check.as_number("tolerance", tolerance),
+        "checkpoint": None if checkpoint is None else Path(checkpoint),
+    }
+    bar = reporting(check.as_progress("progress", progress), solver.method, "products" if solver.tile else "ridges")
     with bar as report:
-        if method == "eigh":
-            solution = solve_eigh(kernel, Y, path * scale, tolerance=tolerance, report=report)
+        if solver.tile:
+            folder = None if scratch is None else Path(scratch)
+            scale, solution = solve_tiled(source, Y, path, solver, scratch=folder, report=report, **options)
         else:
-            # A kernel of another type or layout was copied on the way in: that copy is ours to work in.
-            ours = overwrite or (kernel is not K and kernel.flags.owndata)
-            solution = solve_cholesky(kernel, Y, path * scale, tolerance=tolerance, overwrite=ours, report=report)
-    result = _result(path, scale, targets, classes, solution)
+            kernel = _as_kernel(np.asarray(source)) if stored else source
+            scale, solution = _solve_array(kernel, Y, path, solver, overwrite=ours, report=report, **options)
+    result = _result(path, scale, targets, classes, solution, solver)
     return result if tests is None else replace(result, predictions=result.predict(tests))
+
+
+def _solve_array(
+    kernel: np.ndarray,
+    Y: np.ndarray,
+    ridges: np.ndarray,
+    solver: Solver,
+    *,
+    overwrite: bool,
+    tolerance: float,
+    checkpoint: Path | None,
+    report: Progress | None,
+) -> tuple[float, RidgePath]:
+    """mean(diag K), and the path for a kernel in memory."""
+    scale = float(kernel.diagonal().mean())
+    if solver.method == "eigh":
+        return scale, solve_eigh(kernel, Y, ridges * scale, tolerance=tolerance, report=report)
+    saved = None
+    if checkpoint is not None:
+        saved = Checkpoint(checkpoint, solver.method, Y, ridges, tolerance, sha256(kernel.data).hexdigest())
+    path = solve_cholesky(
+        kernel, Y, ridges * scale, tolerance=tolerance, overwrite=overwrite, report=report, checkpoint=saved
+    )
+    return scale, path
 
 
 def as_targets(y: Any, n: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -253,7 +304,12 @@ def choose(
 
 
 def _result(
-    ridges: np.ndarray, scale: float, targets: np.ndarray, classes: np.ndarray | None, solution: RidgePath
+    ridges: np.ndarray,
+    scale: float,
+    targets: np.ndarray,
+    classes: np.ndarray | None,
+    solution: RidgePath,
+    solver: Solver,
 ) -> KernelRegression:
     solved = np.isfinite(solution.condition_number)
     if not solved.any():
@@ -283,28 +339,27 @@ def _result(
         solved=solved,
         best=best,
         eigenvalues=solution.eigenvalues,
-        method="cholesky" if solution.eigenvalues is None else "eigh",
+        method=solver.method,
+        reason=solver.reason,
     )
 
 
 def _as_kernel(K: Any) -> np.ndarray:
     """K checked: finite first, as NaN would look like a lack of definiteness; then square, symmetric, not 0."""
     kernel = np.ascontiguousarray(check.as_array("K", K), dtype=np.float64)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or kernel.size == 0:
-        raise InputError(f"K has shape {kernel.shape}; allowed is (n, n), the kernel of the n training points")
+    _check_square(kernel.shape)
     largest = asymmetry = 0.0
     for start in range(0, len(kernel), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         largest = max(largest, float(np.abs(kernel[rows]).max()))
         asymmetry = max(asymmetry, float(np.abs(kernel[rows] - kernel[:, rows].T).max()))
-    if asymmetry > ASYMMETRY * largest:
-        raise InputError(
-            f"K is not symmetric: |K − Kᵀ| reaches {asymmetry:.3g} where |K| reaches {largest:.3g}; "
-            f"allowed are {ASYMMETRY:g} of that, for rounding"
-        )
-    if largest == 0:
-        raise InputError("K is 0 everywhere; allowed are kernels that are not")
+    check_entries(largest, asymmetry)
     return kernel
+
+
+def _check_square(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise InputError(f"K has shape {shape}; allowed is (n, n), the kernel of the n training points")
 
 
 def _as_test_kernel(K_test: Any, n: int) -> np.ndarray:
@@ -313,12 +368,3 @@ def _as_test_kernel(K_test: Any, n: int) -> np.ndarray:
     if kernel.ndim != 2 or kernel.shape[1] != n:
         raise InputError(f"K_test has shape {kernel.shape}; allowed is (test points, {n} training points)")
     return kernel
-
-
-def _check_memory(n: int, method: str, *, overwrite: bool) -> None:
-    """Refuse before LAPACK starts: the system would kill the process instead."""
-    if (needed := required_bytes(n, method, overwrite=overwrite)) > (present := total_memory()):
-        raise InputError(
-            f"K of {n} × {n} with method={method!r} needs {format_gib(needed)} beyond K, this machine has "
-            f'{format_gib(present)}: take method="cholesky" with overwrite=True, or fewer training points'
-        )

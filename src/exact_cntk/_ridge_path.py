@@ -1,12 +1,12 @@
 """Linear algebra of kernel regression: (K + λI)α = Y and the diagonal of (K + λI)⁻¹ for a whole path of λ.
 
-Two ways to the same numbers: one eigendecomposition for the whole path, or a Cholesky factorisation for every λ in
-place of the kernel. Neither adds anything to K but λ: where K + λI is singular to working precision the path has NaN,
-and a kernel with a negative eigenvalue is an error.
+Two ways to the same numbers: one eigendecomposition for the whole path, or a Cholesky factorisation for every λ: here
+by LAPACK in place of the kernel, in `_solvers` by tiles. Neither adds anything to K but λ: where K + λI is singular to
+working precision the path has NaN, and a kernel with a negative eigenvalue is an error.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -15,6 +15,7 @@ from scipy.linalg import blas, lapack
 from exact_cntk.errors import InputError
 
 ROWS_AT_ONCE = 512
+ASYMMETRY = 1e-8  # of max |K|: what a float64 product A Aᵀ may show, far below what float32 does
 
 
 class NotPositiveSemidefiniteError(InputError):
@@ -44,6 +45,139 @@ class RidgePath(NamedTuple):
     condition_number: np.ndarray
     eigenvalues: np.ndarray | None
 
+    def by_ridge(self) -> dict[str, np.ndarray]:
+        """The arrays that have an entry for each ridge, by name."""
+        return {name: getattr(self, name) for name in RidgeSolution._fields}
+
+
+class RidgeSolution(NamedTuple):
+    """One entry of a `RidgePath`."""
+
+    dual: np.ndarray
+    inverse_diagonal: np.ndarray
+    residual_norm: float
+    condition_number: float
+
+
+class Factors(Protocol):
+    """A kernel K and a triangular factor of K + λI, for one λ after the other.
+
+    Attributes
+    ----------
+    units : int
+        Number of ticks in a factorisation and its solution.
+    """
+
+    units: int
+
+    def factorise(self, shift: float, tick: Callable[[], object]) -> bool:
+        """Factorise K + shift·I; is it positive definite?"""
+
+    def solution(self, shift: float, Y: np.ndarray, tick: Callable[[], object]) -> RidgeSolution | None:
+        """What follows from the factor; None if K + shift·I is singular to working precision."""
+
+    def smallest_eigenvalue(self, allowed: float) -> float:
+        """Of K, known to be about −allowed or less."""
+
+
+class Checkpoint(Protocol):
+    """Where a path keeps its finished ridges."""
+
+    def restore(self, path: RidgePath) -> np.ndarray:
+        """Fill in what an interrupted run of the same problem has finished; bool array of shape (r,)."""
+
+    def save(self, path: RidgePath, done: np.ndarray) -> None:
+        """Keep what is done."""
+
+
+def solve_path(
+    factors: Factors,
+    Y: np.ndarray,
+    ridges: np.ndarray,
+    *,
+    norm: float,
+    tolerance: float = 0.0,
+    report: Callable[[int, int], object] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> RidgePath:
+    """The path out of a factorisation for every λ, smallest first.
+
+    K is positive semi-definite if a factorisation with a λ succeeds that is no larger than the negative eigenvalues
+    that count as rounding; only if no ridge is so small, or none of these succeeds, does it cost one more.
+
+    Parameters
+    ----------
+    factors : Factors
+    Y, ridges, tolerance, report : as in `solve_eigh`
+    norm : float
+        1-norm of K, an upper bound of λ_max.
+    checkpoint : Checkpoint, optional
+        Ridges that it has are not solved again; each that is finished goes there.
+
+    Raises
+    ------
+    NotPositiveSemidefiniteError
+        With the smallest eigenvalue.
+    """
+    r = len(ridges)
+    path = RidgePath(
+        np.full((r, *Y.shape), np.nan), np.full((r, len(Y)), np.nan), np.full(r, np.nan), np.full(r, np.inf), None
+    )
+    done = np.zeros(r, dtype=bool) if checkpoint is None else checkpoint.restore(path)
+    steps = _Steps(report, factors.units, int((~done).sum()))
+    allowed = max(singular_below(len(Y), norm), tolerance * norm)
+    proven = bool(done.any())  # nothing is saved before
+    for index in np.argsort(ridges, kind="stable"):
+        if done[index]:
+            continue
+        ridge = float(ridges[index])
+        if not proven and ridge > allowed:
+            _require_psd(factors, allowed, norm)
+            proven = True
+        if factors.factorise(ridge, steps.tick):
+            proven = True
+            solution = factors.solution(ridge, Y, steps.tick)
+            if solution is not None:
+                for name, values in path.by_ridge().items():
+                    values[index] = getattr(solution, name)
+        done[index] = True
+        if checkpoint is not None and proven:
+            checkpoint.save(path, done)
+        steps.ridge_done()
+    if not proven:
+        _require_psd(factors, allowed, norm)
+    return path
+
+
+class _Steps:
+    """Counts units of work; what a ridge leaves out, as it is singular, is counted when it is done."""
+
+    def __init__(self, report: Callable[[int, int], object] | None, units: int, ridges: int) -> None:
+        self._report, self._units, self._total = report, units, units * ridges
+        self._done = self._ridges = 0
+
+    def tick(self) -> None:
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._total)
+
+    def ridge_done(self) -> None:
+        self._ridges += 1
+        before, self._done = self._done, self._ridges * self._units
+        if self._report is not None and self._done > before:
+            self._report(self._done, self._total)
+
+
+def _require_psd(factors: Factors, allowed: float, norm: float) -> None:
+    """Raise if K has an eigenvalue below −allowed.
+
+    A factorisation with that much of a shift is the proof, its failure only a hint.
+    """
+    if not factors.factorise(allowed, lambda: None):
+        smallest = factors.smallest_eigenvalue(allowed)
+        if smallest < -allowed:
+            raise _not_psd(smallest, norm)
+
 
 def required_bytes(n: int, method: str, *, overwrite: bool = False) -> int:
     """Peak memory of a path beyond the caller's K, in bytes: n×n matrices, up to terms linear in n.
@@ -51,6 +185,23 @@ def required_bytes(n: int, method: str, *, overwrite: bool = False) -> int:
     "eigh" holds a copy that LAPACK works in and the eigenvectors, "cholesky" one copy, or none if it may overwrite K.
     """
     return 8 * n**2 * (2 if method == "eigh" else 0 if overwrite else 1)
+
+
+def check_entries(largest: float, asymmetry: float) -> None:
+    """Refuse a kernel by the largest of |K| and of |K − Kᵀ|.
+
+    Raises
+    ------
+    InputError
+        It is not symmetric, or 0 everywhere.
+    """
+    if asymmetry > ASYMMETRY * largest:
+        raise InputError(
+            f"K is not symmetric: |K − Kᵀ| reaches {asymmetry:.3g} where |K| reaches {largest:.3g}; "
+            f"allowed are {ASYMMETRY:g} of that, for rounding"
+        )
+    if largest == 0:
+        raise InputError("K is 0 everywhere; allowed are kernels that are not")
 
 
 def singular_below(n: int, largest: float) -> float:
@@ -101,7 +252,7 @@ def solve_eigh(
         inverse_diagonal[:, rows] = (V[rows] ** 2 @ inverse).T
     condition = np.divide(shifted[-1], shifted[0], out=np.full(r, np.inf), where=solved)
     residual = np.array(
-        [_relative(K @ alpha + ridge * alpha - Y, Y) for alpha, ridge in zip(dual, ridges, strict=True)]
+        [relative_norm(K @ alpha + ridge * alpha - Y, Y) for alpha, ridge in zip(dual, ridges, strict=True)]
     )
     if report is not None:
         report(r, r)
@@ -116,6 +267,7 @@ def solve_cholesky(
     tolerance: float = 0.0,
     overwrite: bool = False,
     report: Callable[[int, int], object] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> RidgePath:
     """The path out of a Cholesky factorisation K + λI = UᵀU for every λ, about 2n³/3 operations each.
 
@@ -128,37 +280,49 @@ def solve_cholesky(
     Y, ridges, tolerance, report : as in `solve_eigh`
     overwrite : bool
         Work in K itself, which is then destroyed, instead of a copy; K must be writeable and C-contiguous.
+    checkpoint : Checkpoint, optional
+        As in `solve_path`.
 
     Raises
     ------
     NotPositiveSemidefiniteError
         With the smallest eigenvalue, which takes another n×n matrix and 4n³/3 operations to find.
     """
-    n, r = len(K), len(ridges)
-    # K is symmetric, so the Fortran-ordered view of its C-ordered memory is K as well.
-    in_place = overwrite and K.flags.c_contiguous and K.flags.writeable
-    A = (K if in_place else np.array(K, order="C")).T
-    diagonal = A.diagonal().copy()
-    norm = _one_norm(A)
-    path = RidgePath(
-        np.full((r, *Y.shape), np.nan), np.full((r, n), np.nan), np.full(r, np.nan), np.full(r, np.inf), None
-    )
-    if not np.any(ridges == 0) or not _factorise(A, diagonal):
-        _require_psd(A, diagonal, norm, tolerance)
-    for index, ridge in enumerate(ridges):
-        if _factorise(A, diagonal + ridge):
-            reciprocal, _ = lapack.dpocon(A, norm + ridge, uplo="U")
-            if reciprocal > singular_below(n, 1.0):
-                alpha = lapack.dpotrs(A, Y, lower=0)[0]
-                lapack.dtrtri(A, lower=0, overwrite_c=1)
-                path.dual[index] = alpha
-                path.inverse_diagonal[index] = _row_norms_of_upper(A)
-                np.fill_diagonal(A, diagonal + ridge)
-                path.residual_norm[index] = _relative(blas.dsymm(1.0, A, alpha, lower=1) - Y, Y)
-                path.condition_number[index] = 1 / reciprocal
-        if report is not None:
-            report(index + 1, r)
-    return path
+    factors = LapackFactors(K, overwrite=overwrite)
+    return solve_path(factors, Y, ridges, norm=factors.norm, tolerance=tolerance, report=report, checkpoint=checkpoint)
+
+
+class LapackFactors:
+    """Factors of K + λI by LAPACK, in one matrix with K."""
+
+    units = 1
+
+    def __init__(self, K: np.ndarray, *, overwrite: bool) -> None:
+        # K is symmetric, so the Fortran-ordered view of its C-ordered memory is K as well.
+        in_place = overwrite and K.flags.c_contiguous and K.flags.writeable
+        self._A = (K if in_place else np.array(K, order="C")).T
+        self._diagonal = self._A.diagonal().copy()
+        self.norm = _one_norm(self._A)
+
+    def factorise(self, shift: float, _tick: Callable[[], object]) -> bool:
+        return _factorise(self._A, self._diagonal + shift)
+
+    def solution(self, shift: float, Y: np.ndarray, _tick: Callable[[], object]) -> RidgeSolution | None:
+        A = self._A
+        reciprocal, _ = lapack.dpocon(A, self.norm + shift, uplo="U")
+        if not reciprocal > singular_below(len(A), 1.0):
+            return None
+        alpha = lapack.dpotrs(A, Y, lower=0)[0]
+        lapack.dtrtri(A, lower=0, overwrite_c=1)
+        inverse_diagonal = _row_norms_of_upper(A)
+        np.fill_diagonal(A, self._diagonal + shift)
+        residual = relative_norm(blas.dsymm(1.0, A, alpha, lower=1) - Y, Y)
+        return RidgeSolution(alpha, inverse_diagonal, residual, 1 / reciprocal)
+
+    def smallest_eigenvalue(self, _allowed: float) -> float:
+        A = self._A
+        np.fill_diagonal(A, self._diagonal)
+        return scipy.linalg.eigh(A, lower=True, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)[0]
 
 
 def _factorise(A: np.ndarray, diagonal: np.ndarray) -> bool:
@@ -171,20 +335,6 @@ def _factorise(A: np.ndarray, diagonal: np.ndarray) -> bool:
         A[start:stop, start:stop] = corner + corner.T
     np.fill_diagonal(A, diagonal)
     return lapack.dpotrf(A, lower=0, clean=0, overwrite_a=1)[1] == 0
-
-
-def _require_psd(A: np.ndarray, diagonal: np.ndarray, norm: float, tolerance: float) -> None:
-    """Raise if the matrix with A's lower triangle and `diagonal` has an eigenvalue that is negative beyond rounding.
-
-    λ_max is bounded by the 1-norm; a factorisation with that much of a shift is the proof, its failure only a hint.
-    """
-    allowed = max(singular_below(len(A), norm), tolerance * norm)
-    if _factorise(A, diagonal + allowed):
-        return
-    np.fill_diagonal(A, diagonal)
-    smallest = scipy.linalg.eigh(A, lower=True, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)[0]
-    if smallest < -allowed:
-        raise _not_psd(smallest, norm)
 
 
 def _not_psd(smallest: float, largest: float) -> NotPositiveSemidefiniteError:
@@ -209,6 +359,7 @@ def _row_norms_of_upper(A: np.ndarray) -> np.ndarray:
     return squares
 
 
-def _relative(residual: np.ndarray, Y: np.ndarray) -> float:
+def relative_norm(residual: np.ndarray, Y: np.ndarray) -> float:
+    """‖residual‖ / ‖Y‖, or ‖residual‖ where Y is 0."""
     size = float(np.linalg.norm(Y))
     return float(np.linalg.norm(residual)) / size if size > 0 else float(np.linalg.norm(residual))

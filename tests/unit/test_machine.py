@@ -15,8 +15,16 @@ def test_describes_this_machine():
 def test_a_container_limits_memory(monkeypatch):
     limits = {"memory.max": 3 * _machine.GIB, "memory.current": 2 * _machine.GIB}
     monkeypatch.setattr(_machine, "_control_group", limits.get)
+    monkeypatch.setattr(_machine, "_reclaimable", lambda: 0)
     assert _machine.total_memory() <= 3 * _machine.GIB
     assert _machine.available_memory() <= _machine.GIB
+
+
+def test_a_container_s_cached_files_are_available(monkeypatch):
+    limits = {"memory.max": 3 * _machine.GIB, "memory.current": 3 * _machine.GIB}
+    monkeypatch.setattr(_machine, "_control_group", limits.get)
+    monkeypatch.setattr(_machine, "_reclaimable", lambda: _machine.GIB)
+    assert 0 < _machine.available_memory() <= _machine.GIB
 
 
 def test_memory_refusals_give_the_numbers(monkeypatch):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.kernel_ridge import KernelRidge
 
-from exact_cntk import _regression, _ridge_path, kernel_regression
-from exact_cntk.errors import InputError
+from exact_cntk import _machine, _regression, _ridge_path, kernel_regression
+from exact_cntk._solvers import choice, tiled
+from exact_cntk.errors import InputError, UserError
 
 RIDGES = (0.0, 1e-6, 1e-2, 1.0)
 
@@ -20,8 +21,20 @@ def problem(n=30, m=12, features=40, seed=0):
     return K[:n, :n].copy(), K[n:, :n].copy(), rng.standard_normal((n, 2)), labels[:n], labels[n:]
 
 
-@pytest.fixture(params=["eigh", "cholesky"])
-def method(request):
+@pytest.fixture(params=["eigh", "cholesky", "blocked", "cuda"])
+def method(request, monkeypatch):
+    """All of them, in tiles of 7 points; "cuda" runs torch on the CPU."""
+    monkeypatch.setattr(choice, "LARGEST_TILE", 7)
+    monkeypatch.setattr(choice, "SMALLEST_TILE", 7)
+    monkeypatch.setattr(choice, "DEVICE_TILE", 7)
+    monkeypatch.setattr(choice, "usable_device", lambda problem: ("torch's CPU", None))
+    monkeypatch.setattr(tiled, "DEVICE", "cpu")
+    if request.param == "cuda":
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # tiles so small only wait for each other
+        request.addfinalizer(lambda: torch.set_num_threads(threads))
     return request.param
 
 
@@ -109,8 +122,10 @@ def test_methods_agree_across_block_edges(monkeypatch):
 def test_auto_changes_to_cholesky_for_many_points(monkeypatch):
     K, _, Y, _, _ = problem()
     assert kernel_regression(K, Y).method == "eigh"
-    monkeypatch.setattr(_regression, "EIGH_LIMIT", 29)
-    assert kernel_regression(K, Y).method == "cholesky"
+    monkeypatch.setattr(choice, "EIGH_LIMIT", 29)
+    monkeypatch.setattr(choice, "gpu_present", lambda: False)
+    result = kernel_regression(K, Y)
+    assert (result.method, result.reason) == ("cholesky", "no GPU present; K fits in memory")
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -194,7 +209,9 @@ def test_progress_counts_ridges(method):
     K, _, Y, _, _ = problem()
     seen = []
     kernel_regression(K, Y, ridges=RIDGES, method=method, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (4, 4)
+    total = {"eigh": 4, "cholesky": 4}.get(method, 4 * 2 * (5 * 24 // 6 + 5 * 6 // 2))  # products of 5 × 5 tiles
+    assert seen[-1] == (total, total)
+    assert [done for done, _ in seen] == (list(range(1, total + 1)) if method != "eigh" else [4])
 
 
 def spoiled(i, j, value):
@@ -218,7 +235,7 @@ def spoiled(i, j, value):
         ({"ridges": -1.0}, "ridges is -1.0; allowed are one number ≥ 0 or a sequence"),
         ({"ridges": []}, "ridges is"),
         ({"ridges": [np.nan]}, "ridges must be finite"),
-        ({"method": "lu"}, "method is 'lu'; allowed are 'auto', 'eigh', 'cholesky'"),
+        ({"method": "lu"}, "method is 'lu'; allowed are 'auto', 'eigh', 'cholesky', 'cuda', 'blocked'"),
         ({"tolerance": -1}, "tolerance is -1; allowed is a number ≥ 0"),
     ],
 )
@@ -229,11 +246,16 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_too_little_memory_is_a_refusal(monkeypatch):
-    monkeypatch.setattr(_regression, "total_memory", lambda: 8 * 30 * 30)
-    K, _, Y, _, _ = problem()
-    with pytest.raises(InputError, match=r"K of 30 × 30 with method='eigh' needs .* this machine has"):
-        kernel_regression(K, Y)
-    assert kernel_regression(K, Y, method="cholesky").solved.all()
+    K, _, Y, _, _ = problem(500, 1, 600)
+    monkeypatch.setattr(choice, "available_memory", lambda: 12 * 500**2)
+    monkeypatch.setattr(_machine, "available_memory", lambda: 12 * 500**2)
+    with pytest.raises(
+        UserError, match=r"method='eigh', needs 0\.0038 GiB of memory, 0\.0028 GiB avail"
+    ):
+        kernel_regression(K, Y, method="eigh")
+    assert kernel_regression(K, Y).method == "cholesky"
+    with pytest.raises(UserError, match=r"method='auto', needs .* but --max-memory-gib allows 0\.0001 GiB"):
+        kernel_regression(K, Y, max_memory_gib=1e-4)
 
 
 @pytest.mark.parametrize(("method", "overwrite"), [("eigh", False), ("cholesky", False), ("cholesky", True)])

@@ -25,8 +25,15 @@ def solve(
     study: Annotated[
         str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="eigh, cholesky, cuda, blocked, or auto: the first that fits.", metavar="NAME")
+    ] = "auto",
     max_memory_gib: Annotated[
-        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
+        float | None, typer.Option(help="Take a method that needs no more memory, or refuse.", metavar="GIB")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="Finished ridges, until the metrics are written. [default: beside them]", metavar="DIR"),
     ] = None,
 ) -> None:
     """Fit and test kernel regression along a ridge path.
@@ -34,6 +41,9 @@ def solve(
     Every training set is tested on all test images. The metrics give accuracy, leave-one-out error, residual and
     condition number for every ridge, without ridge (the paper's protocol) and for the ridge chosen on the training
     images alone.
+
+    A kernel too large for memory (22 GiB at 50,000 images) is solved on the GPU, or by tiles in a scratch file beside
+    it; the log says how and why. Run again after an interruption, it goes on from the last finished ridge.
 
     \b
     Example:
@@ -51,8 +61,11 @@ def solve(
         subsets=[parse_subset(text) for text in subset],
         ridges=parse_list("--ridges", ridges, float),
         study=study,
+        method=method,
         max_memory_gib=max_memory_gib,
+        checkpoints=checkpoints,
         progress=on_terminal(),
+        log=log,
     )
     log(
         f"{out}: {metrics['family']}, depth {metrics['depth']}, {len(metrics['results'])} training sets and kinds, "

@@ -1,8 +1,9 @@
 """Kernel regression on every subset of the training pool, and the metrics file that it makes."""
 
 import re
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from exact_cntk._machine import require_memory
+from exact_cntk._machine import format_gib, require_disk, require_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk._regression import EIGH_LIMIT, KernelRegression, kernel_regression
 from exact_cntk._ridge_path import required_bytes
+from exact_cntk._solvers.choice import Problem, Solver, choose_solver
+from exact_cntk._solvers.stores import StoredKernel
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
@@ -22,6 +25,7 @@ from exact_cntk.study.provenance import provenance
 
 FORMAT_VERSION = 1
 SPECTRUM_RANKS = 200
+SLOW = ("cholesky", "blocked")  # minutes a ridge for large problems: finished ridges are kept, and progress is shown
 TEST_ROWS = 1000  # of the kernel with the test set, in memory at a time
 DIGITS = 6  # significant, of all that is not a fraction of images
 RESIDUAL_DECIMALS = 9  # what is below is rounding, and depends on the number of threads
@@ -57,6 +61,25 @@ def parse_subset(text: str) -> Subset:
     return Subset(int(match[1]), int(match[2]))
 
 
+class Solved(NamedTuple):
+    """What `solve` found.
+
+    Attributes
+    ----------
+    metrics : dict
+        What the metrics file holds. Accuracies are fractions of images; what could not be computed, because K + λI is
+        singular to working precision, is None.
+    kernel : Kernel
+        Attributes of the kernel file.
+    solvers : dict of str to str
+        For each subset, as "200x5", how it was solved and why so.
+    """
+
+    metrics: dict[str, Any]
+    kernel: Kernel
+    solvers: dict[str, str]
+
+
 def solve(
     kernel_file: Path,
     data_file: Path,
@@ -64,9 +87,12 @@ def solve(
     subsets: Sequence[Subset],
     ridges: Sequence[float],
     study: str | None = None,
+    method: str = "auto",
     max_memory_gib: float | None = None,
+    checkpoints: Path | None = None,
     progress: bool | Progress = False,
-) -> tuple[dict[str, Any], Kernel]:
+    log: Callable[[str], object] | None = None,
+) -> Solved:
     """Fit and test on every subset, with every kind of kernel in the file, along a whole ridge path.
 
     Parameters
@@ -79,18 +105,20 @@ def solve(
         Relative to mean(diag K). 0, the paper's protocol, must be among them.
     study : str, optional
         Name of the study; by default that of the data file.
+    method : str
+        As `exact_cntk.kernel_regression` takes it; tiles on disk lie beside the kernel file meanwhile.
     max_memory_gib : float, optional
-        Refuse to need more.
+        Take a method that needs no more, or refuse.
+    checkpoints : Path, optional
+        Folder for the finished ridges of large problems, which an interrupted call goes on from.
     progress : bool or callable(done, total)
-        Counts problems: kinds × repeats.
+        Counts problems: kinds × repeats. True also shows a bar for each problem of many steps.
+    log : callable(line), optional
+        Is told, beforehand, which subsets are solved otherwise than by "eigh", and why.
 
     Returns
     -------
-    metrics : dict
-        What the metrics file holds. Accuracies are fractions of images; what could not be computed, because K + λI is
-        singular to working precision, is None.
-    kernel : Kernel
-        Attributes of the kernel file.
+    Solved
 
     Raises
     ------
@@ -106,16 +134,27 @@ def solve(
     with open_kernel(kernel_file) as (kernel, file):
         _check_data(kernel_file, kernel, data_file, data)
         _check_subsets(subsets, kernel.n_train)
-        need = max(memory_needed(subset.train_images, len(data.class_names), len(ridges)) for subset in subsets)
-        require_memory(f"solving {kernel.family} at depth {kernel.depth}", need, max_memory_gib)
+        what = f"solving {kernel.family} at depth {kernel.depth}"
+        solvers = {}
+        for subset in subsets:
+            problem = Problem(subset.train_images, len(data.class_names), len(ridges))
+            solvers[subset] = _choose(problem, method, max_memory_gib, kernel_file, what)
+            if log is not None and solvers[subset].method != "eigh":
+                log(f"{what} on {subset}: {_describe(solvers[subset])}")
         problems = list(_problems(kernel, subsets))
         results = []
         with reporting(progress, f"solve {kernel.family}, depth {kernel.depth}", "problems") as report:
             for done, (kind, subset, repeat) in enumerate(problems, start=1):
-                results.append(_solve_one(kernel_file, kernel, file[kind], data, subset, repeat, ridges))
+                options: dict[str, Any] = {"method": solvers[subset].method, "max_memory_gib": max_memory_gib}
+                if solvers[subset].method in SLOW:
+                    options["progress"] = progress is True
+                    if checkpoints is not None:
+                        options["checkpoint"] = checkpoints / f"{kind}-{subset}-{repeat}.npz"
+                results.append(_solve_one(kernel_file, kernel, file[kind], data, subset, repeat, ridges, options))
                 if report is not None:
                     report(done, len(problems))
-    return _metrics(study or data_file.stem, kernel, data, results), kernel
+    metrics = _metrics(study or data_file.stem, kernel, data, results)
+    return Solved(metrics, kernel, {str(subset): _describe(solver) for subset, solver in solvers.items()})
 
 
 def solve_to_files(
@@ -123,9 +162,13 @@ def solve_to_files(
     data_file: Path,
     metrics_file: Path,
     provenance_file: Path | None = None,
+    *,
+    checkpoints: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Solve, and write the metrics, and beside them where they come from.
+
+    Ridges that an interrupted call has finished are not solved again.
 
     Parameters
     ----------
@@ -134,6 +177,8 @@ def solve_to_files(
         Deterministic: the same kernel, data and options give the same bytes.
     provenance_file : Path, optional
         Not deterministic: versions, machine, seconds.
+    checkpoints : Path, optional
+        Folder for finished ridges until the metrics are written; by default a hidden one beside them.
     **options
         Those of `solve`.
 
@@ -143,11 +188,14 @@ def solve_to_files(
         The metrics.
     """
     start = time.perf_counter()
-    metrics, kernel = solve(kernel_file, data_file, **options)
+    checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
+    metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
     write_json(metrics_file, metrics)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     if provenance_file is not None:
         parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
+        parameters["solvers"] = solvers
         where = provenance(
             parameters=parameters,
             data=metrics["data"],
@@ -160,12 +208,34 @@ def solve_to_files(
 
 
 def memory_needed(n: int, n_classes: int, n_ridges: int) -> int:
-    """Peak memory of one problem in bytes, beyond the images: K, the solver's matrices, a path of solutions."""
+    """Peak memory of one problem in memory, in bytes, beyond the images: K, the solver's matrices, a path of solutions.
+
+    What `choose_solver` settles on may need less: "blocked" 2 GiB for 50,000 images.
+    """
     method = "eigh" if n <= EIGH_LIMIT else "cholesky"
     matrices = 8 * n * n + n * n + required_bytes(n, method, overwrite=True)  # the n² bytes: a mask of finite entries
     path = 8 * 4 * n * n_classes * n_ridges
-    test = 8 * 2 * TEST_ROWS * (n + n_classes * n_ridges)
-    return matrices + path + test
+    return matrices + path + testing_bytes(Problem(n, n_classes, n_ridges))
+
+
+def testing_bytes(problem: Problem) -> int:
+    """Memory for the predictions on the test images, in bytes."""
+    return 8 * 2 * TEST_ROWS * (problem.n + problem.targets * problem.ridges)
+
+
+def _choose(problem: Problem, method: str, max_memory_gib: float | None, kernel_file: Path, what: str) -> Solver:
+    solver = choose_solver(problem, method=method, max_memory_gib=max_memory_gib, what=what)
+    require_memory(what, testing_bytes(problem), max_memory_gib)  # K is gone by then
+    require_disk(what, solver.scratch, kernel_file)
+    return solver
+
+
+def _describe(solver: Solver) -> str:
+    """For log and provenance: the method, what it takes, and why this one."""
+    takes = f"{format_gib(solver.memory)} of memory"
+    if solver.scratch:
+        takes += f", {format_gib(solver.scratch)} of disk, tiles of {solver.tile}"
+    return f"{solver.method} ({takes}): {solver.reason}"
 
 
 def _check_data(kernel_file: Path, kernel: Kernel, data_file: Path, data: ProcessedData) -> None:
@@ -202,19 +272,19 @@ def _solve_one(
     subset: Subset,
     repeat: int,
     ridges: Sequence[float],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """One entry of the metrics' results."""
     n, first = subset.train_images, repeat * subset.train_images
     chunk = slice(first, first + n)
     kind = dataset.name.strip("/")
     try:
-        # The kernel is read for this call alone, which may work in its memory.
         fit = kernel_regression(
-            dataset[chunk, chunk],
+            StoredKernel(dataset, chunk),
             data.train_labels[chunk],
             ridges=ridges,
             tolerance=KERNEL_ERROR[kernel.dtype],
-            overwrite=True,
+            **options,
         )
         correct = _test(fit, dataset, chunk, data)
     except InputError as error:

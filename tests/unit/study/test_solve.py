@@ -19,7 +19,7 @@ def kernel_file(tmp_path, data, full):
 
 
 def test_agrees_with_solving_by_hand(kernel_file, data_file, data, full):
-    metrics, _ = solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
+    metrics, *_ = solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
     assert [(r["kind"], r["train_images"], r["repeat"]) for r in metrics["results"]] == [
         (kind, n, repeat) for kind in ("ntk", "nngp") for n, repeats in SUBSETS for repeat in range(repeats)
     ]
@@ -72,7 +72,7 @@ def test_a_ridge_that_cannot_be_solved_is_null(tmp_path, data, data_file, full):
     """Two images that are the same: K is singular, and only the ridges above 0 have an answer."""
     full[:, 1] = full[:, 0]
     full[1] = full[0]
-    metrics, _ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
+    metrics, *_ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
     for result in metrics["results"]:
         assert result["accuracy"] is None and result["test_correct_hex"] is None
         for name in ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number"):
@@ -124,7 +124,7 @@ def test_a_float32_kernels_rounding_is_no_negative_eigenvalue(tmp_path, data, da
     values[0] = -5e-7 * values[-1]
     full[:24, :24] = (vectors * values) @ vectors.T
     full[:24, :24] = (full[:24, :24] + full[:24, :24].T) / 2
-    metrics, _ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
+    metrics, *_ = solve(make_kernel(tmp_path, data, full), data_file, subsets=[Subset(24, 1)], ridges=RIDGES)
     result = metrics["results"][0]
     assert result["eigenvalues"]["value"][-1] < 0  # not altered
     assert result["accuracy"] is None  # nor solved where the ridge does not outweigh it
