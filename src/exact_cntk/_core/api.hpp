@@ -55,9 +55,9 @@ struct exact_cntk_remote_shape {
     std::int32_t arccos_degree;     // of the polynomial in a layer's constants
 };
 
-// Keeps a copy of the request, but not of what it points to. A fixed gain (a power of two) is that of all layers; 0
-// lets each layer have its best.
-EXACT_CNTK_EXPORT std::int32_t exact_cntk_remote_create(const exact_cntk_request* request, double fixed_gain,
+// Keeps a copy of the request, but not of what it points to. `gains` [layers] stand in for 1/q²; null lets each layer
+// have its best.
+EXACT_CNTK_EXPORT std::int32_t exact_cntk_remote_create(const exact_cntk_request* request, const double* gains,
                                                         exact_cntk_remote** remote);
 EXACT_CNTK_EXPORT void exact_cntk_remote_destroy(exact_cntk_remote* remote);
 EXACT_CNTK_EXPORT void exact_cntk_remote_describe(const exact_cntk_remote* remote, exact_cntk_remote_shape* shape);

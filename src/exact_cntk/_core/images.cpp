@@ -18,7 +18,7 @@ std::uint64_t hash_bytes(const void* data, std::size_t bytes) {
 }  // namespace
 
 template <class T>
-Image<T>::Image(const ImageSource& source, long index, const Shape& shape, const Range& range)
+Image<T>::Image(const ImageSource& source, long index, const Shape& shape)
     : shape_(shape), pixels_(static_cast<std::size_t>(shape.channels) * shape.pixels()) {
     const int pixels = shape.pixels(), channels = shape.channels, values = pixels * channels;
     const std::size_t offset = static_cast<std::size_t>(index) * values;
@@ -29,7 +29,7 @@ Image<T>::Image(const ImageSource& source, long index, const Shape& shape, const
     double largest = 0;
     for (int v = 0; v < values; ++v) largest = std::max(largest, std::abs(input(v)));
     facts_.black = largest == 0;
-    facts_.exponent = facts_.black ? 0 : std::ilogb(largest) - range.peak;
+    facts_.exponent = facts_.black ? 0 : std::ilogb(largest);
     for (int n = 0; n < pixels; ++n)
         for (int c = 0; c < channels; ++c)
             // "+ 0" makes −0 the same bytes as 0.
@@ -54,12 +54,12 @@ template <class T> std::vector<double> Image<T>::diagonal() const {
     return values;
 }
 
-template <class T> void Image<T>::norms(const Units& units, const Range& range, T* out) const {
+template <class T> void Image<T>::norms(const Units& units, T* out) const {
     const int pixels = shape_.pixels();
     BoxFilter box(shape_);
     std::vector<double> sigma = diagonal();
     for (int h = 0; h < shape_.layers; ++h, out += pixels) {
-        for (int n = 0; n < pixels; ++n) out[n] = static_cast<T>(std::max(std::sqrt(sigma[n]), range.norm_floor));
+        for (int n = 0; n < pixels; ++n) out[n] = static_cast<T>(std::max(std::sqrt(sigma[n]), NormFloor<T>::value));
         box.apply(sigma);
         for (double& value : sigma) value *= units.gain[h];
     }
@@ -99,10 +99,9 @@ std::vector<double> Image<T>::diagonal_sums(const Units& units, const Problem<T>
 }
 
 template <class T>
-ImageBlock<T>::ImageBlock(const Shape& shape, const Units& units, const Range& range, const Layout& layout, Side side)
+ImageBlock<T>::ImageBlock(const Shape& shape, const Units& units, const Layout& layout, Side side)
     : shape_(shape),
       units_(units),
-      range_(range),
       layout_(layout),
       group_(side == Side::x ? 1 : layout.group),
       pitch_(side == Side::x ? layout.row_pitch : layout.column_pitch),
@@ -126,13 +125,13 @@ template <class T> void ImageBlock<T>::reserve(const ImageSource& source, std::v
 
 template <class T> void ImageBlock<T>::prepare(long k) {
     const int pixels = shape_.pixels();
-    const Image<T> image(source_, indices_[k], shape_, range_);
+    const Image<T> image(source_, indices_[k], shape_);
     facts_[k] = image.facts();
     T* group_pixels = pixels_.get() + k / group_ * pixels_size_;
     T* group_norms = norms_.get() + k / group_ * norms_size_;
     for (int c = 0; c < shape_.channels; ++c) place(image.pixels() + c * pixels, k, c, shape_.channels, group_pixels);
     std::vector<T> norms(static_cast<std::size_t>(shape_.layers) * pixels);
-    image.norms(units_, range_, norms.data());
+    image.norms(units_, norms.data());
     for (int h = 0; h < shape_.layers; ++h)
         place(norms.data() + static_cast<std::size_t>(h) * pixels, k, h, shape_.layers, group_norms);
 }

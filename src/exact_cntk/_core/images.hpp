@@ -17,32 +17,15 @@ struct ImageSource {
     long count;
 };
 
-// The range of numbers that a pass works in.
-struct Range {
-    // Each image is multiplied by a power of two so that its largest value is in [2^peak, 2^(peak+1)): the kernel is
-    // homogeneous of degree 1 in each image, so this costs no rounding, and float32 stays within its range whatever
-    // the units of the input.
-    int peak;
-    // Norms below this are raised to it, so that their products, and Sigma beside them, are normal numbers, and a zero
-    // norm gives rho = 0. All that it changes lies below `noise` a pixel and layer.
-    double norm_floor, noise;
+// Norms below this are raised to it, so that their products, and Sigma beside them, are normal numbers, and a zero norm
+// gives rho = 0. On images scaled to 1, all that it changes lies below `noise` a pixel and layer.
+template <class T> struct NormFloor;
+template <> struct NormFloor<float> {
+    static constexpr double value = 1e-18, noise = 1e-16;
 };
-
-// For kernels that divide by m, see relu.hpp.
-template <class T> constexpr Range divided_range() {
-    return sizeof(T) == sizeof(double) ? Range{0, 1e-150, 1e-148} : Range{0, 1e-18, 1e-16};
-}
-
-// For kernels that take the reciprocal square root of d·m = N²·z in float32, where numbers below 2^-126 count as 0:
-// N ≥ 2^-52 makes all z normal but those that count as 0 themselves. The peak lifts images away from that floor, and
-// leaves N below 2^46, so that units may grow 2^15-fold before N² overflows.
-template <class T> constexpr Range squared_range(int channels) {
-    if (sizeof(T) == sizeof(double)) return divided_range<T>();
-    int peak = 20;
-    for (int c = 1; c < channels; c *= 4) --peak;
-    const double floor = 0x1p-26;
-    return {peak, floor, 100 * floor * static_cast<double>(1L << peak)};
-}
+template <> struct NormFloor<double> {
+    static constexpr double value = 1e-150, noise = 1e-148;
+};
 
 // What is kept of an image when its pixels are gone.
 struct ImageFacts {
@@ -51,17 +34,19 @@ struct ImageFacts {
     std::uint64_t hash;  // of the scaled pixels
 };
 
-// One image, cast to T and scaled.
+// One image, cast to T and divided by a power of two so that its largest value is in [1, 2): the kernel is homogeneous
+// of degree 1 in each image, so this costs no rounding and keeps float32 within its range whatever the units of the
+// input.
 template <class T> class Image {
   public:
-    Image(const ImageSource& source, long index, const Shape& shape, const Range& range);
+    Image(const ImageSource& source, long index, const Shape& shape);
 
     const ImageFacts& facts() const { return facts_; }
     const T* pixels() const { return pixels_.data(); }  // [channels][height][width]
     // Equal but for a power of two, so that rho = 1 at displacement (0, 0).
     bool same_as(const Image& other) const;
     // √diagonal of Sigma⁰ … Sigma^{L−1}, floored, by the closed recursion in float64: [layers][height][width].
-    void norms(const Units& units, const Range& range, T* out) const;
+    void norms(const Units& units, T* out) const;
     // Sums of the plane (0, 0) of K(x, x), [emissions][sum_count]: there rho = 1, and all is a box filter of the
     // diagonal, here in float64.
     std::vector<double> diagonal_sums(const Units& units, const Problem<T>& problem) const;
@@ -80,7 +65,7 @@ enum class Side { x, y };
 // A run of images, laid out for one side of a kernel of the core.
 template <class T> class ImageBlock {
   public:
-    ImageBlock(const Shape& shape, const Units& units, const Range& range, const Layout& layout, Side side);
+    ImageBlock(const Shape& shape, const Units& units, const Layout& layout, Side side);
 
     // Bytes that one prepared image takes.
     std::size_t image_bytes() const { return sizeof(T) * (pixels_size_ + norms_size_) / group_; }
@@ -101,7 +86,6 @@ template <class T> class ImageBlock {
 
     const Shape shape_;
     const Units& units_;
-    const Range range_;
     const Layout layout_;
     const int group_;
     const int pitch_;

@@ -20,14 +20,13 @@ bool computes_in_double(const exact_cntk_request& request) {
 }
 
 template <class T>
-Job<T>::Job(const exact_cntk_request& asked, const Range& numbers, double fixed_gain)
+Job<T>::Job(const exact_cntk_request& asked, const double* gains)
     : request(asked),
       symmetric(asked.x2 == nullptr),
       x1{asked.x1, asked.input_is_double != 0, asked.n},
       x2{symmetric ? asked.x1 : asked.x2, asked.input_is_double != 0, symmetric ? asked.n : asked.m},
       shape{asked.height, asked.width, asked.channels, (asked.filter_size - 1) / 2, deepest(asked)},
-      range(numbers),
-      units(fixed_gain > 0 ? fixed_units(shape, fixed_gain) : choose_units(shape)),
+      units(gains ? given_units(shape, gains) : choose_units(shape)),
       emission_(asked.outputs) {
     describe();
 }
@@ -111,9 +110,10 @@ template <class T> double Job<T>::in_units(int output, const double* total, int 
         value += total[sum_gap];
     const double pixels = shape.pixels();
     const double terms = problem.pooling ? pixels * pixels : pixels;
-    // Nothing but raised norms, see Range: images that no filter sees together.
-    if (std::abs(value) < range.noise * terms * shape.layers) return 0;
-    value *= units.unscale[request.output_layers[output] - 1];
+    const int layer = request.output_layers[output] - 1;
+    // Nothing but raised norms, see NormFloor: images that no filter sees together.
+    if (std::abs(value) < NormFloor<T>::noise * units.growth[layer] * terms * shape.layers) return 0;
+    value *= units.unscale[layer];
     return std::ldexp(problem.pooling ? value / terms : value, exponent);
 }
 

@@ -25,13 +25,13 @@ struct PairSums {
 
 template <class T> class Job {
   public:
-    // A fixed gain is that of all layers; 0 lets each have its best.
-    Job(const exact_cntk_request& request, const Range& range, double fixed_gain = 0);
+    // Gains of all layers, or null: each has its best.
+    explicit Job(const exact_cntk_request& request, const double* gains = nullptr);
     Job(const Job&) = delete;
     Job& operator=(const Job&) = delete;
 
     bool cancelled() const { return __atomic_load_n(request.cancelled, __ATOMIC_RELAXED) != 0; }
-    Image<T> image(const ImageSource& source, long index) const { return Image<T>(source, index, shape, range); }
+    Image<T> image(const ImageSource& source, long index) const { return Image<T>(source, index, shape); }
     // Writes the outputs of x[i] and x′[j], mirrored where x′ is x. Returns false if the pair should be taken again in
     // float64. Different pairs may be finished at the same time.
     bool finish_pair(long i, const ImageFacts& x, long j, const ImageFacts& y, const PairSums& sums) const;
@@ -41,7 +41,6 @@ template <class T> class Job {
     const bool symmetric;
     const ImageSource x1, x2;
     const Shape shape;
-    const Range range;
     const Units units;
     std::vector<Layer<T>> layers;
     Problem<T> problem{};

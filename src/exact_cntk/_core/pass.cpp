@@ -35,10 +35,7 @@ std::vector<long> range(long first, long count) {
 template <class T> class Pass {
   public:
     Pass(const exact_cntk_request& request, const Engine& engine)
-        : request_(request),
-          engine_(engine),
-          job_(request, divided_range<T>()),
-          method_(select_method<T>(engine, job_.problem)) {}
+        : request_(request), engine_(engine), job_(request), method_(select_method<T>(engine, job_.problem)) {}
 
     // All pairs: blocks of rows against blocks of columns; of each side, half the budget's worth of tables at a time.
     void run() {
@@ -90,9 +87,7 @@ template <class T> class Pass {
               near(2 * near_count * pass.method_.layout.group) {}
     };
 
-    ImageBlock<T> empty_block(Side side) const {
-        return ImageBlock<T>(job_.shape, job_.units, job_.range, method_.layout, side);
-    }
+    ImageBlock<T> empty_block(Side side) const { return ImageBlock<T>(job_.shape, job_.units, method_.layout, side); }
 
     void load(ImageBlock<T>& block, const ImageSource& source, std::vector<long> indices) {
         block.reserve(source, std::move(indices));

@@ -32,10 +32,10 @@ constexpr long finish_rows = 32, finish_columns = 64;
 
 template <class T> class Remote final : public exact_cntk_remote {
   public:
-    Remote(const exact_cntk_request& request, const Engine& engine, double fixed_gain)
+    Remote(const exact_cntk_request& request, const Engine& engine, const double* gains)
         : request_(request),
           engine_(engine),
-          job_(request_, squared_range<T>(request.channels), fixed_gain),
+          job_(request_, gains),
           rows_(job_.x1.count),
           columns_(job_.symmetric ? 0 : job_.x2.count) {}
 
@@ -66,7 +66,7 @@ template <class T> class Remote final : public exact_cntk_remote {
         run_team(request_.threads, count, request_.cancelled, [&](long k) {
             const Image<T> image = job_.image(source, first + k);
             std::copy_n(image.pixels(), image_size, static_cast<T*>(pixels) + k * image_size);
-            image.norms(job_.units, job_.range, static_cast<T*>(norms) + k * norms_size);
+            image.norms(job_.units, static_cast<T*>(norms) + k * norms_size);
             facts[first + k] = image.facts();
         });
     }
@@ -128,15 +128,15 @@ template <class Work> std::int32_t guarded(const Work& work) {
 }  // namespace
 }  // namespace exact_cntk
 
-std::int32_t exact_cntk_remote_create(const exact_cntk_request* request, double fixed_gain,
+std::int32_t exact_cntk_remote_create(const exact_cntk_request* request, const double* gains,
                                       exact_cntk_remote** remote) {
     const exact_cntk::Engine* engine = exact_cntk::find_engine(request->isa);
     if (!engine) return exact_cntk_no_such_isa;
     return exact_cntk::guarded([&] {
         if (exact_cntk::computes_in_double(*request))
-            *remote = new exact_cntk::Remote<double>(*request, *engine, fixed_gain);
+            *remote = new exact_cntk::Remote<double>(*request, *engine, gains);
         else
-            *remote = new exact_cntk::Remote<float>(*request, *engine, fixed_gain);
+            *remote = new exact_cntk::Remote<float>(*request, *engine, gains);
         return exact_cntk_ok;
     });
 }

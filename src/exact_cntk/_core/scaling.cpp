@@ -34,6 +34,12 @@ std::vector<long double> fit_arctan_remainder(int degree) {
     return coefficient;
 }
 
+// Takes the diagonal of a constant image through one layer and returns its largest value.
+double next_peak(BoxFilter& box, std::vector<double>& diagonal) {
+    box.apply(diagonal);
+    return *std::max_element(diagonal.begin(), diagonal.end());
+}
+
 }  // namespace
 
 // Whole rows at a time, so that the compiler vectorises: preparing an image costs as much as tens of its flatten pairs.
@@ -64,24 +70,29 @@ Units choose_units(const Shape& shape) {
     std::vector<double> diagonal(shape.pixels(), 1.0);
     double unscale = 1;
     for (int h = 0; h < shape.layers; ++h) {
-        box.apply(diagonal);
-        const double peak = *std::max_element(diagonal.begin(), diagonal.end());
-        const double gain = std::exp2(-std::round(std::log2(peak)));
+        const double gain = std::exp2(-std::round(std::log2(next_peak(box, diagonal))));
         for (double& value : diagonal) value *= gain;
         unscale /= gain * shape.taps() * shape.taps();
         units.gain.push_back(gain);
         units.unscale.push_back(unscale);
+        units.growth.push_back(1);
     }
     return units;
 }
 
-Units fixed_units(const Shape& shape, double gain) {
+Units given_units(const Shape& shape, const double* gains) {
     Units units;
-    double unscale = 1;
+    BoxFilter box(shape);
+    std::vector<double> diagonal(shape.pixels(), 1.0);
+    double unscale = 1, growth = 1;
     for (int h = 0; h < shape.layers; ++h) {
-        unscale /= gain * shape.taps() * shape.taps();
-        units.gain.push_back(gain);
+        const double peak = next_peak(box, diagonal);
+        for (double& value : diagonal) value /= peak;
+        growth *= gains[h] * peak;
+        unscale /= gains[h] * shape.taps() * shape.taps();
+        units.gain.push_back(gains[h]);
         units.unscale.push_back(unscale);
+        units.growth.push_back(growth);
     }
     return units;
 }

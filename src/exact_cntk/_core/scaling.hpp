@@ -25,14 +25,14 @@ class BoxFilter {
     std::vector<double> rows_;
 };
 
-// Gains of all layers, and `unscale[h]`: what turns sums over the pixels of layer h into the kernel's own units.
+// Gains of all layers; `unscale[h]`: what turns sums over the pixels of layer h into the kernel's own units; and
+// `growth[h]`: about how large the diagonal of a constant image of ones has become.
 struct Units {
-    std::vector<double> gain;
-    std::vector<double> unscale;
+    std::vector<double> gain, unscale, growth;
 };
 Units choose_units(const Shape& shape);
-// The same gain, a power of two, in every layer.
-Units fixed_units(const Shape& shape, double gain);
+// Units by given gains: [layers].
+Units given_units(const Shape& shape, const double* gains);
 
 // `emission[h]` is the index of layer h among the requested depths, or -1.
 template <class T> std::vector<Layer<T>> layer_constants(const Units& units, const std::vector<int>& emission);
