@@ -8,6 +8,7 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ static void launch(void (*kernel)(Arguments...), const int* grid, const int* blo
         for (int b = 0; b < grid[0] * grid[1]; ++b) {
             blockIdx = {b % grid[0], b / grid[0]};
             kernel(arguments...);
+            // Threads that left the block early do not wait at its barriers: they meet the others here.
             together.arrive_and_wait();
         }
     });
@@ -56,16 +58,7 @@ class RawModule:
     """As CuPy's."""
 
     def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
-        compiler = shutil.which("c++")
-        assert compiler, "a C++ compiler is needed, as it is to build the package"
-        with tempfile.TemporaryDirectory() as folder:
-            source, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
-            # Threads that left a block early must not be waited for: they meet the others at the block's end.
-            source.write_text(SHIM + code + LAUNCHER)
-            macros = [option for option in options if option.startswith("-D")]
-            flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
-            subprocess.run([compiler, *flags, *macros, "-o", str(library), str(source)], check=True)
-            self._library = ctypes.CDLL(str(library))
+        self._library = compiled(code, options)
 
     def get_function(self, name: str) -> Any:
         function = self._library[f"launch_{name}"]
@@ -76,6 +69,19 @@ class RawModule:
             function((ctypes.c_int * 2)(*grid), (ctypes.c_int * 2)(*block), *pointers)
 
         return run
+
+
+@cache
+def compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    compiler = shutil.which("c++")
+    assert compiler, "a C++ compiler is needed, as it is to build the package"
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+        source.write_text(SHIM + code + LAUNCHER)
+        macros = [option for option in options if option.startswith("-D")]
+        flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-pthread"]
+        subprocess.run([compiler, *flags, *macros, "-o", str(library), str(source)], check=True)
+        return ctypes.CDLL(str(library))
 
 
 asarray, empty, empty_like = np.ascontiguousarray, np.empty, np.empty_like
