@@ -1,9 +1,12 @@
 """Fixtures shared by the tests of blocks, command line and study. Being here, it puts kernel_files on the path."""
 
+import errno
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +48,37 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         subprocess.run(["umount", str(folder)], check=True)
         return
 
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.pwrite", refuse)
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    refuse_writes_below(folder, monkeypatch)
     yield folder
+
+
+def refuse_writes_below(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every write to a file of the folder say that the disk is full, and leave other files alone."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os_open, os_pwrite, write_bytes, disk_usage = os.open, os.pwrite, Path.write_bytes, shutil.disk_usage
+    descriptors: set[int] = set()
+
+    def inside(path: Any) -> bool:
+        return isinstance(path, str | Path) and folder in [Path(path), *Path(path).parents]
+
+    def opening(path: Any, *rest: Any, **options: Any) -> int:
+        descriptor = os_open(path, *rest, **options)
+        (descriptors.add if inside(path) else descriptors.discard)(descriptor)
+        return descriptor
+
+    def writing(descriptor: int, *rest: Any) -> int:
+        if descriptor in descriptors:
+            raise full
+        return os_pwrite(descriptor, *rest)
+
+    def writing_bytes(path: Path, content: Any) -> int:
+        if inside(path):
+            raise full
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "pwrite", writing)
+    monkeypatch.setattr(Path, "write_bytes", writing_bytes)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: disk_usage(path)._replace(**{"free": 0} if inside(path) else {})
+    )
