@@ -22,6 +22,7 @@ from exact_cntk._machine import format_gib
 from exact_cntk.errors import InputError, UserError
 
 TEST_IMAGES = 10_000
+RECORDED = Path("docs/results")
 
 
 def log(message: str) -> None:
@@ -45,7 +46,11 @@ def main(arguments: list[str] | None = None, pieces: dict[str, Piece] | None = N
     try:
         if unknown := [name for name in options.only if name not in pieces]:
             raise InputError(f"--only is {unknown[0]!r}; allowed are {', '.join(pieces)}")
-        chosen = {name: piece for name, piece in pieces.items() if not options.only or name in options.only}
+        chosen = {
+            name: piece
+            for name, piece in pieces.items()
+            if name in options.only or not (options.only or State(options.recorded, piece).finished)
+        }
         states = {name: State(options.out, piece, options.cache) for name, piece in chosen.items()}
         if options.list:
             _list(chosen, states)
@@ -69,6 +74,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--out", type=Path, default=Path("results/real"), help="metrics and state (default %(default)s)"
     )
     parser.add_argument("--cache", type=Path, help="folder for decoded images and blocks of training kernels")
+    parser.add_argument(
+        "--recorded", type=Path, default=RECORDED, help="pieces finished there are left out (%(default)s)"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="PIECE", help="these pieces (default: all, in order)")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--threads", type=int, help="of the kernel (default: all cores)")
