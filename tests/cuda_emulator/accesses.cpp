@@ -103,6 +103,15 @@ EMULATED_ACCESS(2)
 EMULATED_ACCESS(4)
 EMULATED_ACCESS(8)
 EMULATED_ACCESS(16)
+// Copies of whole structures.
+void __tsan_read_range(void* address, unsigned long bytes) {
+    for (unsigned long at = 0; at < bytes; at += 4)
+        cuda_emulator::check_access(static_cast<char*>(address) + at, 4, false, __builtin_return_address(0));
+}
+void __tsan_write_range(void* address, unsigned long bytes) {
+    for (unsigned long at = 0; at < bytes; at += 4)
+        cuda_emulator::check_access(static_cast<char*>(address) + at, 4, true, __builtin_return_address(0));
+}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit(void*) {}

@@ -22,7 +22,7 @@ Index block_index, block_size, grid_size;
 
 namespace {
 
-constexpr std::size_t stack_bytes = 256 * 1024;
+constexpr std::size_t stack_bytes = 256 * 1024, stack_shift = 17 * 64;
 
 struct Warp {
     unsigned long long value[2][warp_lanes];  // of this exchange and the last one, which slower lanes still read
@@ -134,7 +134,8 @@ bool start_fibres() {
         ucontext_t context;
         getcontext(&context);
         context.uc_stack.ss_sp = stack;
-        context.uc_stack.ss_size = stack_bytes;
+        // Tops that are not at the same offset within pages: the caches would keep but a few of them.
+        context.uc_stack.ss_size = stack_bytes - thread.index.x % 64 * stack_shift;
         context.uc_link = nullptr;
         makecontext(&context, run_fibre, 0);
         become(&thread);

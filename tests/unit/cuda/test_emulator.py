@@ -243,6 +243,11 @@ def test_a_failed_launch_leaves_the_next_one_alone():
         ),
         ("out[threadIdx.x] += 1;", "reads byte 0 of output, which nobody has written"),
         (
+            "struct Large { int of[16]; };\nLarge* s = dynamic_shared<Large>(); if (threadIdx.x == 0) s[0].of[0] = 1;\n"
+            "if (threadIdx.x == 0) s[1] = s[0];",
+            "reads byte 4 of dynamic shared memory, which nobody has written in line 4",
+        ),
+        (
             "int a[4]; for (int k = 0; k <= 4; ++k) a[k % (4 + (threadIdx.x > 70 || k == 4))] = k; out[0] = a[0];",
             "undefined",
         ),
