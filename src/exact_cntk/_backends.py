@@ -1,10 +1,15 @@
-"""Which backend "auto" means here, and what it computes with."""
+"""Backends: the function behind each name, which one "auto" means here, and what it computes with."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from exact_cntk import _validation as check
-from exact_cntk._cntk import BACKENDS, load_backend
 from exact_cntk._machine import gpu_present
+from exact_cntk.errors import UserError
+
+BACKENDS = ("auto", "reference", "cpu", "cuda")
 
 
 class Backend(NamedTuple):
@@ -13,16 +18,57 @@ class Backend(NamedTuple):
     Attributes
     ----------
     name : str
-        "reference" or "cpu", never "auto".
+        "reference", "cpu" or "cuda", never "auto".
     instruction_set : str
-        For example "avx512"; "numpy" for the reference.
+        For example "avx512" or "sm_90"; "numpy" for the reference.
     reason : str
         Why this one.
+    device : str or None
+        The GPU's name; None for the others.
     """
 
     name: str
     instruction_set: str
     reason: str
+    device: str | None = None
+
+
+def load_backend(name: str) -> Callable[..., np.ndarray]:
+    """The backend's function `compute(x1, x2, spec, *, dtype, threads, progress)`.
+
+    Raises
+    ------
+    UserError
+        The backend is not available here.
+    """
+    if name == "auto":
+        name, _ = choose_backend()
+    if name == "reference":
+        from exact_cntk import _reference
+
+        return _reference.compute
+    if name == "cuda":
+        from exact_cntk import _cuda
+
+        _cuda.require_gpu()
+        return _cuda.compute
+    from exact_cntk import _cpu
+
+    return _cpu.compute
+
+
+def choose_backend() -> tuple[str, str]:
+    """What "auto" means here, and why: "cuda" where there is a GPU that CuPy can use, else "cpu"."""
+    if not gpu_present():
+        # Looked for first, as importing CuPy takes a second.
+        return "cpu", "no GPU present"
+    from exact_cntk import _cuda
+
+    try:
+        _cuda.require_gpu()
+    except UserError as error:
+        return "cpu", f"a GPU is present, but {error}"
+    return "cuda", "a GPU is present"
 
 
 def describe_backend(requested: str) -> Backend:
@@ -35,12 +81,16 @@ def describe_backend(requested: str) -> Backend:
     UserError
         It is not available here.
     """
-    load_backend(check.as_choice("backend", requested, BACKENDS))
-    if requested == "reference":
-        return Backend("reference", "numpy", "as asked for")
+    name, reason = check.as_choice("backend", requested, BACKENDS), "as asked for"
+    if name == "auto":
+        name, reason = choose_backend()
+    if name == "reference":
+        return Backend(name, "numpy", reason)
+    if name == "cuda":
+        from exact_cntk import _cuda
+
+        properties = _cuda.open_device().properties
+        return Backend(name, properties.architecture, f"{reason}: {properties.name}", properties.name)
     from exact_cntk import _cpu
 
-    reason = "as asked for"
-    if requested == "auto":
-        reason = "this version computes on the CPU only" if gpu_present() else "no GPU present"
-    return Backend("cpu", _cpu.instruction_set(), reason)
+    return Backend(name, _cpu.instruction_set(), reason)

@@ -1,17 +1,18 @@
 """The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from exact_cntk import _validation as check
+from exact_cntk._backends import BACKENDS, load_backend
 from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
-from exact_cntk.errors import InputError, UserError
+from exact_cntk.errors import InputError
 
-BACKENDS = ("auto", "reference", "cpu", "cuda")
 DTYPES = ("float32", "float64")
 
 # Images whose largest entry lies outside of 2^±20 are scaled by a power of two before the recursion: float32 squares
@@ -79,7 +80,8 @@ def cntk(
     get : {"ntk", "nngp"} or sequence of both
     backend : {"auto", "reference", "cpu", "cuda"}
         `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
-        threads; `auto`: `cpu`.
+        threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, by the extra
+        ``pip install "exact-cntk[cuda]"``; `auto`: `cuda` where there is one, else `cpu`.
     dtype : {"float32", "float64"}
         What the recursion computes in. The diagonals Σ(x, x), and K(x, x) itself, do not suffer from float32.
     progress : bool or callable
@@ -129,6 +131,42 @@ def cntk(
         filter_size=check.as_filter_size("filter_size", filter_size),
         kinds=check.as_choices("get", get, KINDS),
     )
+    nested = not isinstance(trained, str)
+    return by_rows(x1, x2, spec, nested=nested, backend=backend, dtype=dtype, progress=progress, threads=threads)
+
+
+def by_rows(
+    x1: Any,
+    x2: Any,
+    spec: KernelSpec,
+    *,
+    backend: str,
+    dtype: str,
+    threads: int | None,
+    progress: bool | Progress,
+    nested: bool = False,
+    on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
+    seconds: dict[str, float] | None = None,
+) -> dict[tuple, np.ndarray]:
+    """What `cntk` does, handing rows over as they are finished, where the backend finishes some before others.
+
+    Parameters
+    ----------
+    x1, x2, backend, dtype, threads, progress
+        As `cntk` takes them.
+    spec : KernelSpec
+    nested : bool
+        Whether the NTK's keys name the trained layers.
+    on_rows : callable, optional
+        Called with the next rows of all kernels, by key, once for each row. They are not changed afterwards.
+    seconds : dict, optional
+        "kernel" is set to the seconds in which the device, or the CPU, was at work on pairs.
+
+    Returns
+    -------
+    dict
+        All rows, as `cntk` returns them.
+    """
     compute_dtype = check.as_choice("dtype", dtype, DTYPES)
     n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
     compute = load_backend(check.as_choice("backend", backend, BACKENDS))
@@ -140,30 +178,24 @@ def cntk(
     columns = exponents
     if others is not None:
         others, columns = _in_range(others)
+    scaled = bool(exponents.any() or columns.any())
+    keys = list(_keys(spec, nested=nested))
+    options: dict[str, Any] = {}
+    if compute.__module__.startswith("exact_cntk._cuda"):
+        options["seconds"] = seconds
+        if on_rows is not None and not scaled:
+            options["on_rows"] = lambda _, rows: on_rows(dict(zip(keys, rows, strict=True)))
+    start = time.perf_counter()
     with bar as report:
-        kernels = compute(images, others, spec, dtype=compute_dtype, threads=n_threads, progress=report)
-    if exponents.any() or columns.any():
+        kernels = compute(images, others, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+    if seconds is not None:
+        seconds.setdefault("kernel", time.perf_counter() - start)
+    if scaled:
         kernels = _rescaled(kernels, exponents, columns)
-    return dict(zip(_keys(spec, nested=not isinstance(trained, str)), kernels, strict=True))
-
-
-def load_backend(name: str) -> Callable[..., np.ndarray]:
-    """The backend's function `compute(x1, x2, spec, *, dtype, threads, progress)`.
-
-    Raises
-    ------
-    UserError
-        The backend is not available here.
-    """
-    if name == "reference":
-        from exact_cntk import _reference
-
-        return _reference.compute
-    if name == "cuda":
-        raise UserError("backend 'cuda' is not available in this version; use 'cpu', or 'auto' for the best there is")
-    from exact_cntk import _cpu
-
-    return _cpu.compute
+    named = dict(zip(keys, kernels, strict=True))
+    if on_rows is not None and "on_rows" not in options:
+        on_rows(named)
+    return named
 
 
 def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import time
 from pathlib import Path
@@ -36,6 +37,20 @@ def gpu_nodes() -> list[Path]:
 def gpu_present() -> bool:
     """Whether the system has a GPU."""
     return bool(gpu_nodes())
+
+
+def gpu_models() -> list[str]:
+    """Names of the NVIDIA GPUs, as the driver lists them; it is asked for nothing else, so this costs nothing."""
+    listed = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line for path in listed for line in path.read_text().splitlines()]
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+
+
+def gpu_driver() -> str | None:
+    """Version of NVIDIA's driver; None where there is none."""
+    version = Path("/proc/driver/nvidia/version")
+    found = re.search(r"\d+\.\d+(\.\d+)?", version.read_text()) if version.exists() else None
+    return found.group() if found else None
 
 
 def process_seconds() -> float | None:

@@ -123,8 +123,9 @@ def test_bad_arguments_are_named(arguments, message):
         cntk(**{"x1": images(), "depths": 3, **OPTIONS} | arguments)
 
 
-def test_cuda_is_not_available_yet():
-    with pytest.raises(UserError, match="backend 'cuda' is not available"):
+def test_cuda_without_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(UserError, match=r"backend 'cuda' is not available: it needs CuPy .*exact-cntk\[cuda\]"):
         cntk(images(), depths=3, readout="gap", backend="cuda")
 
 

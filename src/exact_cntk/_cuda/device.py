@@ -118,26 +118,38 @@ def import_cupy() -> Any:
         import cupy
     except ImportError as error:
         raise UserError(
-            f"backend 'cuda' needs CuPy ({error}): pip install \"exact-cntk[cuda]\", or use backend='cpu'"
+            f"backend 'cuda' is not available: it needs CuPy ({error}); pip install \"exact-cntk[cuda]\", or use 'cpu'"
         ) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
+        version = _version(cupy.cuda.runtime.runtimeGetVersion())
         raise UserError(
-            f"backend 'cuda' finds no GPU ({error}): it needs an NVIDIA GPU that CUDA_VISIBLE_DEVICES leaves visible, "
-            f"and a driver as new as CuPy's CUDA {_version(cupy.cuda.runtime.runtimeGetVersion())} (for a driver of "
-            "CUDA 12: pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12); or use backend='cpu'"
+            f"backend 'cuda' is not available ({error}): it needs an NVIDIA GPU, one that CUDA_VISIBLE_DEVICES leaves "
+            f"visible, and a driver as new as CuPy's CUDA {version} (for a driver of CUDA 12: pip install cupy-cuda12x "
+            "nvidia-cuda-nvrtc-cu12); or use 'cpu'"
         ) from error
     if count == 0:
-        raise UserError("backend 'cuda' finds no GPU: check CUDA_VISIBLE_DEVICES, or use backend='cpu'")
+        raise UserError("backend 'cuda' is not available: no GPU is visible; check CUDA_VISIBLE_DEVICES")
     try:
         cupy.cuda.nvrtc.getVersion()
     except (ImportError, OSError, RuntimeError) as error:
         raise UserError(
-            f"backend 'cuda' compiles its kernels by NVRTC, which cannot be loaded ({error}): "
+            f"backend 'cuda' is not available: NVRTC, which compiles its kernels, cannot be loaded ({error}); "
             'pip install "exact-cntk[cuda]"'
         ) from error
     return cupy
+
+
+def require_gpu() -> None:
+    """Check that there is a GPU to compute on.
+
+    Raises
+    ------
+    UserError
+        Saying what is missing.
+    """
+    import_cupy()
 
 
 def open_device() -> Device:

@@ -4,16 +4,19 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from exact_cntk._machine import GIB, cores, cpu_model, total_memory
+from exact_cntk._machine import GIB, cores, cpu_model, gpu_driver, gpu_models, total_memory
 
 FORMAT_VERSION = 1
 # Those that the numbers of a study pass through.
 PACKAGES = ("exact-cntk", "numpy", "scipy", "h5py", "scikit-learn")
+# CuPy is installed under the name of the CUDA that it was built for; NVRTC compiles the kernels.
+CUDA_PACKAGES = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 
 
 def provenance(
@@ -54,13 +57,19 @@ def provenance(
 
 
 def packages() -> dict[str, str | None]:
-    """Versions of Python and of the packages that the numbers pass through; None where one is not installed."""
+    """Versions of Python and of the packages that the numbers pass through; None where one is not installed.
+
+    Of those for GPUs, only what is installed is listed.
+    """
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
+    for name in CUDA_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return versions
 
 
@@ -82,11 +91,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """This machine: processor, cores that we may use, memory, system, and threads that BLAS was told to use."""
+    """This machine: processor, cores that we may use, memory, GPUs, system, and threads that BLAS was told to use."""
     return {
         "cpu": cpu_model(),
         "cores": cores(),
         "memory_gib": round(total_memory() / GIB, 1),
+        "gpus": gpu_models(),
+        "gpu_driver": gpu_driver(),
         "system": platform.platform(),
         "blas_threads": os.environ.get("OMP_NUM_THREADS"),
     }

@@ -129,7 +129,8 @@ def test_a_complete_block_is_left(tmp_path, data_file, data):
         ({"colour": "red"}, "No such option: --colour"),
     ],
 )
-def test_bad_block_options(tmp_path, data_file, data, change, reason):
+def test_bad_block_options(tmp_path, data_file, data, monkeypatch, change, reason):
+    monkeypatch.setitem(sys.modules, "cupy", None)
     assert reason in refusal(*block_arguments(data_file, tmp_path / "b.h5", **change))
     assert not (tmp_path / "b.h5").exists()
 
