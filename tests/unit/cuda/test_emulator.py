@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from emulated_device import INITIALISE_LOCALS, EmulatedDevice, EmulationError, checks
 
+from exact_cntk._cuda.device import DeviceMemoryError
+
 THREADS = 64
 HEADER = 'extern "C" __global__ void kernel('
 
@@ -327,3 +329,16 @@ def test_wrong_launches_are_refused():
         device.stream().launch(kernel, 1, 33, [None])
     with pytest.raises(EmulationError, match="at most 1000"):
         device.stream().launch(device.compile(HEADER + "int* out) {}", (), "kernel", 1001), 1, 32, [None])
+
+
+def test_memory_is_bounded_and_given_back():
+    device = EmulatedDevice(memory=1000)
+    array = device.empty((10, 10), np.float64)
+    assert array.view(np.uint8).min() == 0xFF
+    half = array[5:]
+    with pytest.raises(DeviceMemoryError, match="201 bytes asked for, 200 free"):
+        device.empty(201, np.uint8)
+    del array
+    assert device.free_bytes() == 200
+    del half
+    assert device.free_bytes() == 1000
