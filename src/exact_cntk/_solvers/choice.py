@@ -1,5 +1,6 @@
 """Which solver takes a kernel of n points here, what memory and disk it needs, and why it is this one."""
 
+import math
 from typing import NamedTuple
 
 from exact_cntk._machine import GIB, available_memory, format_gib, gpu_present, require_memory
@@ -122,13 +123,14 @@ def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str |
 
 
 def tile_size(problem: Problem, memory: int) -> int:
-    """Rows of a tile: the largest multiple of 16 from 64 to 4096 for which `blocked_bytes` is within `memory`.
+    """Rows of a tile: as few tiles as `blocked_bytes` within `memory` and 4096 rows allow, all of about one size.
 
-    It is 64 where not even that fits, and at most n.
+    A multiple of 16, no more than n; 64 rows where not even these fit.
     """
     sizes = range(SMALLEST_TILE, LARGEST_TILE + 1, TILE_STEP)
-    fitting = [tile for tile in sizes if blocked_bytes(problem, tile) <= memory]
-    return min(problem.n, max(fitting, default=SMALLEST_TILE))
+    largest = max((tile for tile in sizes if blocked_bytes(problem, tile) <= memory), default=SMALLEST_TILE)
+    even = math.ceil(problem.n / math.ceil(problem.n / largest))
+    return min(problem.n, largest, math.ceil(even / TILE_STEP) * TILE_STEP)
 
 
 def blocked_bytes(problem: Problem, tile: int) -> int:
