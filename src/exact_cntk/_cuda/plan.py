@@ -1,0 +1,291 @@
+"""Which kernel computes a problem, and how it is specialised: pure functions, no device needed."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+OPTIONS = ("-std=c++17",)
+"""Options of the compiler beside the architecture and ``-ftz=true``, which whoever compiles must add."""
+
+SHARED_DEFAULT = 227 * 1024
+RESCALE_PERIOD = 12
+RESCALE = 2.0**-58
+"""The tuned kernels' units grow by 9π a layer, and on every 12th one they shrink by 2^-58 (see relu.cuh)."""
+
+# log2 of how far constant images may drift from 1 over all layers, beside the growth between two rescalings; float32
+# has room for this on both sides.
+_DRIFT_LIMIT = 24.0
+_LANE_ENTRIES = 32  # of one field, in registers
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One specialisation of one kernel.
+
+    Attributes
+    ----------
+    source : str
+        File in ``kernels/``.
+    macros : tuple of (str, str)
+        What the source leaves open.
+    threads, blocks_per_sm, shared_bytes : int
+        Of a launch: threads a block, blocks that a multiprocessor holds at once, dynamic shared memory of each.
+    tile : (int, int)
+        Rows and columns of the pairs that a block takes at a time.
+    workspace_scalars : int
+        Elements of global memory that each block of the grid needs.
+    gains : tuple of float or None
+        What stands in for 1/q² in each layer, as float32 numbers; None if the kernel takes any.
+    entry : str
+        Name of the kernel.
+    """
+
+    source: str
+    macros: tuple[tuple[str, str], ...]
+    threads: int
+    blocks_per_sm: int
+    shared_bytes: int
+    tile: tuple[int, int] = (1, 1)
+    workspace_scalars: int = 0
+    gains: tuple[float, ...] | None = None
+    entry: str = "cntk_pairs"
+
+
+@dataclass(frozen=True)
+class _Problem:
+    height: int
+    width: int
+    radius: int
+    layers: int
+    emissions: int
+    pooling: bool
+    fields: int
+    theta_from_sigma: bool
+    dtype: str
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def carried(self) -> int:
+        return 1 + self.fields
+
+    def macros(self, **others: int) -> tuple[tuple[str, str], ...]:
+        values: dict[str, int | str] = {
+            "HEIGHT": self.height,
+            "WIDTH": self.width,
+            "RADIUS": self.radius,
+            "FIELDS": self.fields,
+            "POOLING": int(self.pooling),
+            "THETA_FROM_SIGMA": int(self.theta_from_sigma),
+            "SCALAR": "float" if self.dtype == "float32" else "double",
+            **others,
+        }
+        return tuple((name, str(value)) for name, value in values.items())
+
+
+def choose_variant(
+    height: int,
+    width: int,
+    radius: int,
+    layers: int,
+    emissions: int,
+    *,
+    pooling: bool,
+    fields: int,
+    theta_from_sigma: bool,
+    dtype: str,
+    shared_limit: int = SHARED_DEFAULT,
+) -> Variant:
+    """Choose the fastest kernel that can compute a problem.
+
+    Parameters
+    ----------
+    height, width : int
+        Pixels of an image.
+    radius : int
+        (q − 1)/2 of q×q filters.
+    layers, emissions : int
+        ReLU layers of the deepest network, and how many of them are asked for.
+    pooling : bool
+        Whether all displacements count, or (0, 0) alone.
+    fields : {0, 1, 2}
+        Fields carried beside Sigma.
+    theta_from_sigma : bool
+        Whether Theta⁰ is Sigma⁰ or 0.
+    dtype : {"float32", "float64"}
+        Type of the recursion.
+    shared_limit : int
+        Bytes of shared memory that a block may have.
+
+    Returns
+    -------
+    Variant
+        A tuned kernel for 3×3 filters in float32 where whole planes fit the registers of a warp and float32 the range
+        of their units, otherwise the general one.
+    """
+    problem = _Problem(height, width, radius, layers, emissions, pooling, fields, theta_from_sigma, dtype)
+    rectangle = _lane_rectangle(height, width)
+    if dtype == "float32" and radius == 1 and rectangle is not None and _holds_range(problem):
+        variant = (_torus if pooling else _flatten)(problem, *rectangle)
+        if variant.shared_bytes <= shared_limit:
+            return variant
+    return _general(problem, shared_limit)
+
+
+def _lane_rectangle(height: int, width: int) -> tuple[int, int] | None:
+    """Rows and columns of a plane that one lane holds, or None if no whole number of lanes fits.
+
+    Chosen for the fewest instructions an entry: about 26, the shuffles at the rectangle's sides and a share of what a
+    layer costs however few its entries, all divided by the lanes in use.
+    """
+
+    def cost(rows: int, columns: int) -> float:
+        lanes_across, lanes_down = width // columns, height // rows
+        used = 32 // (lanes_across * lanes_down) * lanes_across * lanes_down / 32
+        shuffles = 4 * (lanes_across > 1) / columns + 4 * (lanes_down > 1) / rows
+        return (26 + shuffles + 60 / (rows * columns)) / used
+
+    rectangles = [
+        (rows, columns)
+        for columns in (4, 2)
+        for rows in range(1, height + 1)
+        if width % columns == 0 and height % rows == 0 and rows * columns <= _LANE_ENTRIES
+        if height * width <= 32 * rows * columns
+    ]
+    return min(rectangles, key=lambda rectangle: cost(*rectangle), default=None)
+
+
+def _gains(layers: int) -> tuple[float, ...]:
+    pi = float(np.float32(math.pi))
+    return tuple(pi * RESCALE if h % RESCALE_PERIOD == RESCALE_PERIOD - 1 else pi for h in range(layers))
+
+
+def _holds_range(problem: _Problem) -> bool:
+    """Whether the diagonal of a constant image stays within float32's range in the units of the tuned kernels.
+
+    A box filter multiplies such a diagonal by its largest eigenvalue, 1 + 2 cos(π/(n + 1)) along n pixels.
+    """
+
+    def largest(n: int) -> float:
+        return 1 + 2 * math.cos(math.pi / (n + 1))
+
+    growth = math.log2(math.pi * largest(problem.height) * largest(problem.width))
+    return abs(growth + math.log2(RESCALE) / RESCALE_PERIOD) * problem.layers <= _DRIFT_LIMIT
+
+
+def _planes_per_warp(problem: _Problem, rows: int, columns: int) -> int:
+    return 32 // (problem.pixels // (rows * columns))
+
+
+def _aligned(size: int) -> int:
+    """`size` bytes, rounded up to vectors of 16."""
+    return -(-size // 16) * 16
+
+
+def _torus(problem: _Problem, rows: int, columns: int) -> Variant:
+    warps, planes = 8, _planes_per_warp(problem, rows, columns)
+    # A pair takes a whole block where that leaves few warps idle in the last round of a phase.
+    rounds = problem.height * (problem.width // columns) / (warps * planes)
+    team_warps = warps if rounds / math.ceil(rounds) >= 0.85 or problem.width > 32 else 1
+    teams = warps // team_warps
+    tile = _tile(teams)
+    slots = team_warps * planes + 1
+    place = _aligned(4 * (rows // 2 + 2 + columns // 2 + 2 + 2))
+    table = (problem.height + rows - 1) * problem.width
+    shared = (
+        _aligned(8 * teams * slots * problem.emissions * problem.carried)
+        + 32 * warps * (place + 32)
+        + 4 * teams * (4 * table + 2 * slots)
+        + 4 * problem.layers
+    )
+    blocks_per_sm = 1 if problem.fields == 2 else 2
+    macros = problem.macros(
+        LANE_ROWS=rows,
+        LANE_COLUMNS=columns,
+        BLOCK_WARPS=warps,
+        BLOCKS_PER_SM=blocks_per_sm,
+        TEAM_WARPS=team_warps,
+        TILE_ROWS=tile[0],
+        TILE_COLUMNS=tile[1],
+    )
+    gains = _gains(problem.layers)
+    return Variant("torus.cu", macros, 32 * warps, blocks_per_sm, shared, tile, gains=gains)
+
+
+def _flatten(problem: _Problem, rows: int, columns: int) -> Variant:
+    # One block fills the registers of a multiprocessor.
+    warps, planes = 8 if problem.fields == 2 else 16, _planes_per_warp(problem, rows, columns)
+    tile = _tile(warps * planes)
+    pitch = problem.pixels + (problem.width if planes > 1 else 0)
+    macros = problem.macros(
+        LANE_ROWS=rows,
+        LANE_COLUMNS=columns,
+        BLOCK_WARPS=warps,
+        BLOCKS_PER_SM=1,
+        TILE_ROWS=tile[0],
+        TILE_COLUMNS=tile[1],
+    )
+    shared = 2 * 4 * sum(tile) * pitch
+    return Variant("flatten.cu", macros, 32 * warps, 1, shared, tile, gains=_gains(problem.layers))
+
+
+def _tile(pairs: int) -> tuple[int, int]:
+    """The squarest tile of so many pairs."""
+    rows = max(rows for rows in range(1, math.isqrt(pairs) + 1) if pairs % rows == 0)
+    return rows, pairs // rows
+
+
+def _general(problem: _Problem, shared_limit: int) -> Variant:
+    warps = min(max(-(-problem.pixels // 32), 1), 8)
+    parts = 2 if problem.pooling else 1
+    planes = (problem.carried + 1) * problem.pixels
+    sums = 8 * (parts * problem.emissions * problem.carried + (problem.carried + 1) * 32 * warps) + 4 * 2 * parts
+    in_shared = sums + planes * (4 if problem.dtype == "float32" else 8)
+    fits = in_shared <= shared_limit
+    macros = problem.macros(BLOCK_WARPS=warps, BLOCKS_PER_SM=2, IN_SHARED=int(fits))
+    return Variant(
+        "general.cu", macros, 32 * warps, 2, in_shared if fits else sums, workspace_scalars=0 if fits else planes
+    )
+
+
+def program(variant: Variant, constants: Sequence[Sequence[float]] | np.ndarray) -> str:
+    """Write the one string that the compiler takes: macros, then the source with what it includes.
+
+    Parameters
+    ----------
+    variant : Variant
+        From `choose_variant`.
+    constants : array of shape (layers, 3 + degree)
+        {gain, gain/π, arccos…} of each layer, for `variant.gains`. Tuned kernels hold those of the first layer as
+        immediates.
+    """
+    macros = list(variant.macros)
+    if variant.gains is not None:
+        gain, gain_over_pi, *arccos = (f"{float(value).hex()}f" for value in constants[0])
+        macros += [("GAIN", gain), ("GAIN_OVER_PI", gain_over_pi)]
+        macros += [(f"ARCCOS_{k}", value) for k, value in enumerate(arccos)]
+        macros += [("RESCALE_PERIOD", str(RESCALE_PERIOD)), ("RESCALE", f"{RESCALE.hex()}f")]
+    lines = [f"#define {name} {value}\n" for name, value in macros]
+    return "".join(lines) + _inlined(variant.source)
+
+
+@cache
+def _inlined(name: str) -> str:
+    """Return a file of ``kernels/`` with every header that it includes in the place of its first mention."""
+    seen = set()
+
+    def expand(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        text = (files(__package__) / "kernels" / name).read_text(encoding="utf-8").replace("#pragma once\n", "")
+        return re.sub(r'#include "(.+)"\n', lambda match: expand(match[1]), text)
+
+    return expand(name)
