@@ -139,7 +139,9 @@ def tile_list(rows: int, columns: int, tile: tuple[int, int], above: int | None)
     if above is not None:
         below = c + above <= np.minimum(r + tile[0], rows) - 1
         r, c = r[below], c[below]
-    order = np.lexsort((c, r, c // SQUARE_IMAGES, r // SQUARE_IMAGES))
+    down, across = r // SQUARE_IMAGES, c // SQUARE_IMAGES
+    # To and fro, so that a square is always beside the one before.
+    order = np.lexsort((c, r, np.where(down % 2, -across, across), down))
     tiles = np.stack([r[order], c[order]], axis=1).astype(np.int32)
     tiles.flags.writeable = False
     return tiles
