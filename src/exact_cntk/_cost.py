@@ -1,9 +1,25 @@
 """What kernels cost: entries of covariance tensors taken through layers, and memory."""
 
 ITEM_BYTES = 8  # kernels are float64
-COPIES_OF_A_BLOCK = 2  # the kernels, and the file as it is put together in memory
+COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and hands it over
 TABLE_BYTES = 2**30  # the most that the backend's norm tables take
 TABLE_BYTES_A_PIXEL = 32  # of an image, by layer; generous
+
+# Element-layers/s by backend and readout that blocks are cut for, and that costs are expected from where nothing is
+# measured. Constants: a grid of blocks must be the same on every machine.
+# - cpu: 2e9 a core, between the figures of AVX2 and AVX-512 in benchmarks/results, on NOMINAL_CORES cores.
+# - cuda: one H200, from counting the instructions of the compiled kernels; 1.05e12 is the bound for `gap`.
+# - reference: the two cores of benchmarks/results on 8×8 and 32×32 images; it takes the full tensor for `flatten` too.
+NOMINAL_CORES = 4
+NOMINAL_RATES = {
+    ("cpu", "gap"): 2e9 * NOMINAL_CORES,
+    ("cpu", "flatten"): 2e9 * NOMINAL_CORES,
+    ("cuda", "gap"): 8e11,
+    ("cuda", "flatten"): 5e11,
+    ("reference", "gap"): 1e7,
+    ("reference", "flatten"): 1e4,
+}
+H200_FLOPS = 3e13  # float64 operations/s of a large Cholesky factorisation; half of the data sheet's tensor figure
 
 
 def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth: int) -> int:
@@ -25,6 +41,14 @@ def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth
     return pairs * (pixels if readout == "flatten" else pixels**2) * (depth - 1)
 
 
+def block_bytes(rows: int, cols: int, outputs: int) -> int:
+    """Bytes of a block's kernels, which its file has few more than.
+
+    Parameters are those of `block_memory`.
+    """
+    return ITEM_BYTES * rows * cols * outputs
+
+
 def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...], depth: int) -> int:
     """Peak memory of computing one block, beyond the data set itself, in bytes; rather too much than too little.
 
@@ -41,4 +65,4 @@ def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...
     """
     pixels = image_shape[0] * image_shape[1]
     tables = min(TABLE_BYTES, (rows + cols) * pixels * (depth - 1) * TABLE_BYTES_A_PIXEL)
-    return COPIES_OF_A_BLOCK * ITEM_BYTES * rows * cols * outputs + tables
+    return COPIES_OF_A_BLOCK * block_bytes(rows, cols, outputs) + tables

@@ -16,20 +16,25 @@ from exact_cntk.blocks._grid import (
     kernel_name,
     parse_span,
 )
+from exact_cntk.blocks._sizes import BlockSizes, block_sizes, planned_backend
 
 if TYPE_CHECKING:
     from exact_cntk.blocks._compute import compute_block
-    from exact_cntk.blocks._file import Header, read_header, read_kernel, write_block
+    from exact_cntk.blocks._file import Header, read_header, read_kernel
     from exact_cntk.blocks._merge import merge_blocks, read_list
     from exact_cntk.blocks._merged import Kernel, open_kernel
+    from exact_cntk.blocks._writer import BlockWriter, write_block
 
 __all__ = [
+    "BlockSizes",
+    "BlockWriter",
     "Header",
     "Kernel",
     "Position",
     "Span",
     "block_name",
     "block_positions",
+    "block_sizes",
     "compute_block",
     "dataset_name",
     "kernel_id",
@@ -37,6 +42,7 @@ __all__ = [
     "merge_blocks",
     "open_kernel",
     "parse_span",
+    "planned_backend",
     "read_header",
     "read_kernel",
     "read_list",
@@ -46,6 +52,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "BlockWriter": "_writer",
         "Header": "_file",
         "Kernel": "_merged",
         "compute_block": "_compute",
@@ -54,6 +61,6 @@ __getattr__ = lazy_exports(
         "read_header": "_file",
         "read_kernel": "_file",
         "read_list": "_merge",
-        "write_block": "_file",
+        "write_block": "_writer",
     },
 )

@@ -1,21 +1,26 @@
 """One block, from the processed images to its file."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from exact_cntk import _cntk
 from exact_cntk import _validation as check
+from exact_cntk._atomic import replacing
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cost import block_memory, element_layers
+from exact_cntk._devices import sole_device
 from exact_cntk._machine import require_memory
 from exact_cntk._progress import Progress
 from exact_cntk._spec import KINDS, READOUTS, TRAINED
-from exact_cntk.blocks._file import Header, is_complete, write_block
+from exact_cntk.blocks._file import Header, is_complete
 from exact_cntk.blocks._grid import Position, Span
+from exact_cntk.blocks._writer import BlockWriter
 from exact_cntk.data import ProcessedData, load_processed
 
 
@@ -30,13 +35,34 @@ class BlockSummary:
         And why this one.
     element_layers : int
     seconds : float or None
-        Of the kernel alone; None if the block was complete already.
+        Of the kernel alone, without reading, writing and starting; None if the block was complete already.
+    job_seconds : float or None
+        From the call to the file under its name.
     """
 
     header: Header
     backend: Backend
     element_layers: int
     seconds: float | None
+    job_seconds: float | None = None
+
+    @property
+    def busy(self) -> float | None:
+        """Fraction of the job's time that went into the kernel."""
+        return self.seconds / self.job_seconds if self.seconds and self.job_seconds else None
+
+    def timing(self) -> dict[str, Any]:
+        """The same for JSON. Unlike the block itself, it differs from run to run."""
+        position = self.header.position
+        return {
+            "block": {"rows": list(position.rows), "cols": list(position.cols), "pairs": position.pairs},
+            "backend": self.backend.name,
+            "instruction_set": self.backend.instruction_set,
+            "element_layers": self.element_layers,
+            "kernel_seconds": _rounded(self.seconds),
+            "job_seconds": _rounded(self.job_seconds),
+            "busy": _rounded(self.busy),
+        }
 
     def __str__(self) -> str:
         header = self.header
@@ -44,10 +70,11 @@ class BlockSummary:
         if self.seconds is None:
             return f"{what}: complete already, nothing to do"
         rate = self.element_layers / self.seconds
+        busy = f", {self.busy:.1%} of the job's {self.job_seconds:.2f} s" if self.busy else ""
         return (
             f"{what}: {', '.join(header.kinds)} at depths {', '.join(map(str, header.depths))}; backend "
             f"{self.backend.name} ({self.backend.instruction_set}), {self.backend.reason}; {header.position.pairs} "
-            f"pairs in {self.seconds:.2f} s, {rate:.3g} element-layers/s"
+            f"pairs in {self.seconds:.2f} s, {rate:.3g} element-layers/s{busy}"
         )
 
 
@@ -70,7 +97,9 @@ def compute_block(
 ) -> BlockSummary:
     """Compute one block of a kernel matrix, every kind and depth of a pass, and write it.
 
-    A block that is there already, complete and of exactly this header, is left as it is.
+    A block that is there already, complete and of exactly this header, is left as it is. Rows are written while later
+    ones are computed, where the backend finishes some before others. With several GPUs in the machine, the process
+    takes one that no other has taken.
 
     Parameters
     ----------
@@ -92,34 +121,44 @@ def compute_block(
     UserError
         The data cannot be read, memory does not suffice, or the disk is full.
     """
-    chosen = describe_backend(backend)
-    images = load_processed(data)
-    header = Header(
-        family=family,
-        readout=check.as_choice("readout", readout, READOUTS),
-        trained=check.as_choice("trained", trained, TRAINED),
-        filter_size=check.as_filter_size("filter_size", filter_size),
-        depths=check.as_depths("depths", depths),
-        kinds=check.as_choices("kinds", kinds, KINDS),
-        backend=chosen.name,
-        dtype="float64" if chosen.name == "reference" else check.as_choice("dtype", dtype, _cntk.DTYPES),
-        data_digest=images.digest,
-        n_train=len(images.train_images),
-        n_test=len(images.test_images),
-        position=Position(rows, cols),
-    )
-    work = element_layers(header.position.pairs, images.train_images.shape[1:], readout, header.depths[-1])
-    if is_complete(out, header):
-        return BlockSummary(header, chosen, work, None)
-    outputs = len(header.kinds) * len(header.depths)
-    need = block_memory(*header.shape, outputs, images.train_images.shape[1:], header.depths[-1])
-    require_memory(f"block {header.position} of {family}", need)
     start = time.perf_counter()
+    with sole_device() if backend in ("auto", "cuda") else nullcontext():
+        chosen = describe_backend(backend)
+        images = load_processed(data)
+        header = Header(
+            family=family,
+            readout=check.as_choice("readout", readout, READOUTS),
+            trained=check.as_choice("trained", trained, TRAINED),
+            filter_size=check.as_filter_size("filter_size", filter_size),
+            depths=check.as_depths("depths", depths),
+            kinds=check.as_choices("kinds", kinds, KINDS),
+            backend=chosen.name,
+            dtype="float64" if chosen.name == "reference" else check.as_choice("dtype", dtype, _cntk.DTYPES),
+            data_digest=images.digest,
+            n_train=len(images.train_images),
+            n_test=len(images.test_images),
+            position=Position(rows, cols),
+        )
+        work = element_layers(header.position.pairs, images.train_images.shape[1:], readout, header.depths[-1])
+        if is_complete(out, header):
+            return BlockSummary(header, chosen, work, None)
+        outputs = len(header.kinds) * len(header.depths)
+        need = block_memory(*header.shape, outputs, images.train_images.shape[1:], header.depths[-1])
+        require_memory(f"block {header.position} of {family}", need)
+        seconds: dict[str, float] = {}
+        with replacing(out) as temporary, BlockWriter(temporary, out, header, chosen.instruction_set) as writer:
+            _compute(images, header, writer.put, seconds=seconds, threads=threads, progress=progress)
+    return BlockSummary(header, chosen, work, seconds["kernel"], time.perf_counter() - start)
+
+
+def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], object], **how: Any) -> None:
+    rows, cols = header.position
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
-    kernels = _cntk.cntk(left, right, **header.options, threads=threads, progress=progress)
-    seconds = time.perf_counter() - start
-    write_block(out, header, kernels, chosen.instruction_set)
-    return BlockSummary(header, chosen, work, seconds)
+    _cntk.by_rows(left, right, header.spec, backend=header.backend, dtype=header.dtype, on_rows=on_rows, **how)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _take(images: ProcessedData, span: Span) -> np.ndarray:

@@ -13,13 +13,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._atomic import write_bytes
+from exact_cntk._spec import KernelSpec
 from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
 from exact_cntk.errors import InputError, UserError
 
 FORMAT_VERSION = 1
 LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes
-CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
 REMEDY = "delete it and run again: the block is then computed anew"
 
 
@@ -69,10 +68,9 @@ class Header:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "position"}
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What `exact_cntk.cntk` takes to compute it."""
-        names = ("readout", "trained", "filter_size", "depths", "backend", "dtype")
-        return {name: getattr(self, name) for name in names} | {"get": self.kinds}
+    def spec(self) -> KernelSpec:
+        """What the backend computes."""
+        return KernelSpec(self.depths, self.readout, (self.trained,), self.filter_size, self.kinds)
 
     def attributes(self) -> dict[str, Any]:
         """As HDF5 stores it."""
@@ -90,48 +88,6 @@ class Header:
         values["kinds"] = tuple(values["kinds"].split(","))
         rows, cols = (Span(*(int(edge) for edge in attributes[name])) for name in ("rows", "cols"))
         return cls(**values, position=Position(rows, cols))
-
-
-def write_block(path: Path, header: Header, kernels: Mapping[tuple, np.ndarray], instruction_set: str) -> None:
-    """Write a block: complete, synced and under its name, or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    header : Header
-    kernels : mapping of (kind, depth) to array of shape header.shape
-        As `exact_cntk.cntk` returns them.
-    instruction_set : str
-        What the backend computed with. Blocks of one kernel may differ in it, so it is no part of the header.
-
-    Raises
-    ------
-    UserError
-        If an entry is not finite, or the disk is full or not writable.
-    """
-    # Built in memory and written by plain calls: HDF5 1.14 crashes the process at exit after a full disk.
-    with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as file:
-        file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs.update(header.attributes())
-        file.attrs["instruction_set"] = instruction_set
-        chunk_rows = max(1, min(header.shape[0], CHUNK_BYTES // (8 * header.shape[1])))
-        for kind in header.kinds:
-            for depth in header.depths:
-                kernel = kernels[kind, depth]
-                name = dataset_name(kind, depth)
-                check_finite(kernel, f"{path}: {name} as computed from the data")
-                file.create_dataset(
-                    name,
-                    shape=header.shape,
-                    dtype="<f8",
-                    data=kernel,
-                    chunks=(chunk_rows, header.shape[1]),
-                    fletcher32=True,
-                    track_times=False,
-                )
-        file.flush()
-        image = file.id.get_file_image()
-    write_bytes(path, image)
 
 
 def read_header(path: Path) -> tuple[Header, str]:
@@ -175,8 +131,8 @@ def is_complete(path: Path, header: Header) -> bool:
     return True
 
 
-def check_finite(kernel: np.ndarray, what: str) -> None:
-    """Name the first entry that is NaN or infinite.
+def check_finite(kernel: np.ndarray, what: str, first_row: int = 0) -> None:
+    """Name the first entry that is NaN or infinite, counting rows from `first_row`.
 
     Raises
     ------
@@ -186,7 +142,7 @@ def check_finite(kernel: np.ndarray, what: str) -> None:
     finite = np.isfinite(kernel)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise UserError(f"{what} has {kernel[row, column]} at row {row}, column {column}")
+        raise UserError(f"{what} has {kernel[row, column]} at row {first_row + row}, column {column}")
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """The order of the images and the grid of blocks: pure functions, which the workflow's rules call too.
 
 A kernel matrix has one row for each image, those of the training pool first and those of the test set after them, and
-one column for each image of the pool. It is cut at multiples of the block size, and between pool and test set, so
-that a block holds either rows of the pool or rows of the test set. Of the pool's symmetric part only the lower
-triangle of blocks is computed.
+one column for each image of the pool. Both parts are cut into pieces of one size, so that a block holds either rows of
+the pool or rows of the test set. Of the pool's symmetric part only the lower triangle of blocks is computed.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from exact_cntk.blocks._sizes import BlockSizes
 from exact_cntk.errors import InputError
 
 
@@ -76,26 +76,27 @@ def spans(start: int, stop: int, length: int) -> list[Span]:
     return [Span(left, min(left + length, stop)) for left in range(start, stop, length)]
 
 
-def block_positions(n_train: int, n_test: int, block_images: int) -> list[Position]:
+def block_positions(n_train: int, n_test: int, block_images: int | BlockSizes) -> list[Position]:
     """Every block of a kernel matrix of shape (n_train + n_test, n_train).
 
     Parameters
     ----------
     n_train, n_test : int
         Images of the training pool and of the test set.
-    block_images : int
-        Largest number of images along a side; it need not divide anything.
+    block_images : int or BlockSizes
+        Largest number of images along a side, of pool and test set alike or of each; it need not divide anything.
 
     Raises
     ------
     InputError
         If n_train or block_images is below 1, or n_test below 0.
     """
-    for name, value, least in (("n_train", n_train, 1), ("n_test", n_test, 0), ("block_images", block_images, 1)):
+    sizes = BlockSizes(block_images, block_images) if isinstance(block_images, int) else block_images
+    for name, value, least in (("n_train", n_train, 1), ("n_test", n_test, 0), ("block_images", min(sizes), 1)):
         if value < least:
             raise InputError(f"{name} is {value}, but must be at least {least}")
-    pool = spans(0, n_train, block_images)
-    test = spans(n_train, n_train + n_test, block_images)
+    pool = spans(0, n_train, sizes.pool)
+    test = spans(n_train, n_train + n_test, sizes.test)
     return [Position(rows, cols) for rows in pool + test for cols in pool if cols.start <= rows.start]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER
 from exact_cntk.blocks._grid import Span
+from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
 
 ITEM_BYTES = 8
@@ -94,10 +95,7 @@ class KernelWriter:
         values = np.ascontiguousarray(values, dtype="<f8")
         for row, line in zip(range(*rows), values, strict=True):
             place = self._offsets[kind] + ITEM_BYTES * (row * self._columns + cols.start)
-            left = memoryview(line).cast("B")
-            while left:  # a write may be cut short, on a nearly full disk for one
-                written = os.pwrite(self._descriptor, left, place)
-                left, place = left[written:], place + written
+            write_at(self._descriptor, memoryview(line).cast("B"), place)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`exact-cntk block`, `merge` and `estimate`: kernel matrices, and what they cost."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,9 @@ def block(
     threads: Annotated[
         int | None, typer.Option(help="To compute with. [default: one for each core]", metavar="N")
     ] = None,
+    timing: Annotated[
+        Path | None, typer.Option(help="Also record seconds, and how many in the kernel.", metavar="FILE.json")
+    ] = None,
 ) -> None:
     """Compute one block of a kernel, every kind and depth.
 
@@ -43,8 +47,11 @@ def block(
       exact-cntk block --data data/processed/digits.h5 --family cntk-v --readout flatten
         --depths 3,4,6,11,21 --rows 500:1000 --cols 0:500 --out 500-0.h5
     """
+    from exact_cntk._machine import process_seconds
     from exact_cntk.blocks import compute_block, parse_span
+    from exact_cntk.study._json import write_json
 
+    before = process_seconds() or 0.0
     summary = compute_block(
         data,
         out,
@@ -61,6 +68,10 @@ def block(
         threads=threads,
         progress=on_terminal(),
     )
+    if summary.job_seconds is not None:
+        summary = replace(summary, job_seconds=before + summary.job_seconds)
+        if timing is not None:
+            write_json(timing, summary.timing())
     log(f"{out}: {summary}")
 
 

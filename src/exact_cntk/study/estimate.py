@@ -11,20 +11,29 @@ import numpy as np
 
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cntk import cntk
-from exact_cntk._cost import ITEM_BYTES, block_memory, element_layers
+from exact_cntk._cost import H200_FLOPS, ITEM_BYTES, NOMINAL_RATES, element_layers
 from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
-from exact_cntk._regression import EIGH_LIMIT, kernel_regression
-from exact_cntk.study.params import KernelPass, kernel_blocks, kernel_passes, load_params
-from exact_cntk.study.solve import memory_needed
+from exact_cntk._regression import kernel_regression
+from exact_cntk._solvers.choice import EIGH_LIMIT, Problem, Solver, choose_solver
+from exact_cntk.errors import UserError
+from exact_cntk.study.params import (
+    KernelPass,
+    image_shape,
+    kernel_blocks,
+    kernel_passes,
+    load_params,
+    pass_block_sizes,
+    pass_memory,
+)
 
-CHANNELS = {"digits": 1, "cifar10": 3}
 DIGITS_CLASSES = CIFAR10_CLASSES = 10
-# From counting the instructions of a compiled design, not from a run: 0.75–0.85e12 on a GPU of 132 SMs at 1.98 GHz.
-H200_ELEMENT_LAYERS = 0.8e12
-SMALL_SOLVE = 800  # training images, when calibrating
+SMALL_SOLVE = {"eigh": 800, "cholesky": 2000}  # training images, when calibrating
 LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
-COLUMNS = ("kernels", "depths", "pairs", "element-layers", "blocks", "here", "one H200", "memory", "disk")
+COLUMNS = (
+    *("kernels", "depths", "pairs", "element-layers", "blocks", "largest"),
+    *("here", "a block", "one H200", "a block", "memory", "disk"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Cost:
         See `exact_cntk._cost.element_layers`.
     blocks : int
         Files, over all passes.
+    largest : tuple of int
+        Rows and columns of the largest block.
+    share : float
+        Part of the element-layers that falls to the block with the most of them.
     seconds_here : float or None
         For the kernel on this machine, all cores, from the calibration; None without.
     seconds_h200 : float
@@ -57,6 +70,8 @@ class Cost:
     pairs: int
     element_layers: int
     blocks: int
+    largest: tuple[int, int]
+    share: float
     seconds_here: float | None
     seconds_h200: float
     memory: int
@@ -73,45 +88,71 @@ class Estimate:
     backend : Backend
     costs : tuple of Cost
         One a family.
-    solve_memory : int
-        Peak of the largest solve, bytes.
+    solver : Solver or str
+        Of the largest training set on this machine; or why there is none.
     solve_seconds : float or None
-        All solves one after the other, from the calibration.
+        All solves one after the other on this machine's CPU, from the calibration.
+    solve_h200 : float
+        Those of them that a GPU takes, on one H200; expected, not measured.
     speeds : dict of str to float
         Measured element-layers/s by family; empty without calibration.
+    misfits : tuple of str
+        Families whose automatic blocks are cut for another backend than the one here, and would be others for it.
     """
 
     params: dict[str, Any]
     backend: Backend
     costs: tuple[Cost, ...]
-    solve_memory: int
+    solver: Solver | str
     solve_seconds: float | None
+    solve_h200: float
     speeds: dict[str, float]
+    misfits: tuple[str, ...]
 
     def table(self) -> str:
         """For people: the study, a row a family, and what stands behind the numbers."""
-        prepare, largest = self.params["prepare"], max(cost.memory for cost in self.costs)
+        prepare, block_images = self.params["prepare"], self.params["kernels"]["block_images"]
         shape = "x".join(map(str, image_shape(prepare)))
         head = (
             f"{self.params['study']}: {prepare['train_images']} training and {prepare['test_images']} test images of "
-            f"{shape}, blocks of {self.params['kernels']['block_images']}"
+            f"{shape}, " + ("automatic blocks" if block_images == "auto" else f"blocks of {block_images}")
         )
-        rows = [COLUMNS, *(_row(cost) for cost in self.costs)]
+        rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
         disk = sum(cost.disk for cost in self.costs)
-        solve = "" if self.solve_seconds is None else f", about {format_time(self.solve_seconds)} in all"
+        memory = max(*(cost.memory for cost in self.costs), 0 if isinstance(self.solver, str) else self.solver.memory)
         return "\n".join(
             [
                 head,
                 "",
-                *_aligned(rows),
+                *_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]),
                 "",
                 f"here: {self._calibration()}",
-                f"one H200: expected, not measured, from {H200_ELEMENT_LAYERS / 1e12:.1f}e12 element-layers/s",
-                f"solve: {format_gib(self.solve_memory)} of memory{solve}",
-                f"this machine: {format_gib(max(largest, self.solve_memory))} of {format_gib(available_memory())} "
-                f"available memory, {format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
+                f"one H200: expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) "
+                "element-layers/s",
+                f"solve: {self._solve()}",
+                f"this machine: {format_gib(memory)} of {format_gib(available_memory())} available memory, "
+                f"{format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
+                *self._advice(),
             ]
         )
+
+    def _solve(self) -> str:
+        """Method, memory and time of all solves."""
+        if isinstance(self.solver, str):
+            how = self.solver
+        else:
+            scratch = f" and {format_gib(self.solver.scratch)} of disk" if self.solver.scratch else ""
+            how = f"{self.solver.method}, {format_gib(self.solver.memory)} of memory{scratch}"
+        here = "" if self.solve_seconds is None else f", about {format_time(self.solve_seconds)} in all on this CPU"
+        gpu = f", expected {format_time(self.solve_h200)} on one H200" if self.solve_h200 else ""
+        return how + here + gpu
+
+    def _advice(self) -> list[str]:
+        """What to name in the parameters where automatic blocks are cut for another backend than the one here."""
+        if not self.misfits:
+            return []
+        families, here = " and ".join(self.misfits), self.backend.name
+        return [f"blocks of {families} are not cut for {here}: name it in the parameters for that, `backend: {here}`"]
 
     def _calibration(self) -> str:
         machine = f"{cpu_model()}, {cores()} cores, backend {self.backend.name} ({self.backend.instruction_set})"
@@ -152,20 +193,31 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
             speeds[family] = measure_speed(shape, deepest, kernels["kinds"], kernels["dtype"], backend.name, share)
     n_classes = len(checked["prepare"]["classes"]) or DIGITS_CLASSES
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
+    largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
+    try:
+        solver: Solver | str = choose_solver(largest, max_memory_gib=checked["solve"]["max_memory_gib"])
+    except UserError as error:  # only solving needs it, after everything else
+        solver = str(error)
     n_kernels = sum(len(one.depths) for passes in by_family.values() for one in passes) * len(kernels["kinds"])
     return Estimate(
         params=checked,
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
-        solve_memory=max(memory_needed(one["train_images"], n_classes, n_ridges) for one in subsets),
+        solver=solver,
         solve_seconds=n_kernels * _solve_seconds(subsets, n_ridges) if calibration_seconds > 0 else None,
+        solve_h200=n_kernels * _h200_solve_seconds(subsets, n_ridges),
         speeds=speeds,
+        misfits=tuple(
+            family for family, passes in by_family.items() if any(_misfit(checked, one, backend.name) for one in passes)
+        ),
     )
 
 
-def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Shape (P, Q, C) of the study's images."""
-    return prepare["resolution"], prepare["resolution"], CHANNELS[prepare["dataset"]]
+def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
+    """Whether a pass's blocks are cut for another backend, because the parameters name none."""
+    kernels = params["kernels"]
+    named = dict(params) | {"kernels": kernels | {"backend": backend}}
+    return kernels["backend"] == "auto" and pass_block_sizes(params, one) != pass_block_sizes(named, one)
 
 
 def measure_speed(
@@ -197,26 +249,36 @@ def measure_speed(
 
 
 def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float | None) -> Cost:
-    prepare, kernels = params["prepare"], params["kernels"]
-    shape, n_kinds = image_shape(prepare), len(kernels["kinds"])
-    n_train, n_images = prepare["train_images"], prepare["train_images"] + prepare["test_images"]
-    positions = kernel_blocks(params)
-    pairs = sum(position.pairs for position in positions)
-    entries, largest = sum(position.entries for position in positions), max(positions, key=lambda one: one.entries)
-    depths = tuple(depth for one in passes for depth in one.depths)
-    work = sum(element_layers(pairs, shape, one.readout, one.depths[-1]) for one in passes)
-    memory = max(block_memory(*largest.shape, n_kinds * len(one.depths), shape, one.depths[-1]) for one in passes)
+    prepare, shape = params["prepare"], image_shape(params["prepare"])
+    grids = [(one, kernel_blocks(params, one)) for one in passes]
+    deepest = max(passes, key=lambda one: one.depths[-1])
+
+    def work(one: KernelPass, pairs: int) -> int:
+        return element_layers(pairs, shape, one.readout, one.depths[-1])
+
+    total = sum(work(one, position.pairs) for one, positions in grids for position in positions)
+    most = max(work(one, position.pairs) for one, positions in grids for position in positions)
+    merged = (prepare["train_images"] + prepare["test_images"]) * prepare["train_images"]
+    entries = sum(len(one.depths) * (merged + sum(place.entries for place in positions)) for one, positions in grids)
     return Cost(
-        family=passes[0].family,
-        depths=depths,
-        pairs=pairs * len(passes),
-        element_layers=work,
-        blocks=len(positions) * len(passes),
-        seconds_here=work / speed if speed else None,
-        seconds_h200=work / H200_ELEMENT_LAYERS,
-        memory=memory + 4 * n_images * math.prod(shape),
-        disk=ITEM_BYTES * n_kinds * len(depths) * (entries + n_images * n_train),
+        family=deepest.family,
+        depths=tuple(depth for one in passes for depth in one.depths),
+        pairs=sum(position.pairs for _, positions in grids for position in positions),
+        element_layers=total,
+        blocks=sum(len(positions) for _, positions in grids),
+        largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
+        share=most / total,
+        seconds_here=total / speed if speed else None,
+        seconds_h200=total / NOMINAL_RATES["cuda", deepest.readout],
+        memory=max(pass_memory(params, one) for one in passes),
+        disk=ITEM_BYTES * len(params["kernels"]["kinds"]) * entries,
     )
+
+
+def _h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
+    """Seconds for one kernel of the training sets that a GPU takes: n³ operations a ridge, a factor and its inverse."""
+    large = [one for one in subsets if one["train_images"] > EIGH_LIMIT]
+    return sum(one["repeats"] * n_ridges * one["train_images"] ** 3 / H200_FLOPS for one in large)
 
 
 def _solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
@@ -227,7 +289,7 @@ def _solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float
         n = one["train_images"]
         method = "eigh" if n <= EIGH_LIMIT else "cholesky"
         factorisations = 1 if method == "eigh" else n_ridges / len(ridges)
-        small = min(n, SMALL_SOLVE)
+        small = min(n, SMALL_SOLVE[method])
         seconds += one["repeats"] * factorisations * _time_solve(small, method, ridges) * (n / small) ** 3
     return seconds
 
@@ -241,14 +303,16 @@ def _time_solve(n: int, method: str, ridges: tuple[float, ...]) -> float:
 
 
 def _row(cost: Cost) -> tuple[str, ...]:
+    here = cost.seconds_here
     return (
         cost.family,
         ",".join(map(str, cost.depths)),
         format_count(cost.pairs),
         f"{cost.element_layers:.3g}",
         str(cost.blocks),
-        "-" if cost.seconds_here is None else format_time(cost.seconds_here),
-        format_time(cost.seconds_h200),
+        "x".join(map(str, cost.largest)),
+        *("--" if here is None else map(format_time, (here, here * cost.share))),
+        *map(format_time, (cost.seconds_h200, cost.seconds_h200 * cost.share)),
         format_gib(cost.memory),
         format_gib(cost.disk),
     )

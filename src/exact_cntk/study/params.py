@@ -6,6 +6,7 @@ here.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +19,19 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
 
+from exact_cntk._cost import block_memory
 from exact_cntk.blocks._grid import Position, block_positions, kernel_id
+from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
-MAX_BLOCKS = 2000  # of a kernel; planning takes Snakemake 8 s for so many, and longer than proportionally beyond
 
 # YAML 1.2, which DVC writes, has 1e-08 for a number; PyYAML reads YAML 1.1, where it is a string.
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 # Images by data set: (training, test) over all classes, and the resolutions that box averaging reaches.
 _IMAGES = {"digits": (1000, 797), "cifar10": (50_000, 10_000)}
 _RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
+_CHANNELS = {"digits": 1, "cifar10": 3}
 _CIFAR10_CLASSES = 10
 
 
@@ -139,10 +142,46 @@ def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     return tuple((family, depth) for family in depths for depth in sorted(depths[family]))
 
 
-def kernel_blocks(params: Mapping[str, Any]) -> list[Position]:
-    """List the blocks of a kernel; the grid is the same for all of them."""
+def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Shape (P, Q, C) of the study's images."""
+    return prepare["resolution"], prepare["resolution"], _CHANNELS[prepare["dataset"]]
+
+
+def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
+    """Give the sizes of a pass's blocks: those of the parameters, or the ones that suit it where these say "auto".
+
+    Raises
+    ------
+    InputError
+        No blocks suit it.
+    """
+    prepare, kernels = params["prepare"], params["kernels"]
+    if kernels["block_images"] != "auto":
+        return BlockSizes(kernels["block_images"], kernels["block_images"])
+    return block_sizes(
+        prepare["train_images"],
+        prepare["test_images"],
+        image_shape(prepare),
+        readout=one.readout,
+        depth=max(one.depths),
+        outputs=len(kernels["kinds"]) * len(one.depths),
+        backend=kernels["backend"],
+    )
+
+
+def kernel_blocks(params: Mapping[str, Any], one: KernelPass) -> list[Position]:
+    """List the blocks of a pass."""
     prepare = params["prepare"]
-    return block_positions(prepare["train_images"], prepare["test_images"], params["kernels"]["block_images"])
+    return block_positions(prepare["train_images"], prepare["test_images"], pass_block_sizes(params, one))
+
+
+def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:
+    """Peak of the largest block job of a pass, in bytes: the images, and `exact_cntk._cost.block_memory`."""
+    prepare, shape = params["prepare"], image_shape(params["prepare"])
+    largest = max(kernel_blocks(params, one), key=lambda position: position.entries)
+    outputs = len(params["kernels"]["kinds"]) * len(one.depths)
+    images = 4 * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
+    return images + block_memory(*largest.shape, outputs, shape, one.depths[-1])
 
 
 def _plain(value: object) -> Any:
@@ -234,12 +273,21 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
             if seen & set(depths):
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
-    # Counted, not listed, for there may be billions.
-    block = params["kernels"]["block_images"]
-    train, test = (-(-params["prepare"][key] // block) for key in ("train_images", "test_images"))
-    if (blocks := train * (train + 1) // 2 + test * train) > MAX_BLOCKS:
-        given = f"kernels.block_images: {block}"
-        yield f"{given} gives {blocks} blocks a kernel, more than {MAX_BLOCKS}; give a larger number"
+    yield from _block_contradictions(params)
+
+
+def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    given = f"kernels.block_images: {params['kernels']['block_images']}"
+    for one in kernel_passes(params):
+        try:
+            sizes = pass_block_sizes(params, one)
+        except InputError as error:
+            yield f"{given} finds no blocks for {one.kernel_id}: {error}"
+            return
+        # Counted, not listed, for there may be billions.
+        if (blocks := sizes.blocks(params["prepare"]["train_images"], params["prepare"]["test_images"])) > MAX_BLOCKS:
+            yield f"{given} gives {blocks} blocks a kernel, more than {MAX_BLOCKS}; give a larger number, or auto"
+            return
 
 
 def _solve_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

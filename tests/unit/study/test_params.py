@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exact_cntk.blocks._sizes import BLOCK_BYTES
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.params import (
     MAX_BLOCKS,
@@ -15,10 +16,13 @@ from exact_cntk.study.params import (
     kernel_depths,
     kernel_passes,
     load_params,
+    pass_block_sizes,
+    pass_memory,
 )
 
 ROOT = Path(__file__).parents[3]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+FAMILY = PARAMS["kernels"]["families"][0]
 
 
 def changed(key, value):
@@ -47,7 +51,8 @@ def test_passes_depths_and_blocks():
     ]
     assert [depth for family, depth in kernel_depths(params) if family == "cntk-v"] == [3, 4, 6, 8, 21]
     # Pool 0:500, 500:1000 and test 1000:1500, 1500:1797: three blocks of the triangle and four of the test part.
-    assert len(kernel_blocks(params)) == 7
+    for one in kernel_passes(params):
+        assert len(kernel_blocks(params, one)) == 7
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,8 @@ def test_passes_depths_and_blocks():
         ("kernels.families.0.name", "cntk-gap", ["kernels.families[1].name", "'cntk-gap'", "twice"]),
         ("kernels.block_images", 0, ["kernels.block_images", "0", "minimum"]),
         ("kernels.block_images", 1, ["kernels.block_images", "1297500 blocks", "larger"]),
-        ("kernels.block_images", 20, ["kernels.block_images", "3275 blocks", "larger"]),
+        ("kernels.block_images", 20, ["kernels.block_images", "3275 blocks", "larger", "auto"]),
+        ("kernels.block_images", "automatic", ["kernels.block_images", "'automatic'", "auto"]),
         ("prepare.resolution", 32, ["prepare.resolution", "32", "digits", "8"]),
         ("prepare.source", "somewhere", ["prepare.source", "somewhere", "null"]),
         ("prepare.train_images", 1001, ["prepare.train_images", "1001", "1000"]),
@@ -157,4 +163,38 @@ def test_every_key_of_the_schema_has_a_description():
 
 def test_most_blocks_of_any_preset():
     for path in (ROOT / "config").glob("*.yaml"):
-        assert len(kernel_blocks(load_params(path))) <= MAX_BLOCKS
+        params = load_params(path)
+        for one in kernel_passes(params):
+            assert 0 < len(kernel_blocks(params, one)) <= MAX_BLOCKS
+
+
+def cut(path, **kernels):
+    """Sizes of the blocks of a preset, by family."""
+    params = load_params(path)
+    params["kernels"] |= kernels
+    return {one.family: pass_block_sizes(check_params(params), one) for one in kernel_passes(params)}
+
+
+def test_automatic_blocks_suit_the_pass_and_the_backend_that_is_named():
+    path = ROOT / "config/cifar10-2k.yaml"
+    named = {backend: cut(path, backend=backend)["cntk-gap"] for backend in ("cpu", "cuda")}
+    assert named["cpu"].pool < named["cuda"].pool / 4
+    # Where none is named, what takes a CPU longer than a night is cut for a GPU.
+    assert cut(path)["cntk-gap"] == named["cuda"]
+    assert cut(ROOT / "config/review.yaml") == cut(ROOT / "config/review.yaml", backend="cpu")
+    assert cut(path, block_images=500)["cntk-gap"] == (500, 500)
+
+
+def test_too_many_kernels_for_automatic_blocks():
+    params = changed("kernels.block_images", "auto")
+    params["kernels"] |= {"families": [FAMILY | {"depth_passes": [list(range(2, 3000))]}]}
+    params["prepare"] |= {"dataset": "cifar10", "resolution": 32, "train_images": 50_000, "test_images": 10_000}
+    with pytest.raises(InputError, match=r"kernels\.block_images: auto finds no blocks .* 5996 kernels .* passes"):
+        check_params(params)
+
+
+def test_memory_of_a_block_job():
+    params = load_params(ROOT / "config/cifar10-full.yaml")
+    one, _ = kernel_passes(params)
+    images, blocks = 60_000 * 32 * 32 * 3 * 4, BLOCK_BYTES
+    assert images + blocks < pass_memory(params, one) < images + 3 * blocks + 2**30 + 1

@@ -1,0 +1,189 @@
+"""A block's file, written while its rows are still being computed.
+
+The bytes are those that HDF5 itself writes for the whole block at once, in whatever pieces the rows come. HDF5 lays
+the file out in memory, with zeros for numbers; the numbers then go to their places by plain calls, which report a full
+disk as an error, where HDF5 1.14 crashes the process at exit.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from exact_cntk._atomic import replacing
+from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
+from exact_cntk.blocks._grid import dataset_name
+
+CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
+DATASET = {"dtype": "<f8", "fletcher32": True, "track_times": False}
+
+Kernels = Mapping[tuple, np.ndarray]
+
+
+def write_block(path: Path, header: Header, kernels: Kernels, instruction_set: str) -> None:
+    """Write a block: complete, synced and under its name, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    header : Header
+    kernels : mapping of (kind, depth) to array of shape header.shape
+        As `exact_cntk.cntk` returns them.
+    instruction_set : str
+        What the backend computed with. Blocks of one kernel may differ in it, so it is no part of the header.
+
+    Raises
+    ------
+    UserError
+        If an entry is not finite, or the disk is full or not writable.
+    """
+    with replacing(path) as temporary, BlockWriter(temporary, path, header, instruction_set) as writer:
+        writer.put(kernels)
+
+
+class BlockWriter:
+    """Writes rows of a block in a thread of its own, so that the caller can compute the next ones.
+
+    Parameters
+    ----------
+    path : Path
+        The new file. Leaving the context without an error leaves it whole; syncing and renaming are the caller's.
+    name : Path
+        What messages call it.
+    header, instruction_set
+        As `write_block` takes them.
+    """
+
+    def __init__(self, path: Path, name: Path, header: Header, instruction_set: str) -> None:
+        self._name, self._header = name, header
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exact_cntk writer")
+        self._layout = self._thread.submit(_Layout, self._descriptor, header, instruction_set)
+        self._jobs: list[Future] = [self._layout]
+        self._rows = 0  # taken over
+        self._rest: dict[tuple, np.ndarray] = {}  # the last of them, fewer than a chunk has
+
+    def __enter__(self) -> "BlockWriter":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._check(self._jobs)
+                if self._rows != self._header.shape[0]:
+                    raise RuntimeError(f"{self._name}: {self._rows} of {self._header.shape[0]} rows are there")
+        finally:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            if not self._layout.cancelled() and not self._layout.exception():
+                self._layout.result().close()
+            os.close(self._descriptor)
+
+    def put(self, kernels: Kernels) -> None:
+        """Take over the next rows, which are not to change any more.
+
+        Parameters
+        ----------
+        kernels : mapping of (kind, depth) to array of shape (any number of rows, header.shape[1])
+
+        Raises
+        ------
+        UserError
+            If an entry of earlier rows is not finite.
+        OSError
+            If earlier rows could not be written.
+        """
+        self._check([job for job in self._jobs if job.done()])
+        start, self._rows = self._rows, self._rows + len(next(iter(kernels.values())))
+        self._jobs.append(self._thread.submit(self._write, kernels, start, self._rows))
+
+    @staticmethod
+    def _check(jobs: Sequence[Future]) -> None:
+        for job in jobs:
+            job.result()
+
+    def _write(self, kernels: Kernels, start: int, stop: int) -> None:
+        """Write all chunks that are whole now; a chunk is written once."""
+        layout = self._layout.result()
+        size = layout.chunk_rows
+        first = start // size * size
+        last = stop if stop == self._header.shape[0] else stop // size * size
+        for kind in self._header.kinds:
+            for depth in self._header.depths:
+                rows, name = kernels[kind, depth], dataset_name(kind, depth)
+                check_finite(rows, f"{self._name}: {name} as computed from the data", start)
+                if first < start:
+                    rows = np.concatenate((self._rest[kind, depth], rows))
+                for row in range(first, last, size):
+                    layout.write(name, row // size, rows[row - first : min(row + size, last) - first])
+                self._rest[kind, depth] = rows[max(0, last - first) :].copy()
+        os.fsync(self._descriptor)  # now, beside the computation, rather than all at the end
+
+
+class _Place(NamedTuple):
+    """Where a chunk lies in the file."""
+
+    offset: int
+    length: int
+
+
+class _Layout:
+    """A file with everything but the numbers, and the places of these."""
+
+    def __init__(self, descriptor: int, header: Header, instruction_set: str) -> None:
+        self._descriptor = descriptor
+        rows, columns = header.shape
+        self.chunk_rows = max(1, min(rows, CHUNK_BYTES // (8 * columns)))
+        chunk = (self.chunk_rows, columns)
+        names = [dataset_name(kind, depth) for kind in header.kinds for depth in header.depths]
+        with _in_memory(f"layout {descriptor}") as file:
+            file.attrs["format_version"] = FORMAT_VERSION
+            file.attrs.update(header.attributes())
+            file.attrs["instruction_set"] = instruction_set
+            for name in names:
+                file.create_dataset(name, data=np.zeros(header.shape), chunks=chunk, **DATASET)
+            file.flush()
+            self._places = {name: _chunk_places(file[name]) for name in names}
+            image = memoryview(file.id.get_file_image())
+        end = 0
+        for place in sorted(place for places in self._places.values() for place in places):
+            write_at(descriptor, image[end : place.offset], end)
+            end = place.offset + place.length
+        write_at(descriptor, image[end:], end)
+        # One chunk in memory, for HDF5 to add the checksum.
+        self._filter = _in_memory(f"chunk {descriptor}")
+        self._filtered = self._filter.create_dataset("chunk", shape=chunk, chunks=chunk, **DATASET)
+        self._buffer = np.zeros(chunk)
+
+    def write(self, name: str, chunk: int, rows: np.ndarray) -> None:
+        """Write one chunk of a dataset, with its checksum; beyond the last row it holds zeros."""
+        self._buffer[: len(rows)], self._buffer[len(rows) :] = rows, 0
+        self._filtered[...] = self._buffer
+        _, content = self._filtered.id.read_direct_chunk((0, 0))
+        write_at(self._descriptor, content, self._places[name][chunk].offset)
+
+    def close(self) -> None:
+        self._filter.close()
+
+
+def _in_memory(name: str) -> h5py.File:
+    """A file of a name that no other open one has, which HDF5 would refuse."""
+    return h5py.File(name, "w", driver="core", backing_store=False, libver=LIBVER)
+
+
+def _chunk_places(dataset: h5py.Dataset) -> list[_Place]:
+    """By row of chunks; a chunk holds whole rows."""
+    chunks = [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
+    chunks.sort(key=lambda chunk: chunk.chunk_offset)
+    return [_Place(chunk.byte_offset, chunk.size) for chunk in chunks]
+
+
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of it; a single call may be cut short, on a nearly full disk for one."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written
