@@ -28,3 +28,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     print(describe_plan(), file=sys.stderr)
+
+
+onerror:
+    print(describe_failure(), file=sys.stderr)

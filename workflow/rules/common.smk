@@ -122,3 +122,12 @@ def describe_plan():
         f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
         f"about {format_time(seconds)} on backend {plan.backend.name}"
     )
+
+
+def describe_failure():
+    """Say how to go on, and name the disks that are full, for what a job writes to its log is then lost as well."""
+    from exact_cntk._machine import free_disk
+
+    full = [folder for folder in (RESULTS, str(Path(DATA).parent), ".snakemake") if free_disk(Path(folder)) < 2**20]
+    reason = f"no space left on the disk of {' and '.join(full)}; free some. " if full else ""
+    return f"{PARAMS['study']}: {reason}Finished files stay: the same command goes on from there."

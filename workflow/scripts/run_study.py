@@ -135,9 +135,11 @@ def run_snakemake(lock: IO[str], options: list[str]) -> int:
 
 
 def print_results(results: Path) -> None:
-    """Print the table of accuracies and the path of the report."""
-    print((results / "tables" / "table1.md").read_text(encoding="utf-8"))
-    print(f"Report: {ROOT / results / 'report.html'}")
+    """Print the table of accuracies and the path of the report, unless the run was told to make other files."""
+    table, report = results / "tables" / "table1.md", results / "report.html"
+    if table.exists() and report.exists():
+        print(table.read_text(encoding="utf-8"))
+        print(f"Report: {ROOT / report}")
 
 
 def _others() -> list[psutil.Process]:
