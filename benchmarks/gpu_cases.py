@@ -14,7 +14,7 @@ from exact_cntk import cntk
 from exact_cntk._cost import element_layers
 
 DEPTHS = (3, 4, 6, 11, 21)
-MOST_IMAGES = 8192  # a side of the block; its kernels must fit on the host
+BLOCK_BYTES = 4 << 30  # of a block's kernels on the host, at most
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class GpuCase:
     def images(self, seconds: float, rate: float) -> int:
         """Images a side for so many seconds at a rate."""
         pairs = seconds * rate / (self.entries * (max(DEPTHS) - 1))
-        return max(2, min(MOST_IMAGES, isqrt(int(pairs))))
+        ntk = len(DEPTHS) * (1 if isinstance(self.trained, str) else len(self.trained))
+        outputs = sum(ntk if kind == "ntk" else len(DEPTHS) for kind in self.kinds)
+        return max(2, isqrt(int(min(pairs, BLOCK_BYTES / (8 * outputs)))))
 
 
 BOTH = ("all", "hidden")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.machine import gpus, source_digest
+from benchmarks.machine import source_digest
 from benchmarks.real.clock import Clock, OutOfTimeError
 from benchmarks.real.images import is_jpeg_archive, read_jpegs, standardised
 from exact_cntk import cntk, kernel_regression
@@ -159,7 +159,7 @@ class Experiment:
             seconds={},
         )
         kept = {key: where[key] for key in ("backend", "instruction_set", "packages", "git", "hardware")}
-        self.document["provenance"] = kept | {"gpus": gpus(), "source_digest": source_digest()}
+        self.document["provenance"] = kept | {"device": self.backend.device, "source_digest": source_digest()}
         write_json(self.path, self.document)
 
 

@@ -260,12 +260,11 @@ def _how(where: dict[str, dict[str, Any]], folder: Path) -> list[str]:
     rows = []
     for name, origin in where.items():
         hardware, seconds = origin["hardware"], origin["seconds"]
-        gpu = "; ".join(origin["gpus"])
         rows.append(
             {
                 "piece": name,
                 "backend": f"{origin['backend']} ({origin['instruction_set']})",
-                "machine": gpu or f"{hardware['cpu']}, {hardware['cores']} cores",
+                "machine": origin["device"] or f"{hardware['cpu']}, {hardware['cores']} cores",
                 "kernels (s)": f"{seconds.get('train kernel', 0) + seconds.get('test kernel', 0):.0f}",
                 "solving (s)": f"{seconds.get('solve', 0):.0f}",
                 "package": origin["packages"]["exact-cntk"],

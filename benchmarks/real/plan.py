@@ -17,6 +17,8 @@ FEW_RIDGES = (0.0, 1e-4, 1e-2)
 # A unit of work, what a kill may cost: pairs of images. On one H200 some 13 s (gap) and half a second (flatten); the
 # latter is a minute on two CPU cores.
 UNIT_PAIRS = {"gap": 500_000, "flatten": 10_000_000}
+# But so many test images at least: each unit makes the norm tables of the whole pool again.
+FEWEST_TEST_IMAGES = {"gap": 25, "flatten": 1000}
 
 
 class Problem(NamedTuple):
@@ -105,7 +107,8 @@ class Piece:
 
     def test_chunks(self, test_images: int) -> list[slice]:
         """Chunks of test images, each a unit of work together with the whole pool."""
-        return _spans(test_images, max(1, UNIT_PAIRS[self.readout] // self.train_images))
+        step = max(FEWEST_TEST_IMAGES[self.readout], UNIT_PAIRS[self.readout] // self.train_images)
+        return _spans(test_images, step)
 
     def element_layers(self, pairs: int, image_shape: tuple[int, ...]) -> int:
         """Work of so many pairs of images."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import gpus, source_digest
+from benchmarks.machine import source_digest
 from benchmarks.real.clock import Clock, OutOfTimeError
 from benchmarks.real.plan import Piece, Problem
 from benchmarks.real.state import State
@@ -210,7 +210,7 @@ class PieceRun:
             seconds=self.state.seconds(),
         )
         methods = sorted({self.state.read_fit(problem)["method"] for problem in self.piece.problems})
-        document |= {"solvers": methods, "source_digest": source_digest(), "gpus": gpus()}
+        document |= {"solvers": methods, "source_digest": source_digest(), "device": self.backend.device}
         write_json(self.state.provenance_file, document)
         self.state.end()
 

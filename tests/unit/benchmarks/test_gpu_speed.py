@@ -1,11 +1,12 @@
 """The GPU suite runs from end to end on what every machine has, and its pages say what was and was not done."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gpu_standin
 import pytest
 from benchmarks import gpu_rivals, gpu_speed
-from benchmarks.gpu_cases import CASES, GpuCase, Launches
+from benchmarks.gpu_cases import CASES, GpuCase, Launches, launches_timed
 from benchmarks.gpu_profile import METRICS, parse
 from benchmarks.gpu_report import as_markdown, ratios
 
@@ -55,17 +56,44 @@ def test_command_line(tmp_path, capsys):
     assert gpu_speed.main(["--only", "flatten 9×9"]) == 2
 
 
+class Event:
+    def __init__(self, at):
+        self.at = at
+
+    def synchronize(self):
+        pass
+
+    def seconds_since(self, earlier):
+        return self.at - earlier.at
+
+
+class Stream:
+    """Every launch takes a second, and nothing else takes any time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def record(self):
+        return Event(self.now)
+
+    def launch(self, *arguments):
+        self.now += 1.0
+
+
+def test_launches_are_timed(monkeypatch):
+    from exact_cntk._cuda import device
+
+    monkeypatch.setattr(device, "open_device", lambda: SimpleNamespace(stream=Stream))
+    with launches_timed() as launches:
+        stream = device.open_device().stream()
+        for _ in range(3):
+            stream.launch("kernel", 1, 1, ())
+    assert launches.seconds() == pytest.approx(3.0)
+    device.open_device().stream().launch("kernel", 1, 1, ())
+    assert len(launches.events) == 3
+
+
 def test_overlapping_kernels_count_once():
-    class Event:
-        def __init__(self, at):
-            self.at = at
-
-        def synchronize(self):
-            pass
-
-        def seconds_since(self, earlier):
-            return self.at - earlier.at
-
     launches = Launches()
     assert launches.seconds() is None
     launches.events = [(Event(5.0), Event(6.0)), (Event(5.5), Event(7.0)), (Event(8.0), Event(9.0))]
