@@ -1,0 +1,19 @@
+"""These tests need a GPU that CuPy can use; they share their images with the tests that emulate one."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from exact_cntk import _cuda
+from exact_cntk.errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "cuda"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def gpu() -> None:
+    try:
+        _cuda.require_gpu()
+    except UserError as error:
+        pytest.skip(str(error).partition(": ")[0])
