@@ -134,6 +134,13 @@ class TestStudy:
         np.testing.assert_array_equal(again.tests_low[22:], table.tests_low)
         assert (other.tests_low[22:].to_numpy() != table.tests_low.to_numpy()).any()
 
+    def test_resampled_accuracies_are_counts_over_answers(self, study):
+        """Exactly so, in whatever order BLAS adds: its number of threads must not show in a table."""
+        sample = correlation._Bootstrap(study, 50, seed=0)
+        for key, accuracies in sample.tests.items():
+            answers = sample.bits[key].size
+            np.testing.assert_array_equal(np.rint(accuracies * answers) / answers, accuracies)
+
 
 def test_interval_over_test_images_covers_the_resampled_statistic(tmp_path):
     write_study(tmp_path, kinds=("ntk",), subsets=((1000, 1), (200, 1)), n_test=101)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -69,6 +70,12 @@ def test_accuracy_by_depth_averages_repeats(study):
     assert row.accuracy_std == pytest.approx(one.accuracy.std(ddof=1))
     assert row.accuracy_se == pytest.approx((row.accuracy * (1 - row.accuracy) / 797) ** 0.5)
     assert table[table.train_images == 1000].accuracy_std.isna().all()
+
+
+def test_the_middle_ridge_is_one_of_the_path(cifar):
+    of_two = cifar.accuracy.repeat.map({0: 0.1, 1: 0.01, 2: 0.01})
+    table = tables.accuracy_by_depth(replace(cifar, accuracy=cifar.accuracy.assign(loo_ridge=of_two)))
+    assert set(table[table.repeats == 2].loo_ridge) == {0.01}
 
 
 def test_own_accuracies_read_as_mean_and_deviation(study):
