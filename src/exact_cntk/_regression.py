@@ -164,9 +164,9 @@ def kernel_regression(
         with `overwrite`. Both hold K in memory, 8n² bytes.
         "cuda": the same on a GPU, through torch, in 8n² bytes of its memory and a little (20 GiB for n = 50,000).
         "blocked": the same by tiles in a scratch file of about 4n² bytes (10 GiB for n = 50,000); a dataset K is then
-        never in memory. With tiles of t rows, k targets and r ridges it takes
-        8 (n·t + 3t² + 4n(k + 2) + 4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge; t is 4096,
-        or what `max_memory_gib` allows.
+        never in memory. With tiles of t rows, k targets and r ridges it takes 8 ((n + 1024)t + 3t² + 4n(k + 2) +
+        4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
+        n = 50,000), or what `max_memory_gib` allows.
         "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
     tolerance : float ≥ 0
         Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do

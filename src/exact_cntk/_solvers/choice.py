@@ -18,6 +18,7 @@ SMALLEST_TILE, LARGEST_TILE, TILE_STEP = 64, 4096, 16
 DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small beside the matrix
 DEVICE_SPARE = GIB // 2  # what CUDA's libraries take for themselves
 TILES = 3  # in memory beside a panel: two factors of a product, and one for intermediate results
+BLAS_ROWS = 1024  # of a tile, for BLAS's own buffers
 
 
 class Solver(NamedTuple):
@@ -134,12 +135,13 @@ def tile_size(problem: Problem, memory: int) -> int:
 
 
 def blocked_bytes(problem: Problem, tile: int) -> int:
-    """Peak memory of "blocked": a panel of n × tile numbers, three tiles, and the path.
+    """Peak memory of "blocked": a panel of n × tile numbers, three tiles, BLAS's buffers, and the path.
 
-    8 (n·tile + 3 tile² + 4 n (k + 2) + 4 r n (k + 1)) bytes for k targets and r ridges.
+    8 ((n + 1024) tile + 3 tile² + 4 n (k + 2) + 4 r n (k + 1)) bytes for k targets and r ridges.
     """
     n = problem.n
-    return ITEM_BYTES * (n * tile + TILES * tile**2 + 4 * n * (problem.targets + 2)) + _path_bytes(problem)
+    tiles = (n + BLAS_ROWS) * tile + TILES * tile**2
+    return ITEM_BYTES * (tiles + 4 * n * (problem.targets + 2)) + _path_bytes(problem)
 
 
 def cuda_bytes(problem: Problem) -> int:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from kernel_files import edit, make_data, make_kernel
 
+from exact_cntk import _ridge_path as ridges
+from exact_cntk._solvers import choice, tiled
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.solve import Subset, memory_needed, parse_subset, solve, solve_to_files
 
@@ -66,6 +68,70 @@ def test_files(tmp_path, kernel_file, data_file, data):
     assert provenance["parameters"]["subsets"] == ["24x1", "8x3"]
     assert (provenance["backend"], provenance["instruction_set"]) == ("cpu", "avx2")
     assert provenance["seconds"]["solve"] > 0
+
+
+def numbers(results):
+    """All that is not an accuracy, a method's own estimate or its rounding."""
+    return [[result[name] for name in ("loo_error", "accuracy", "loo_ridge", "test_accuracy")] for result in results]
+
+
+@pytest.mark.parametrize("method", ["cholesky", "blocked"])
+def test_any_method_gives_the_same(tmp_path, kernel_file, data_file, method, monkeypatch):
+    """The chunk of a pool is read from the file by tiles; the log says how and why."""
+    monkeypatch.setattr(choice, "SMALLEST_TILE", 5)
+    monkeypatch.setattr(choice, "LARGEST_TILE", 5)
+    options = {"subsets": SUBSETS, "ridges": RIDGES}
+    paths, lines = (tmp_path / "metrics.json", tmp_path / "provenance.json"), []
+    metrics = solve_to_files(kernel_file, data_file, *paths, **options, method=method, log=lines.append)
+    assert numbers(metrics["results"]) == numbers(solve(kernel_file, data_file, **options).metrics["results"])
+    assert len(lines) == 2 and lines[0].startswith(f"solving cntk-v at depth 3 on 24x1: {method} (")
+    assert "tiles of 5" in lines[0] or method == "cholesky"
+    assert lines[0].endswith("as asked for")
+    solvers = json.loads(paths[1].read_text())["parameters"]["solvers"]
+    assert [f"solving cntk-v at depth 3 on {subset}: {text}" for subset, text in solvers.items()] == lines
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_little_memory_is_made_do_with(kernel_file, data_file, monkeypatch):
+    """Eigendecomposition and Cholesky do not fit: tiles do, and the metrics lack nothing but the spectrum."""
+    monkeypatch.setattr(choice, "SMALLEST_TILE", 5)
+    monkeypatch.setattr(choice, "blocked_bytes", lambda *_: 100)
+    monkeypatch.setattr(choice, "_path_bytes", lambda *_: 10)
+    monkeypatch.setattr("exact_cntk.study.solve.testing_bytes", lambda *_: 100)
+    solved = solve(kernel_file, data_file, subsets=[Subset(24, 1)], ridges=RIDGES, max_memory_gib=1000 / 2**30)
+    assert solved.solvers["24x1"].startswith("blocked")
+    assert "eigh needs" in solved.solvers["24x1"] and "cholesky needs" in solved.solvers["24x1"]
+    assert [result["eigenvalues"] for result in solved.metrics["results"]] == [None, None]
+
+
+@pytest.mark.parametrize("method", ["cholesky", "blocked"])
+def test_goes_on_after_an_interruption_to_the_same_bytes(tmp_path, kernel_file, data_file, method, monkeypatch):
+    """Finished ridges are kept beside the metrics until these are written."""
+    options = {"subsets": SUBSETS, "ridges": RIDGES, "method": method}
+    solve_to_files(kernel_file, data_file, tmp_path / "undisturbed.json", **options)
+    module, name = (ridges, "LapackFactors") if method == "cholesky" else (tiled, "TiledFactors")
+    solved = []
+
+    class Counting(getattr(module, name)):
+        limit = 5  # in the second problem
+
+        def solution(self, *arguments):
+            if len(solved) == self.limit:
+                raise KeyboardInterrupt
+            solved.append(arguments[0])
+            return super().solution(*arguments)
+
+    monkeypatch.setattr(module, name, Counting)
+    with pytest.raises(KeyboardInterrupt):
+        solve_to_files(kernel_file, data_file, tmp_path / "metrics.json", **options)
+    kept = tmp_path / ".metrics.json.ridges"
+    assert sorted(path.name for path in kept.iterdir()) == ["ntk-24x1-0.npz", "ntk-8x3-0.npz"]
+    solved.clear()
+    Counting.limit = None
+    solve_to_files(kernel_file, data_file, tmp_path / "metrics.json", **options)
+    assert len(solved) == 2 * 4 * len(RIDGES) - 5
+    assert not kept.exists()
+    assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
 
 
 def test_a_ridge_that_cannot_be_solved_is_null(tmp_path, data, data_file, full):
