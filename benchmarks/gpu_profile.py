@@ -33,7 +33,9 @@ KERNEL = "cntk_pairs"
 
 
 def profile(case: str, timeout: float = 120.0) -> dict[str, str]:
-    """Counters of the second launch in a short run of one case of gpu_speed, as ncu prints them.
+    """Counters of one launch in a short run of one case of gpu_speed, as ncu prints them.
+
+    The first three are too small to occupy the GPU: one compiles, and the next ones find out how fast it is.
 
     Raises
     ------
@@ -42,8 +44,8 @@ def profile(case: str, timeout: float = 120.0) -> dict[str, str]:
     """
     if shutil.which("ncu") is None:
         raise RuntimeError("ncu is not on the path")
-    run = [sys.executable, "-m", "benchmarks.gpu_speed", "--only", case, "--alone", "--seconds", "0.5", "--no-files"]
-    select = ["--kernel-name", KERNEL, "--launch-skip", "1", "--launch-count", "1"]
+    run = [sys.executable, "-m", "benchmarks.gpu_speed", "--only", case, "--alone", "--seconds", "1", "--no-files"]
+    select = ["--kernel-name", KERNEL, "--launch-skip", "3", "--launch-count", "1"]
     command = [
         "ncu",
         "--clock-control",

@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.backend,
         seconds=options.seconds,
         rate=options.rate,
-        torch_device=options.backend.replace("auto", "cuda"),
+        torch_device="cuda" if options.backend in ("auto", "cuda") else "cpu",
     )
     suite.time_cases(cases)
     if not options.alone:

@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None, pieces: dict[str, Piece] | None = N
             for name, piece in pieces.items()
             if name in options.only or not (options.only or State(options.recorded, piece).finished)
         }
-        states = {name: State(options.out, piece, options.cache) for name, piece in chosen.items()}
+        # A training kernel without pooling is made again sooner than it is read from a disk.
+        caches = {name: options.cache if piece.readout == "gap" else None for name, piece in chosen.items()}
+        states = {name: State(options.out, piece, caches[name]) for name, piece in chosen.items()}
         if options.list:
             _list(chosen, states)
             return 0

@@ -157,12 +157,8 @@ def catalogue() -> dict[str, Piece]:
     The full columns are one piece a depth: the kernel of 50,000 images takes 20 GB, and all five would not fit.
     """
     pieces = [_two_thousand("v", *VANILLA, repeat) for repeat in range(5)]
-    pieces.append(_large("v-5k", *VANILLA, 5000, DEPTHS))
-    pieces += [_two_thousand("gap", *POOLED, repeat) for repeat in range(5)]
+    pieces += [_large(f"v-{n // 1000}k", *VANILLA, n, DEPTHS) for n in (5000, 10_000, 20_000)]
     pieces += [_large(f"v-50k-depth-{depth:02d}", *VANILLA, 50_000, (depth,)) for depth in DEPTHS]
-    pieces.append(_large("v-10k", *VANILLA, 10_000, DEPTHS))
-    pieces.append(_large("v-20k", *VANILLA, 20_000, DEPTHS))
-    pieces.append(_large("gap-5k", *POOLED, 5000, DEPTHS))
-    pieces.append(_large("gap-10k", *POOLED, 10_000, DEPTHS))
-    pieces.append(_large("gap-20k", *POOLED, 20_000, DEPTHS))
+    pieces += [_two_thousand("gap", *POOLED, repeat) for repeat in range(5)]
+    pieces += [_large(f"gap-{n // 1000}k", *POOLED, n, DEPTHS) for n in (5000, 10_000, 20_000)]
     return {piece.name: piece for piece in pieces}
