@@ -49,7 +49,7 @@ def test_one_family_of_a_preset(fresh):
         "cntk_v": 1,
         "fetch_data": 1,
         "preprocess": 1,
-        "kernel_block": 90,
+        "kernel_block": 4,
         "merge_kernel": 5,
         "solve": 5,
     }
@@ -110,15 +110,27 @@ def test_listed_sources_exist():
 
 def test_kernel_sources_are_whole():
     # Whatever the kernel's own modules import of the package is listed, or cannot change a number.
-    text = (ROOT / "workflow/rules/kernels.smk").read_text(encoding="utf-8")
-    listed = set(re.findall(r"\"(_\w+)\.py\"", text))
-    assert {"_cntk", "_cpu"} <= listed
+    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\"(_\w+)(?:\.py|/\*\.py)\"", text))
+    assert {"_cntk", "_cpu", "_cuda"} <= listed
     numberless = {"_backends", "_validation", "_progress", "_machine", "errors"}
-    for name in ("_cntk", "_cpu"):
-        source = (ROOT / f"src/exact_cntk/{name}.py").read_text(encoding="utf-8")
+    package = ROOT / "src/exact_cntk"
+    for name in (package / "_cntk.py", package / "_cpu.py", *package.glob("_cuda/*.py")):
+        source = name.read_text(encoding="utf-8")
         imported = set(re.findall(r"^ *(?:from|import) exact_cntk\.(\w+)", source, flags=re.MULTILINE))
         imported |= set(re.findall(r"^ *from exact_cntk import (\w+)", source, flags=re.MULTILINE))
         assert imported <= listed | numberless, name
+
+
+@pytest.mark.parametrize(("backend", "threads", "gpus"), [("cpu", 8, 0), ("cuda", 4, 1), ("auto", 8, 0)])
+def test_threads_and_gpus_follow_the_backend(fresh, backend, threads, gpus):
+    fresh.edit("params.yaml", "backend: auto", f"backend: {backend}")
+    given = ["--resources", "gpu=4" if backend == "cuda" else "gpu=0"]
+    planned = fresh.run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "kernels", *given)
+    commands = re.findall(r"exact-cntk block .*", planned)
+    assert len(commands) == 10
+    assert all(f"--threads {threads} " in command for command in commands)
+    assert len(re.findall(rf"backend={backend}; if \[ \$backend = auto \] && \[ {gpus} = 0 \]", planned)) == 10
 
 
 def test_workflow_holds_no_formula():

@@ -1,8 +1,12 @@
 """A tiny study from end to end, what a second run and small changes cost, and blocks that must not be merged."""
 
 import json
+import os
 import re
 import shutil
+import time
+
+import h5py
 
 NOTHING = "Nothing to be done"
 LATER = {"all", "tables", "figures", "notebook", "report"}
@@ -17,7 +21,11 @@ def test_finished_study(finished_once):
     assert metrics["results"][0]["accuracy"] > 0.5  # ten classes
     log = (results / "logs/kernel_block/cntk-gap-d3-4/0-0.log").read_text(encoding="utf-8")
     assert "backend cpu" in log
+    assert "% of the job's" in log
     assert len(log.splitlines()) == 1
+    timing = json.loads((results / "benchmarks/kernel_block/cntk-gap-d3-4/0-0.json").read_text(encoding="utf-8"))
+    assert 0 < timing["kernel_seconds"] < timing["job_seconds"]
+    assert timing["block"] == {"rows": [0, 40], "cols": [0, 40], "pairs": 820}
     said = (finished_once / "run.txt").read_text(encoding="utf-8")
     assert re.search(r"^ci: .* pairs of images in 10 blocks, about .* on backend cpu$", said, re.MULTILINE)
     assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:40, columns 0:40$", said, re.MULTILINE)) == 1
@@ -69,6 +77,20 @@ def test_edit_of_the_environment_computes_nothing(finished):
 def test_edit_of_the_kernel_computes_every_block(finished):
     finished.edit("src/exact_cntk/_cpu.py", '"""', '""" ')
     assert finished.planned()["kernel_block"] == 10
+
+
+def test_edit_of_the_gpu_s_kernel_computes_what_a_gpu_has_computed(finished):
+    # No GPU: the blocks of this study are the CPU's, all but one that says otherwise.
+    source = "src/exact_cntk/_cuda/kernels/torus.cu"
+    (finished / source).open("a", encoding="utf-8").write("\n")
+    assert finished.planned() == {}
+    with h5py.File(finished / "results/ci/blocks/cntk-v-d3-4/40-0.h5", "r+") as file:
+        file.attrs["backend"] = "cuda"
+    later = time.time() + 10
+    os.utime(finished / source, (later, later))
+    planned = finished.planned()
+    assert planned["kernel_block"] == 1
+    assert planned["merge_kernel"] == 2
 
 
 def test_data_prepared_again_computes_no_kernel(finished):

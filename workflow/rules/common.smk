@@ -3,11 +3,19 @@ import json
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.errors import UserError
-from exact_cntk.study.params import SCHEMA, check_params, kernel_blocks, kernel_depths, kernel_passes
+from exact_cntk.study.params import (
+    SCHEMA,
+    check_params,
+    kernel_blocks,
+    kernel_depths,
+    kernel_passes,
+    pass_memory,
+)
 from snakemake.exceptions import WorkflowError
 
 # Jobs call the `exact-cntk` of the environment that runs Snakemake, whether it is activated or not. The second variable
@@ -24,7 +32,10 @@ except UserError as error:
 
 PREPARE, KERNELS, SOLVE, REPORT = (PARAMS[key] for key in ("prepare", "kernels", "solve", "report"))
 PASSES = {one.kernel_id: one for one in kernel_passes(PARAMS)}
-BLOCKS = {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS)}
+BLOCKS = {
+    kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, one)}
+    for kernel_id, one in PASSES.items()
+}
 
 ARCHIVE = "data/raw/cifar-10-python.tar.gz"
 RESULTS = f"results/{PARAMS['study']}"
@@ -32,6 +43,8 @@ DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
 # Snakemake scales it down to the cores that it is given.
 MANY = 256
+# Beside a GPU: they prepare images, repeat in float64 the few pairs that need it, and write the file.
+BESIDE_GPU = 4
 # Merging and solving refuse to need more than this. Not a parameter of their rules: it is no reason to run them again.
 MEMORY_GIB = str(SOLVE["max_memory_gib"])
 MEMORY_MB = int(1024 * SOLVE["max_memory_gib"])
@@ -87,7 +100,65 @@ def blocks_of_pass(wildcards):
     (kernel_id,) = [
         name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
     ]
-    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS))
+    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
+
+
+def block_position(wildcards):
+    """Look up a block's place in its kernel."""
+    return BLOCKS[wildcards.kernel_id][wildcards.block]
+
+
+def kernel_sources(_wildcards):
+    """List the only files of which an edit makes the kernels stale; an edit of plots or later stages does not."""
+    backend = sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
+    return sources("_spec.py", "_cntk.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py") + backend
+
+
+def cuda_sources(wildcards):
+    """List the further ones of the backend cuda, whose edit makes the blocks stale that a GPU has computed.
+
+    Where the parameters leave the backend open, all blocks have them as inputs, so that a study looks the same on every
+    machine; those of blocks that the CPU has computed then count as ancient.
+    """
+    if KERNELS["backend"] not in ("auto", "cuda"):
+        return []
+    files = sources("_cuda/*.py", "_cuda/kernels/*.cu", "_cuda/kernels/*.cuh")
+    block = Path(rules.kernel_block.output[0].format(**wildcards))
+    edited = block.exists() and max(map(os.path.getmtime, files)) > block.stat().st_mtime
+    if KERNELS["backend"] == "cuda" or (edited and block_backend(block) == "cuda"):
+        return files
+    return [ancient(file) for file in files]
+
+
+def block_backend(path):
+    """Read from a block which backend has computed it; None if the file is not whole."""
+    from exact_cntk.blocks import read_header
+
+    try:
+        return read_header(path)[0].backend
+    except UserError:
+        return None
+
+
+@cache
+def backend_here():
+    """Settle the backend of kernels: the parameters', or the GPU if there is one and no --resources gpu=0, or the CPU."""
+    from exact_cntk._backends import choose_backend
+
+    gpus = workflow.global_resources.get("gpu")
+    if KERNELS["backend"] != "auto":
+        return KERNELS["backend"]
+    return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
+
+
+def kernel_threads(_wildcards):
+    """All cores, or a few beside a GPU, so that several GPUs have jobs at the same time."""
+    return BESIDE_GPU if backend_here() == "cuda" else MANY
+
+
+def kernel_memory_mb(wildcards):
+    """Give the memory of a block job, with what Python and CUDA take themselves."""
+    return pass_memory(PARAMS, PASSES[wildcards.kernel_id]) // 2**20 + 2000
 
 
 def solve_threads(_wildcards):
@@ -95,7 +166,19 @@ def solve_threads(_wildcards):
 
     The last digits of a linear solver depend on the number of threads, so that it must not vary where it need not.
     """
-    return 1 if max(subset["train_images"] for subset in SOLVE["subsets"]) <= 4000 else MANY
+    return 1 if largest_subset() <= 4000 else MANY
+
+
+def solve_gpu(_wildcards):
+    """Give a GPU to problems that are solved on one, where there is one."""
+    from exact_cntk._solvers.choice import EIGH_LIMIT
+
+    return int(largest_subset() > EIGH_LIMIT)
+
+
+def largest_subset():
+    """Count the images of the largest training set."""
+    return max(subset["train_images"] for subset in SOLVE["subsets"])
 
 
 def study_dir(_wildcards):
@@ -104,23 +187,22 @@ def study_dir(_wildcards):
 
 
 def describe_plan():
-    """Say in one line what the blocks still to compute take here, measured in half a second."""
-    from exact_cntk.study.estimate import estimate_study, format_count, format_time
+    """Say in one line what the blocks still to compute take here: on a CPU measured in half a second, else expected."""
+    from exact_cntk.study.estimate import expected_seconds, format_count, format_time
 
     blocks = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "kernel_block"]
     if not blocks:
         return f"{PARAMS['study']}: no kernel to compute"
-    pairs = dict.fromkeys((one.family for one in PASSES.values()), 0)
+    pairs = dict.fromkeys(PASSES, 0)
     for block in blocks:
-        pairs[PASSES[block.kernel_id].family] += BLOCKS[block.block].pairs
+        pairs[block.kernel_id] += block_position(block).pairs
     try:
-        plan = estimate_study(PARAMS, calibration_seconds=0.5)
+        seconds = expected_seconds(PARAMS, pairs, backend_here(), calibration_seconds=0.5)
     except UserError as error:  # the jobs that it stops say it again
         return f"{PARAMS['study']}: no estimate, {error}"
-    seconds = sum(cost.seconds_here * pairs[cost.family] / cost.pairs for cost in plan.costs)
     return (
         f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
-        f"about {format_time(seconds)} on backend {plan.backend.name}"
+        f"about {format_time(seconds)} on backend {backend_here()}"
     )
 
 

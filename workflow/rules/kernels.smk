@@ -1,17 +1,13 @@
 # Kernel blocks, each with all depths of its pass, and one merged kernel for each family and depth.
 
-# The only files of which an edit makes the kernels stale; an edit to any other, of plots or later stages, does not.
-KERNEL_SOURCES = sources("_spec.py", "_cntk.py", "blocks/_compute.py", "blocks/_file.py") + (
-    sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
-)
-
 
 rule kernel_block:
-    """Compute one block of a kernel at all depths of its pass, with all cores, or on the GPU where there is one."""
+    """Compute one block of a kernel at all depths of its pass, with all cores, or on a GPU of its own."""
     input:
         digest=ancient(digest_file),
         data=ancient(DATA),
-        sources=KERNEL_SOURCES,
+        sources=kernel_sources,
+        cuda_sources=cuda_sources,
     output:
         f"{RESULTS}/blocks/{{kernel_id}}/{{block}}.h5",
     log:
@@ -20,10 +16,10 @@ rule kernel_block:
         f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.tsv"
     conda:
         "../../environment.yml"
-    threads: MANY
+    threads: kernel_threads
     resources:
-        gpu=1,
-        mem_mb=4000,
+        gpu=1 if KERNELS["backend"] in ("auto", "cuda") else 0,
+        mem_mb=kernel_memory_mb,
         runtime=240,
     params:
         digest=data_digest,
@@ -32,21 +28,23 @@ rule kernel_block:
         trained=lambda wildcards: PASSES[wildcards.kernel_id].trained,
         filter_size=lambda wildcards: PASSES[wildcards.kernel_id].filter_size,
         depths=lambda wildcards: comma(PASSES[wildcards.kernel_id].depths),
-        rows=lambda wildcards: str(BLOCKS[wildcards.block].rows),
-        cols=lambda wildcards: str(BLOCKS[wildcards.block].cols),
+        rows=lambda wildcards: str(block_position(wildcards).rows),
+        cols=lambda wildcards: str(block_position(wildcards).cols),
         kinds=comma(KERNELS["kinds"]),
         backend=KERNELS["backend"],
         dtype=KERNELS["dtype"],
+        timing=f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.json",
     message:
         "kernel_block: {wildcards.kernel_id}, rows {params.rows}, columns {params.cols}"
     shell:
         # `--resources gpu=0` turns `auto` into `cpu`; not in params, for the backend is no reason to compute again.
+        # Of several GPUs the command takes one that no other has taken.
         "backend={params.backend}; if [ $backend = auto ] && [ {resources.gpu} = 0 ]; then backend=cpu; fi; "
         "exact-cntk block --data {input.data} --family {params.family} --readout {params.readout}"
         " --trained {params.trained} --filter-size {params.filter_size} --depths {params.depths}"
         " --kinds {params.kinds} --rows {params.rows} --cols {params.cols}"
         " --backend $backend --dtype {params.dtype} --threads {threads}"
-        " --out {output} > {log} 2>&1"
+        " --timing {params.timing} --out {output} > {log} 2>&1"
 
 
 rule merge_kernel:

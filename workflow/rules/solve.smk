@@ -6,7 +6,7 @@ rule solve:
     input:
         kernel=f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
         data=ancient(DATA),
-        sources=sources("_regression.py", "_ridge_path.py", "study/solve.py"),
+        sources=sources("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py"),
     output:
         metrics=f"{RESULTS}/metrics/{{family}}-depth-{{depth}}.json",
         provenance=f"{RESULTS}/provenance/{{family}}-depth-{{depth}}.json",
@@ -18,19 +18,22 @@ rule solve:
         "../../environment.yml"
     threads: solve_threads
     resources:
-        gpu=0,
+        gpu=solve_gpu,
         mem_mb=MEMORY_MB,
         max_memory_gib=MEMORY_GIB,
         runtime=240,
     params:
         subsets=" ".join(f"--subset {one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]),
         ridges=comma(SOLVE["ridges"]),
+        checkpoints=f"{RESULTS}/checkpoints/{{family}}-depth-{{depth}}",
     message:
         "solve: {wildcards.family}, depth {wildcards.depth}"
     shell:
+        # `--resources gpu=0` hides any GPU, which large problems would take.
+        "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "exact-cntk solve --kernel {input.kernel} --data {input.data} {params.subsets} --ridges {params.ridges}"
-        " --max-memory-gib {resources.max_memory_gib} --out {output.metrics} --provenance {output.provenance}"
-        " > {log} 2>&1"
+        " --max-memory-gib {resources.max_memory_gib} --checkpoints {params.checkpoints}"
+        " --out {output.metrics} --provenance {output.provenance} > {log} 2>&1"
 
 
 rule metrics:

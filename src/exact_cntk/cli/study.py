@@ -1,6 +1,7 @@
 """`exact-cntk solve`, `table`, `figure` and `report`: from kernels to what people look at."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -50,23 +51,28 @@ def solve(
       exact-cntk solve --kernel cntk-v-depth-03.h5 --data data/processed/digits.h5
         --subset 1000x1 --subset 200x5 --ridges 0,1e-6,1e-4 --out metrics.json
     """
+    from exact_cntk._devices import sole_device
+    from exact_cntk._solvers.choice import EIGH_LIMIT
     from exact_cntk.study.solve import parse_subset, solve_to_files
 
     start = time.perf_counter()
-    metrics = solve_to_files(
-        kernel,
-        data,
-        out,
-        provenance,
-        subsets=[parse_subset(text) for text in subset],
-        ridges=parse_list("--ridges", ridges, float),
-        study=study,
-        method=method,
-        max_memory_gib=max_memory_gib,
-        checkpoints=checkpoints,
-        progress=on_terminal(),
-        log=log,
-    )
+    subsets = [parse_subset(text) for text in subset]
+    on_gpu = method == "cuda" or (method == "auto" and max(one.train_images for one in subsets) > EIGH_LIMIT)
+    with sole_device() if on_gpu else nullcontext():
+        metrics = solve_to_files(
+            kernel,
+            data,
+            out,
+            provenance,
+            subsets=subsets,
+            ridges=parse_list("--ridges", ridges, float),
+            study=study,
+            method=method,
+            max_memory_gib=max_memory_gib,
+            checkpoints=checkpoints,
+            progress=on_terminal(),
+            log=log,
+        )
     log(
         f"{out}: {metrics['family']}, depth {metrics['depth']}, {len(metrics['results'])} training sets and kinds, "
         f"{time.perf_counter() - start:.1f} s"

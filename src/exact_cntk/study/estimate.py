@@ -213,6 +213,41 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     )
 
 
+def expected_seconds(
+    params: Mapping[str, Any], pairs: Mapping[str, int], backend: str, *, calibration_seconds: float
+) -> float:
+    """Seconds that some pairs of images take: a GPU at the nominal rate of an H200, a CPU as measured now.
+
+    A GPU is not measured because whoever starts CUDA in a process holds the GPU's memory until its end.
+
+    Parameters
+    ----------
+    params : mapping
+        Checked parameters.
+    pairs : mapping of str to int
+        Pairs of images by `kernel_id` of their pass.
+    backend : {"cpu", "cuda", "reference"}
+    calibration_seconds : float
+        How long to measure, all passes together.
+
+    Raises
+    ------
+    UserError
+        The backend is not available here.
+    """
+    kernels, shape = params["kernels"], image_shape(params["prepare"])
+    passes = [one for one in kernel_passes(params) if pairs.get(one.kernel_id)]
+    seconds = 0.0
+    for one in passes:
+        if backend == "cuda":
+            speed = NOMINAL_RATES["cuda", one.readout]
+        else:
+            share = calibration_seconds / len(passes)
+            speed = measure_speed(shape, one, kernels["kinds"], kernels["dtype"], backend, share)
+        seconds += element_layers(pairs[one.kernel_id], shape, one.readout, one.depths[-1]) / speed
+    return seconds
+
+
 def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
     """Whether a pass's blocks are cut for another backend, because the parameters name none."""
     kernels = params["kernels"]
