@@ -93,9 +93,10 @@ def _run(pieces: dict[str, Piece], states: dict[str, State], options: argparse.N
     data = load_images(options.data, options.cache)
     log(f"{data.dataset}; backend {backend.name} ({backend.instruction_set}), {backend.reason}")
     for name in in_order(pieces, states):
-        log(f"{name}: {progress_of(pieces[name], states[name], len(data.test_labels))}")
+        piece = pieces[name] if backend.name == "cuda" else pieces[name].on_cpu()
+        log(f"{name}: {progress_of(piece, states[name], len(data.test_labels))}")
         try:
-            PieceRun(pieces[name], data, states[name], backend, clock, options.threads).run()
+            PieceRun(piece, data, states[name], backend, clock, options.threads).run()
         except OutOfTimeError as error:
             if clock.left <= 0:
                 raise

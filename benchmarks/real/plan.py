@@ -5,7 +5,8 @@ A subset of n training images with number r has the images r·n, …, (r + 1)·n
 every subset that lies in the pool: the smaller ones, the learning curve, cost no kernel entry more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isqrt
 from typing import NamedTuple
 
 from exact_cntk._cost import element_layers
@@ -14,11 +15,12 @@ DEPTHS = (3, 4, 6, 11, 21)
 # Relative to mean(diag K); 0 is the paper's protocol.
 RIDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 FEW_RIDGES = (0.0, 1e-4, 1e-2)
-# A unit of work, what a kill may cost: pairs of images. On one H200 some 13 s (gap) and half a second (flatten); the
-# latter is a minute on two CPU cores.
+# A unit of work, what a kill may cost: pairs of images; on one H200 some 13 s (gap) and half a second (flatten).
 UNIT_PAIRS = {"gap": 500_000, "flatten": 10_000_000}
+# On two CPU cores 10 s for flatten, and for gap still half an hour.
+CPU_UNIT_PAIRS = {"gap": 5000, "flatten": 2_000_000}
 # But so many test images at least: each unit makes the norm tables of the whole pool again.
-FEWEST_TEST_IMAGES = {"gap": 25, "flatten": 1000}
+FEWEST_TEST_IMAGES = {"gap": 1, "flatten": 1000}
 
 
 class Problem(NamedTuple):
@@ -56,6 +58,8 @@ class Piece:
     depths : tuple of int
     groups : tuple of Group
         The subsets; the largest is the pool.
+    unit_pairs : int or None
+        Pairs in a unit of work; None is what suits a GPU.
     """
 
     name: str
@@ -64,6 +68,11 @@ class Piece:
     trained: str
     depths: tuple[int, ...]
     groups: tuple[Group, ...]
+    unit_pairs: int | None = None
+
+    def on_cpu(self) -> "Piece":
+        """The same in smaller units of work."""
+        return replace(self, unit_pairs=CPU_UNIT_PAIRS[self.readout])
 
     @property
     def pool(self) -> slice:
@@ -101,13 +110,14 @@ class Piece:
 
     def train_blocks(self) -> list[tuple[slice, slice]]:
         """Blocks of the pool's kernel on and below the diagonal, in images of the pool; each a unit of work."""
-        side = max(1, int(UNIT_PAIRS[self.readout] ** 0.5))
+        side = max(1, isqrt(self.unit_pairs or UNIT_PAIRS[self.readout]))
         spans = _spans(self.train_images, side)
         return [(rows, cols) for i, rows in enumerate(spans) for cols in spans[: i + 1]]
 
     def test_chunks(self, test_images: int) -> list[slice]:
         """Chunks of test images, each a unit of work together with the whole pool."""
-        step = max(FEWEST_TEST_IMAGES[self.readout], UNIT_PAIRS[self.readout] // self.train_images)
+        unit = self.unit_pairs or UNIT_PAIRS[self.readout]
+        step = max(FEWEST_TEST_IMAGES[self.readout], unit // self.train_images)
         return _spans(test_images, step)
 
     def element_layers(self, pairs: int, image_shape: tuple[int, ...]) -> int:

@@ -268,9 +268,8 @@ def progress_of(piece: Piece, state: State, test_images: int) -> str:
         return "finished"
     if not state.begun:
         return "not begun"
-    problems, chunks = list(piece.problems), piece.test_chunks(test_images)
-    solved, tested = sum(map(state.solved, problems)), sum(map(state.tested, chunks))
-    return f"{solved} of {len(problems)} fits, {tested} of {len(chunks)} chunks of test images"
+    solved = sum(map(state.solved, piece.problems))
+    return f"{solved} of {len(piece.problems)} fits, {state.tested_images()} of {test_images} test images"
 
 
 def in_order(pieces: dict[str, Piece], states: dict[str, State]) -> Iterator[str]:

@@ -155,6 +155,11 @@ class State:
         """Whether a chunk of test images is done."""
         return self._chunk(chunk).exists()
 
+    def tested_images(self) -> int:
+        """How many test images are done, in chunks of whatever size."""
+        edges = [path.stem.split("-") for path in (self.state / "test").glob("*.npz")]
+        return sum(int(stop) - int(start) for start, stop in edges)
+
     def read_correct(self, chunk: slice) -> dict[str, np.ndarray]:
         """Which images of a chunk each problem gets right: bool of shape (ridges, images) by the problem's name."""
         with np.load(self._chunk(chunk)) as file:

@@ -55,6 +55,7 @@ def small_steps(monkeypatch):
 
     monkeypatch.setattr(run, "cntk", known)
     monkeypatch.setattr(plan, "UNIT_PAIRS", {"flatten": 49, "gap": 49})
+    monkeypatch.setattr(plan, "CPU_UNIT_PAIRS", {"flatten": 49, "gap": 49})
     monkeypatch.setattr(plan, "FEWEST_TEST_IMAGES", {"flatten": 2, "gap": 2})
 
 
