@@ -60,29 +60,34 @@ void note_write(const Region& region, Word& word, const unsigned char* address, 
 
 }  // namespace
 
-void check_access(const void* target, std::size_t bytes, bool writes, const void* code) {
-    const auto* address = static_cast<const unsigned char*>(target);
-    Region* region = find_region(address);
-    if (!region) return;
-    if (address + bytes > region->end())
-        fail("touches %zu bytes at byte %ld of %s, which has %zu %s", bytes, static_cast<long>(address - region->begin),
-             region->name, region->bytes, place(code));
-    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
-        fail("touches %zu bytes at byte %ld of %s, which is not aligned %s", bytes,
-             static_cast<long>(address - region->begin), region->name, place(code));
-    if (region->words.empty()) region->words.assign(region->initialised.size(), Word{});
+namespace {
+
+// The access of whole words, of which some may be a structure's padding: only if nobody has written any is that wrong.
+void note_access(Region& region, const unsigned char* address, std::size_t bytes, bool writes, const void* code) {
+    if (address + bytes > region.end())
+        fail("touches %zu bytes at byte %ld of %s, which has %zu %s", bytes, static_cast<long>(address - region.begin),
+             region.name, region.bytes, place(code));
+    if (region.words.empty()) region.words.assign(region.initialised.size(), Word{});
     const Moment moment = now();
-    const std::size_t first = (address - region->begin) / 4, last = (address - region->begin + bytes - 1) / 4;
+    const std::size_t first = (address - region.begin) / 4, last = (address - region.begin + bytes - 1) / 4;
+    bool any = writes;
     for (std::size_t w = first; w <= last; ++w) {
+        any = any || region.initialised[w];
         if (writes) {
-            note_write(*region, region->words[w], address, moment, code);
-            region->initialised[w] = true;
+            note_write(region, region.words[w], address, moment, code);
+            region.initialised[w] = true;
         } else {
-            if (!region->initialised[w])
-                fail("reads byte %zu of %s, which nobody has written %s", 4 * w, region->name, place(code));
-            note_read(*region, region->words[w], address, moment, code);
+            note_read(region, region.words[w], address, moment, code);
         }
     }
+    if (!any) fail("reads byte %zu of %s, which nobody has written %s", 4 * first, region.name, place(code));
+}
+
+}  // namespace
+
+void check_access(const void* address, std::size_t bytes, bool writes, const void* code) {
+    if (Region* region = find_region(address))
+        note_access(*region, static_cast<const unsigned char*>(address), bytes, writes, code);
 }
 
 }  // namespace cuda_emulator
@@ -94,8 +99,12 @@ void check_access(const void* target, std::size_t bytes, bool writes, const void
     void __tsan_write##bytes(void* address) {                                            \
         cuda_emulator::check_access(address, bytes, true, __builtin_return_address(0));  \
     }                                                                                    \
-    void __tsan_unaligned_read##bytes(void* address) { __tsan_read##bytes(address); }    \
-    void __tsan_unaligned_write##bytes(void* address) { __tsan_write##bytes(address); }
+    void __tsan_unaligned_read##bytes(void* address) {                                   \
+        cuda_emulator::check_access(address, bytes, false, __builtin_return_address(0)); \
+    }                                                                                    \
+    void __tsan_unaligned_write##bytes(void* address) {                                  \
+        cuda_emulator::check_access(address, bytes, true, __builtin_return_address(0));  \
+    }
 
 extern "C" {
 EMULATED_ACCESS(1)
@@ -105,12 +114,10 @@ EMULATED_ACCESS(8)
 EMULATED_ACCESS(16)
 // Copies of whole structures.
 void __tsan_read_range(void* address, unsigned long bytes) {
-    for (unsigned long at = 0; at < bytes; at += 4)
-        cuda_emulator::check_access(static_cast<char*>(address) + at, 4, false, __builtin_return_address(0));
+    cuda_emulator::check_access(address, bytes, false, __builtin_return_address(0));
 }
 void __tsan_write_range(void* address, unsigned long bytes) {
-    for (unsigned long at = 0; at < bytes; at += 4)
-        cuda_emulator::check_access(static_cast<char*>(address) + at, 4, true, __builtin_return_address(0));
+    cuda_emulator::check_access(address, bytes, true, __builtin_return_address(0));
 }
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

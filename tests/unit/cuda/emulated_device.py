@@ -36,7 +36,7 @@ OPTIONS = ("-std=c++17", "-O2", "-g1", "-gdwarf-4", "-fPIC", "-march=native", "-
 # The hooks of -fsanitize=thread are the emulator's own (accesses.cpp): nothing of the sanitizer's is linked.
 CHECKS = (
     "-fsanitize=thread",
-    "-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero",
+    "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero",
     "-fsanitize-undefined-trap-on-error",
 )
 INITIALISE_LOCALS = "-ftrivial-auto-var-init=pattern"  # since g++ 12

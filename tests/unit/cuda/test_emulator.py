@@ -243,11 +243,15 @@ def test_a_failed_launch_leaves_the_next_one_alone():
             "__shared__ int s[9]; out[threadIdx.x] = s[4];",
             "reads byte 16 of static shared memory, which nobody has written",
         ),
+        (
+            "*(float4*)(dynamic_shared<float>() + 1) = make_float4(1, 2, 3, 4);",
+            "undefined behaviour in line 2",
+        ),
         ("out[threadIdx.x] += 1;", "reads byte 0 of output, which nobody has written"),
         (
             "struct Large { int of[16]; };\nLarge* s = dynamic_shared<Large>(); if (threadIdx.x == 0) s[0].of[0] = 1;\n"
-            "if (threadIdx.x == 0) s[1] = s[0];",
-            "reads byte 4 of dynamic shared memory, which nobody has written in line 4",
+            "if (threadIdx.x == 0) s[1] = s[2];",
+            "reads byte 128 of dynamic shared memory, which nobody has written in line 4",
         ),
         (
             "int a[4]; for (int k = 0; k <= 4; ++k) a[k % (4 + (threadIdx.x > 70 || k == 4))] = k; out[0] = a[0];",

@@ -136,7 +136,7 @@ def test_same_bytes_for_any_grid_and_order(problem):
     assert len({(result.sums.tobytes(), result.near.tobytes()) for result in results}) == 1
 
 
-@pytest.mark.parametrize("problem", [*SMALL, TORUS[0], FLATTEN[0]], ids=problem_id)
+@pytest.mark.parametrize("problem", [*SMALL, TORUS[0], TORUS[-2], FLATTEN[0]], ids=problem_id)
 def test_every_access_is_in_order(problem):
     """No races, nothing read before it is written, nothing out of bounds: the emulator stops where there is."""
     short = Problem(**{**vars(problem), "depths": (2, 3)})
