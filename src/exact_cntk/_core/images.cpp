@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 namespace exact_cntk {
 namespace {
 
-std::uint64_t hash_bytes(const void* data, std::size_t bytes) {
-    // FNV-1a: only a filter before the comparison of pixels.
+// FNV-1a, a pixel at a time: only a filter before the comparison of pixels.
+template <class T> std::uint64_t hash_of(const std::vector<T>& pixels) {
     std::uint64_t hash = 14695981039346656037ULL;
-    const unsigned char* p = static_cast<const unsigned char*>(data);
-    for (std::size_t k = 0; k < bytes; ++k) hash = (hash ^ p[k]) * 1099511628211ULL;
+    for (const T& pixel : pixels) {
+        std::uint64_t bits = 0;
+        std::memcpy(&bits, &pixel, sizeof pixel);
+        hash = (hash ^ bits) * 1099511628211ULL;
+    }
     return hash;
 }
 
@@ -30,11 +34,14 @@ Image<T>::Image(const ImageSource& source, long index, const Shape& shape)
     for (int v = 0; v < values; ++v) largest = std::max(largest, std::abs(input(v)));
     facts_.black = largest == 0;
     facts_.exponent = facts_.black ? 0 : std::ilogb(largest);
+    // 2^−exponent in two factors, since that of a tiny image is not a double.
+    const double half = std::ldexp(1.0, -facts_.exponent / 2);
+    const double rest = std::ldexp(1.0, -facts_.exponent - -facts_.exponent / 2);
     for (int n = 0; n < pixels; ++n)
         for (int c = 0; c < channels; ++c)
             // "+ 0" makes −0 the same bytes as 0.
-            pixels_[c * pixels + n] = static_cast<T>(std::ldexp(input(n * channels + c), -facts_.exponent)) + T(0);
-    facts_.hash = hash_bytes(pixels_.data(), values * sizeof(T));
+            pixels_[c * pixels + n] = static_cast<T>(input(n * channels + c) * half * rest) + T(0);
+    facts_.hash = hash_of(pixels_);
 }
 
 template <class T> bool Image<T>::same_as(const Image& other) const {

@@ -142,7 +142,7 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     template <bool has_negative, int n>
     EXACT_CNTK_INLINE void relu(const LayerVectors<V>& constants, int i, int j, const T* norms_x, const T* norms_y,
                                 V (&row_sum)[carried], NearCounter<V, 1>& counter) {
-        V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n];
+        V sigma[n], norm_x[n], norm_y[n], k[n], k_dot[n], turn[n];
         const std::size_t at = (static_cast<std::size_t>(i) * width_ + j) * lanes;
         for (int u = 0; u < n; ++u) {
             sigma[u] = V::load(plane_[0] + at + u * lanes);
@@ -151,10 +151,10 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         }
         ReluStart<V, n> start;
         relu_start<has_negative>(constants, sigma, norm_x, norm_y, start);
-        relu_finish<has_negative>(constants, start, sigma, k, k_dot);
+        relu_finish<has_negative>(constants, start, sigma, k, k_dot, turn);
         for (int u = 0; u < n; ++u) {
             const int to = (radius_ + j + u) * lanes;
-            if (has_negative) counter.add(0, k_dot[u]);
+            if (has_negative) counter.add(0, turn[u]);
             store(row_[0] + to, k[u]);
             row_sum[0] = row_sum[0] + k[u];
             for (int f = 1; f < carried; ++f) {

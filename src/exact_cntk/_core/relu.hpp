@@ -54,43 +54,36 @@ EXACT_CNTK_INLINE void relu_start(const LayerVectors<V>& layer, const V (&sigma)
     for (int i = 0; i < n; ++i) out.t[i] = sqrt_above(out.z[i], layer.same_angle);
 }
 
-// K and K_dot, stage by stage for all `n`, so that their chains overlap. The polynomial goes by powers of z², pairs of
-// coefficients at a time: one multiplication more than Horner's rule, and half its latency.
+// K, K_dot and turn = gain·arccos|rho|/π, stage by stage for all `n`, so that their chains overlap.
 template <bool has_negative, class V, int n>
 EXACT_CNTK_INLINE void relu_finish(const LayerVectors<V>& layer, const ReluStart<V, n>& start, const V (&sigma)[n],
-                                   V (&k)[n], V (&k_dot)[n]) {
+                                   V (&k)[n], V (&k_dot)[n], V (&turn)[n]) {
     constexpr int degree = LayerVectors<V>::degree;
-    static_assert(degree % 2 == 1, "coefficients are taken in pairs");
-    V angle[n], z2[n];
-    for (int i = 0; i < n; ++i) z2[i] = start.z[i] * start.z[i];
+    V angle[n];
     for (int i = 0; i < n; ++i) angle[i] = fma(layer.arccos[degree], start.z[i], layer.arccos[degree - 1]);
-    for (int c = degree - 3; c >= 0; c -= 2)
-        for (int i = 0; i < n; ++i)
-            angle[i] = fma(angle[i], z2[i], fma(layer.arccos[c + 1], start.z[i], layer.arccos[c]));
+    for (int c = degree - 2; c >= 0; --c)
+        for (int i = 0; i < n; ++i) angle[i] = fma(angle[i], start.z[i], layer.arccos[c]);
     for (int i = 0; i < n; ++i) {
         k_dot[i] = fnma(start.t[i], angle[i], layer.gain);
-        if (has_negative) k_dot[i] = select_negative(sigma[i], start.t[i] * angle[i], k_dot[i]);
+        turn[i] = start.t[i] * angle[i];
+        if (has_negative) k_dot[i] = select_negative(sigma[i], turn[i], k_dot[i]);
         k[i] = fma(sigma[i], k_dot[i], start.t[i] * start.m_over_pi[i]);
     }
 }
 
-// Counts the pairs of pixels near rho = ±1, by their K_dot = gain·(1 − angle/π), for some images at once.
+// Counts the pairs of pixels near rho = ±1, by their turn, for some images at once.
 template <class V, int images> struct NearCounter {
-    V count[near_count][images], above[near_count], gain;
+    V count[near_count][images], above[near_count];
 
-    template <class T> explicit EXACT_CNTK_INLINE NearCounter(const Layer<T>& layer) : gain(V::set(layer.gain)) {
+    template <class T> explicit EXACT_CNTK_INLINE NearCounter(const Layer<T>& layer) {
         // Angles between 0 and √SameAngle·2 do not occur.
-        above[near_same] = V::set(layer.gain * T(1 - 1e-6));
-        above[near_close] = V::set(layer.gain - layer.gain_over_pi * T(close_angle));
+        above[near_same] = V::set(layer.gain * T(1e-6));
+        above[near_close] = V::set(layer.gain_over_pi * T(close_angle));
         for (auto& of_images : count)
             for (V& c : of_images) c = V::set(0);
     }
-    EXACT_CNTK_INLINE void add(int image, V k_dot) {
-        const V opposite = gain - k_dot;
-        for (int c = 0; c < near_count; ++c) {
-            V& now = count[c][image];
-            now = count_above(count_above(now, k_dot, above[c]), opposite, above[c]);
-        }
+    EXACT_CNTK_INLINE void add(int image, V turn) {
+        for (int c = 0; c < near_count; ++c) count[c][image] = count_above(count[c][image], above[c], turn);
     }
 };
 

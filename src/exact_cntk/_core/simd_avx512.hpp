@@ -34,16 +34,17 @@ EXACT_CNTK_INLINE VectorF sqrt_above(VectorF a, VectorF threshold) {
 // count + 1 in the lanes where a > threshold.
 EXACT_CNTK_INLINE VectorF count_above(VectorF count, VectorF a, VectorF threshold) {
     const __mmask16 above = _mm512_cmp_ps_mask(a.v, threshold.v, _CMP_GT_OQ);
-    return {_mm512_mask_add_ps(count.v, above, count.v, _mm512_set1_ps(1))};
+    return {_mm512_add_ps(count.v, _mm512_maskz_mov_ps(above, _mm512_set1_ps(1)))};
 }
 // a where s < 0, b elsewhere.
 EXACT_CNTK_INLINE VectorF select_negative(VectorF s, VectorF a, VectorF b) {
     return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(s.v)), b.v, a.v)};
 }
 
-// a + b in the chosen lanes, a elsewhere.
+// a + b in the chosen lanes, a elsewhere. (On Zen 4 an addition that keeps lanes takes an operation more than one that
+// clears them, and not of the pipes for additions.)
 EXACT_CNTK_INLINE VectorF add_where(VectorF::Mask chosen, VectorF a, VectorF b) {
-    return {_mm512_mask_add_ps(a.v, chosen, a.v, b.v)};
+    return {_mm512_add_ps(a.v, _mm512_maskz_mov_ps(chosen, b.v))};
 }
 // a + (current one lane up, its gap filled from `previous`), in the chosen lanes.
 EXACT_CNTK_INLINE VectorF add_left(VectorF a, VectorF previous, VectorF current, VectorF::Mask chosen) {
@@ -112,7 +113,7 @@ EXACT_CNTK_INLINE VectorD sqrt_above(VectorD a, VectorD threshold) {
 }
 EXACT_CNTK_INLINE VectorD count_above(VectorD count, VectorD a, VectorD threshold) {
     const __mmask8 above = _mm512_cmp_pd_mask(a.v, threshold.v, _CMP_GT_OQ);
-    return {_mm512_mask_add_pd(count.v, above, count.v, _mm512_set1_pd(1))};
+    return {_mm512_add_pd(count.v, _mm512_maskz_mov_pd(above, _mm512_set1_pd(1)))};
 }
 EXACT_CNTK_INLINE VectorD select_negative(VectorD s, VectorD a, VectorD b) {
     return {_mm512_mask_blend_pd(_mm512_movepi64_mask(_mm512_castpd_si512(s.v)), b.v, a.v)};

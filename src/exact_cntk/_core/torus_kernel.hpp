@@ -6,9 +6,9 @@
 // lane is wasted but for a row's padding to whole vectors, and the tables of x′ are stored column-doubled, so that a
 // shifted row is one unaligned load.
 //
-// A layer is one sweep over the rows, in place, in the first-level cache. It is a pipeline of three stages, each a row
-// ahead of the next, since a core's schedulers do not look far enough to overlap their latencies: division and square
-// root (relu_start); the polynomial (relu_finish); box filter.
+// A layer is one sweep over the rows, in place, in the first-level cache. It is a pipeline of three stages: division
+// and square root of row i + 2 (relu_start), the polynomial of row i + 1 (relu_finish), the box filter of row i. A
+// core's schedulers look hardly further than one row, so that none of the three may wait for another of the same pass.
 #pragma once
 
 #include "relu.hpp"
@@ -139,6 +139,9 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     static EXACT_CNTK_INLINE void store_row(float* to, const Row& from) {
         for (int u = 0; u < n; ++u) store(to + u * lanes, from[u]);
     }
+    static EXACT_CNTK_INLINE void copy(const Row& from, Row& to) {
+        for (int u = 0; u < n; ++u) to[u] = from[u];
+    }
     static EXACT_CNTK_INLINE void clear(Rolling& rolling, int f) {
         for (int u = 0; u < n; ++u) rolling.above[f][u] = rolling.two_above[f][u] = V::set(0);
     }
@@ -238,14 +241,18 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
                 }
                 above = discard;
             }
-            box_fields<role>(masks, k, k_dot, here, plane_size, above, above == discard ? 0 : plane_size, rolling,
-                             total);
-            above = here;
-            here += pitch;
-            if (i + 1 < height) finish_row<has_negative>(constants, started, here, k, k_dot, counter);
+            Row next_k = {}, next_k_dot = {};
+            if (i + 1 < height) finish_row<has_negative>(constants, started, here + pitch, next_k, next_k_dot, counter);
             x_norms += x_pitch;
             y_norms = i + 2 == seam ? y_first : y_norms + y_pitch;
-            if (i + 2 < height) start_row<has_negative>(constants, here + pitch, x_norms, y_norms, y_image, started);
+            if (i + 2 < height)
+                start_row<has_negative>(constants, here + 2 * pitch, x_norms, y_norms, y_image, started);
+            box_fields<role>(masks, k, k_dot, here, plane_size, above, above == discard ? 0 : plane_size, rolling,
+                             total);
+            copy(next_k, k);
+            copy(next_k_dot, k_dot);
+            above = here;
+            here += pitch;
         }
         if (role != Role::last)
             for (int f = 0; f < carried; ++f) store_row(above + f * plane_size, rolling.two_above[f]);
@@ -274,11 +281,11 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     template <bool has_negative>
     static EXACT_CNTK_INLINE void finish_row(const LayerVectors<V>& constants, const ReluStart<V, n>& started,
                                              const float* here, Row& k, Row& k_dot, NearCounter<V, stacks>& counter) {
-        Row sigma;
+        Row sigma, turn;
         load_row(here, sigma);
-        relu_finish<has_negative>(constants, started, sigma, k, k_dot);
+        relu_finish<has_negative>(constants, started, sigma, k, k_dot, turn);
         if (has_negative)
-            for (int u = 0; u < n; ++u) counter.add(u / vectors, k_dot[u]);
+            for (int u = 0; u < n; ++u) counter.add(u / vectors, turn[u]);
     }
 
     // The box filter of all fields, and the sums that a requested depth needs.
