@@ -200,10 +200,10 @@ def _torus(problem: _Problem, rows: int, columns: int) -> Variant:
     place = _aligned(4 * (rows // 2 + 2 + columns // 2 + 2 + 2))
     table = (problem.height + rows - 1) * problem.width
     shared = (
-        _aligned(8 * teams * slots * problem.emissions * problem.carried)
-        + 32 * warps * (place + 32)
+        32 * warps * (16 + place + 32 + 4)
         + 4 * teams * (4 * table + 2 * slots)
-        + 4 * problem.layers
+        + 4 * (problem.layers + 1)
+        + 8 * teams * slots * problem.emissions * problem.carried
     )
     blocks_per_sm = 1 if problem.fields == 2 else 2
     macros = problem.macros(
@@ -232,7 +232,9 @@ def _flatten(problem: _Problem, rows: int, columns: int) -> Variant:
         TILE_ROWS=tile[0],
         TILE_COLUMNS=tile[1],
     )
-    shared = 2 * 4 * sum(tile) * pitch
+    chunk = 4 if problem.pixels % 4 == 0 and pitch % 4 == 0 else 1
+    copies = -(-sum(tile) * problem.pixels // (chunk * 32 * warps))
+    shared = 32 * warps * _aligned(8 * copies) + 2 * 4 * sum(tile) * pitch
     return Variant("flatten.cu", macros, 32 * warps, 1, shared, tile, gains=_gains(problem.layers))
 
 

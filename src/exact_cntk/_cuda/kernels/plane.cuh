@@ -26,7 +26,7 @@ using Fields = float[carried][lane_rows][lane_columns];
 
 // Which rectangle of which plane of its warp a lane holds. Planes lie next to each other, and rows of rectangles
 // follow: lanes that read shared memory together then read different banks.
-struct Lane {
+struct __align__(16) Lane {
     int across, down, plane;
     bool leads;  // holds its plane's first rectangle, and receives its sums
 
@@ -249,19 +249,22 @@ __device__ __forceinline__ void rescale(Fields& fields) {
             for (int j = 0; j < lane_columns; ++j) fields[f][i][j] *= RESCALE;
 }
 
-// The sum over a plane's lanes, always in the same order, in its leading lane.
+constexpr __device__ bool is_power_of_two(int n) { return (n & (n - 1)) == 0; }
+
+// The sum over a plane's lanes, always in the same order, in its leading lane. Other lanes may get that of lanes which
+// are not the plane's.
 template <class T> __device__ __forceinline__ T sum_plane(const Lane& lane, T value) {
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) {
         if (offset >= lanes_across) continue;
         const T other = __shfl_down_sync(full_warp, value, offset);
-        if (lane.across + offset < lanes_across) value += other;
+        if (is_power_of_two(lanes_across) || lane.across + offset < lanes_across) value += other;
     }
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) {
         if (offset >= lanes_down) continue;
         const T other = __shfl_down_sync(full_warp, value, offset * lanes_across * planes_per_warp);
-        if (lane.down + offset < lanes_down) value += other;
+        if (is_power_of_two(lanes_down) || lane.down + offset < lanes_down) value += other;
     }
     return value;
 }

@@ -27,7 +27,7 @@ static_assert(teams == TILE_ROWS * TILE_COLUMNS && (team_warps == 1 || teams == 
 // A table in shared memory, and how a team copies one: whole rows at a time.
 constexpr int plane_size = HEIGHT * WIDTH;
 constexpr int table_rows = HEIGHT + lane_rows - 1, table_size = table_rows * WIDTH;
-constexpr int rows_at_once() {
+constexpr __device__ int rows_at_once() {
     int rows = team_threads / WIDTH;
     while (HEIGHT % rows != 0) --rows;
     return rows;
@@ -38,7 +38,10 @@ constexpr int buffer_size = 2 * table_size;  // x and x′
 
 // Sums of a team: one slot for each of its leading lanes, and one for displacement (0, 0).
 constexpr int slots = team_warps * planes_per_warp + 1, centre_slot = slots - 1;
+// Planes with the same dj mod LANE_COLUMNS, and how often a team has to begin anew for them.
 constexpr int planes_of_phase = HEIGHT * (WIDTH / lane_columns);
+constexpr int team_planes = team_warps * planes_per_warp;
+constexpr int rounds_of_phase = (planes_of_phase + team_planes - 1) / team_planes;
 
 // A lane's plane, and where it reads the tables.
 struct __align__(16) Place {
@@ -55,32 +58,43 @@ struct __align__(16) Source {
 // The kernel's parameters.
 struct Problem {
     const float *x_pixels, *x_norms, *y_pixels, *y_norms;
-    int rows, columns, channels, layers, emissions;
+    int rows, columns, channels, layers;
     double* sums;
     int* near;
 };
 
-// What a thread has in shared memory, with its team or alone.
+// What a thread has in shared memory, with its team or alone. What comes first has constant addresses.
 struct Memory {
-    float* buffers;       // [2][x, x′][table_size]
-    double* sums;         // [slots][emissions][carried]
-    int* near;            // [slots]{near_same, near_close}
-    const int* emission;  // [layers]
+    Lane* lane;
     Place* place;
     Source* source;
+    int* slot;       // where the thread's plane is summed up, or -1
+    float* buffers;  // [2][x, x′][table_size]
+    int* near;       // [slots]{near_same, near_close}
+    int* emission;   // [layers]
+    int layers;
 
-    __device__ __forceinline__ Memory(int team, int count) {
-        double* const all_sums = dynamic_shared<double>();
-        Place* const places = reinterpret_cast<Place*>(all_sums + (teams * slots * count + 1) / 2 * 2);
+    __device__ __forceinline__ explicit Memory(int problem_layers) : layers(problem_layers) {
+        const int team = threadIdx.x / team_threads;
+        Lane* const lanes = dynamic_shared<Lane>();
+        Place* const places = reinterpret_cast<Place*>(lanes + 32 * block_warps);
         Source* const sources = reinterpret_cast<Source*>(places + 32 * block_warps);
         float* const all_buffers = reinterpret_cast<float*>(sources + 32 * block_warps);
-        int* const all_near = reinterpret_cast<int*>(all_buffers + teams * 2 * buffer_size);
-        buffers = all_buffers + team * 2 * buffer_size;
-        sums = all_sums + team * slots * count;
-        near = all_near + team * slots * 2;
-        emission = all_near + teams * slots * 2;
+        int* const all_slots = reinterpret_cast<int*>(all_buffers + teams * 2 * buffer_size);
+        int* const all_near = all_slots + 32 * block_warps;
+        lane = lanes + threadIdx.x;
         place = places + threadIdx.x;
         source = sources + threadIdx.x;
+        buffers = all_buffers + team * 2 * buffer_size;
+        slot = all_slots + threadIdx.x;
+        near = all_near + team * slots * 2;
+        emission = all_near + teams * slots * 2;
+    }
+    __device__ __forceinline__ int emissions() const { return emission[layers - 1] + 1; }
+    // [slots][emissions][carried]
+    __device__ __forceinline__ double* sums() const {
+        double* const all_sums = reinterpret_cast<double*>(emission + (layers + 1) / 2 * 2);
+        return all_sums + threadIdx.x / team_threads * slots * emissions() * carried;
     }
 };
 
@@ -110,18 +124,31 @@ __device__ __forceinline__ void set_place(const Lane& lane, int di, int dj, Plac
     place.y = table_size + row_y % HEIGHT * WIDTH + column_y % WIDTH;
 }
 
+// The pair of images that a team takes in a tile, or if there is none, another one to keep the others company.
+struct Pair {
+    long row, column;
+    bool present;
+
+    __device__ __forceinline__ Pair(const Problem& problem, const int2& tile) {
+        const int team = threadIdx.x / team_threads;
+        const int wanted_row = tile.x + team / TILE_COLUMNS, wanted_column = tile.y + team % TILE_COLUMNS;
+        row = wanted_row < problem.rows ? wanted_row : problem.rows - 1;
+        column = wanted_column < problem.columns ? wanted_column : problem.columns - 1;
+        present = row == wanted_row && column == wanted_column;
+    }
+};
+
 // Where a thread finds its part of the tables of a pair, whose columns are turned to the left.
-__device__ __forceinline__ void set_source(const Problem& problem, int row, int column, int thread, int phase,
+__device__ __forceinline__ void set_source(const Problem& problem, const Pair& pair, int thread, int phase,
                                            Source& source) {
     const int x_turn = (lane_columns - turn(phase, WIDTH, lane_columns)) % lane_columns;
     const int y_turn = (phase + x_turn) % lane_columns;
     const int first = thread / WIDTH * WIDTH;
     const int x = first + (thread + x_turn) % WIDTH, y = first + (thread + y_turn) % WIDTH;
-    const long row_planes = row, column_planes = column;
-    source.x = problem.x_pixels + row_planes * problem.channels * plane_size + x;
-    source.y = problem.y_pixels + column_planes * problem.channels * plane_size + y;
-    source.x_norms = problem.x_norms + row_planes * problem.layers * plane_size + x;
-    source.y_norms = problem.y_norms + column_planes * problem.layers * plane_size + y;
+    source.x = problem.x_pixels + pair.row * problem.channels * plane_size + x;
+    source.y = problem.y_pixels + pair.column * problem.channels * plane_size + y;
+    source.x_norms = problem.x_norms + pair.row * problem.layers * plane_size + x;
+    source.y_norms = problem.y_norms + pair.column * problem.layers * plane_size + y;
 }
 
 // Starts copying the tables of the next step. `is_first_layer`: it is the first one after the channels.
@@ -143,20 +170,22 @@ __device__ __forceinline__ void copy_tables(int thread, bool is_first_layer, Sou
 }
 
 // Adds a plane's sums to its slot, or sets them for displacement (0, 0).
-__device__ __forceinline__ void add_sums(const Lane& lane, int slot, const Memory& memory, int emissions, int emission,
-                                         bool rescaled, const Totals& totals) {
+__device__ __forceinline__ void add_sums(const Memory& memory, int emission, bool rescaled, const Totals& totals) {
+    const int slot = *memory.slot;
+    const Lane lane = *memory.lane;
 #pragma unroll
     for (int s = 0; s < carried; ++s) {
         const float sum = sum_plane(lane, totals.of[s]);
         if (!lane.leads || slot < 0) continue;
-        double& into = memory.sums[(slot * emissions + emission) * carried + s];
-        const double value = rescaled ? sum * double(RESCALE) : double(sum);
+        double& into = memory.sums()[(slot * memory.emissions() + emission) * carried + s];
+        const double value = sum * (rescaled ? double(RESCALE) : 1.0);
         into = slot == centre_slot ? value : into + value;
     }
 }
 
-__device__ __forceinline__ void add_near(const Lane& lane, int slot, const Memory& memory, const Totals& totals) {
-    const int near = sum_plane(lane, totals.near);
+__device__ __forceinline__ void add_near(const Memory& memory, const Totals& totals) {
+    const Lane lane = *memory.lane;
+    const int slot = *memory.slot, near = sum_plane(lane, totals.near);
     if (!lane.leads || slot < 0) return;
     int* const into = memory.near + 2 * slot;
     const bool centre = slot == centre_slot;
@@ -165,15 +194,15 @@ __device__ __forceinline__ void add_near(const Lane& lane, int slot, const Memor
 }
 
 // One layer with what its depth asks for.
-__device__ __forceinline__ void run_layer(const Problem& problem, const Memory& memory, const Lane& lane, int slot,
-                                          int h, const float* buffer, Fields& fields) {
+__device__ __forceinline__ void run_layer(const Problem& problem, const Memory& memory, int h, const float* buffer,
+                                          Fields& fields) {
     const Place place = *memory.place;
     const float *const x = buffer + place.x, *const y = buffer + place.y;
     const int emission = memory.emission[h];
     Totals totals;
     if (h == 0) {
         totals = layer<Role::first>(place, x, y, fields);
-        add_near(lane, slot, memory, totals);
+        add_near(memory, totals);
     } else if (h == problem.layers - 1) {
         totals = layer<Role::last>(place, x, y, fields);
     } else if (emission >= 0) {
@@ -181,13 +210,12 @@ __device__ __forceinline__ void run_layer(const Problem& problem, const Memory& 
     } else {
         layer<Role::inner>(place, x, y, fields);
     }
-    if (emission >= 0) add_sums(lane, slot, memory, problem.emissions, emission, rescales(h), totals);
+    if (emission >= 0) add_sums(memory, emission, rescales(h), totals);
     if (rescales(h)) rescale(fields);
 }
 
 // The planes that a team's warps hold, through all layers. `parity` is the offset of the buffer to be filled next.
-__device__ __forceinline__ void run_planes(const Problem& problem, const Memory& memory, const Lane& lane, int thread,
-                                           int slot, int& parity) {
+__device__ __forceinline__ void run_planes(const Problem& problem, const Memory& memory, int thread, int& parity) {
     Fields fields;
     clear(fields);
     copy_tables(thread, false, *memory.source, memory.buffers + parity);
@@ -199,7 +227,7 @@ __device__ __forceinline__ void run_planes(const Problem& problem, const Memory&
         parity = buffer_size - parity;
         if (h + 1 < problem.layers) copy_tables(thread, h + 1 == 0, *memory.source, memory.buffers + parity);
         if (h >= 0) {
-            run_layer(problem, memory, lane, slot, h, buffer, fields);
+            run_layer(problem, memory, h, buffer, fields);
         } else {
             const Place place = *memory.place;
             add_channel(buffer + place.x, buffer + place.y, fields);
@@ -211,13 +239,12 @@ __device__ __forceinline__ void run_planes(const Problem& problem, const Memory&
 // Writes a pair's sums: part 0 from the slot of displacement (0, 0), part 1 from the others.
 __device__ __forceinline__ void write_sums(const Problem& problem, const Memory& memory, int thread, long pair) {
     const long pairs = static_cast<long>(problem.rows) * problem.columns;
-    const int count = problem.emissions * carried;
-#pragma unroll 1
+    const int count = memory.emissions() * carried;
+    const double* const from = memory.sums();
     for (int v = thread; v < count; v += team_threads) {
         double others = 0;
-#pragma unroll 1
-        for (int slot = 0; slot < centre_slot; ++slot) others += memory.sums[slot * count + v];
-        problem.sums[v * pairs + pair] = memory.sums[centre_slot * count + v];
+        for (int slot = 0; slot < centre_slot; ++slot) others += from[slot * count + v];
+        problem.sums[v * pairs + pair] = from[centre_slot * count + v];
         problem.sums[(count + v) * pairs + pair] = others;
     }
     if (thread < 2) {
@@ -228,28 +255,32 @@ __device__ __forceinline__ void write_sums(const Problem& problem, const Memory&
     }
 }
 
-// All planes of a tile's pairs, each team one pair. Teams beyond the last row or column repeat another pair's work and
-// do not write.
-__device__ __forceinline__ void run_tile(const Problem& problem, const Memory& memory, const Lane& lane, int thread,
-                                         int row, int column, int& parity) {
-    const bool present = row < problem.rows && column < problem.columns;
-    const int count = problem.emissions * carried;
-    row = row < problem.rows ? row : problem.rows - 1;
-    column = column < problem.columns ? column : problem.columns - 1;
-    for (int v = thread; v < slots * count; v += team_threads) memory.sums[v] = 0;
+// Readies a thread for the plane of its own in a round: rounds of all phases, one after the other.
+__device__ __forceinline__ void set_plane(const Problem& problem, const Memory& memory, int thread, const int2& tile,
+                                          int round) {
+    const Lane lane = *memory.lane;
+    const int phase = round / rounds_of_phase, first = round % rounds_of_phase * team_planes;
+    const int own_slot = thread / 32 * planes_per_warp + lane.plane, plane = first + own_slot;
+    const int di = plane % HEIGHT, dj = phase + plane / HEIGHT % (WIDTH / lane_columns) * lane_columns;
+    *memory.slot = plane >= planes_of_phase ? -1 : di == 0 && dj == 0 ? centre_slot : own_slot;
+    set_place(lane, di, dj, *memory.place);
+    set_source(problem, Pair(problem, tile), thread, phase, *memory.source);
+}
+
+// All planes of a tile's pairs, each team one pair.
+__device__ __forceinline__ void run_tile(const Problem& problem, const Memory& memory, int thread, const int2& tile,
+                                         int& parity) {
+    const int count = slots * memory.emissions() * carried;
+    for (int v = thread; v < count; v += team_threads) memory.sums()[v] = 0;
     for (int v = thread; v < slots * 2; v += team_threads) memory.near[v] = 0;
-    for (int phase = 0; phase < lane_columns; ++phase) {
-        for (int first = 0; first < planes_of_phase; first += team_warps * planes_per_warp) {
-            const int own_slot = thread / 32 * planes_per_warp + lane.plane, plane = first + own_slot;
-            const int di = plane % HEIGHT, dj = phase + plane / HEIGHT % (WIDTH / lane_columns) * lane_columns;
-            const int slot = plane >= planes_of_phase ? -1 : di == 0 && dj == 0 ? centre_slot : own_slot;
-            set_place(lane, di, dj, *memory.place);
-            set_source(problem, row, column, thread, phase, *memory.source);
-            run_planes(problem, memory, lane, thread, slot, parity);
-        }
+#pragma unroll 1
+    for (int round = 0; round < lane_columns * rounds_of_phase; ++round) {
+        set_plane(problem, memory, thread, tile, round);
+        run_planes(problem, memory, thread, parity);
     }
     __syncthreads();
-    if (present) write_sums(problem, memory, thread, static_cast<long>(row) * problem.columns + column);
+    const Pair pair(problem, tile);
+    if (pair.present) write_sums(problem, memory, thread, pair.row * problem.columns + pair.column);
     __syncthreads();
 }
 
@@ -257,16 +288,12 @@ extern "C" __global__ void __launch_bounds__(32 * BLOCK_WARPS, BLOCKS_PER_SM)
     cntk_pairs(const float* x_pixels, const float* x_norms, const float* y_pixels, const float* y_norms,
                const int2* tiles, int tile_count, int rows, int columns, int channels, int layers, const int* emission,
                const LayerConstants<float>*, float*, double* sums, int* near) {
-    const int emissions = emission[layers - 1] + 1;
-    const Problem problem = {x_pixels, x_norms, y_pixels,  y_norms, rows, columns,
-                             channels, layers,  emissions, sums,    near};
-    const int team = threadIdx.x / team_threads, thread = threadIdx.x % team_threads;
-    const Memory memory(team, emissions * carried);
-    for (int h = threadIdx.x; h < layers; h += 32 * block_warps) const_cast<int*>(memory.emission)[h] = emission[h];
+    const Problem problem = {x_pixels, x_norms, y_pixels, y_norms, rows, columns, channels, layers, sums, near};
+    const Memory memory(layers);
+    for (int h = threadIdx.x; h < layers; h += 32 * block_warps) memory.emission[h] = emission[h];
     __syncthreads();
-    const Lane lane(threadIdx.x % 32);
+    *memory.lane = Lane(threadIdx.x % 32);
     int parity = 0;
     for (int t = blockIdx.x; t < tile_count; t += gridDim.x)
-        run_tile(problem, memory, lane, thread, tiles[t].x + team / TILE_COLUMNS, tiles[t].y + team % TILE_COLUMNS,
-                 parity);
+        run_tile(problem, memory, threadIdx.x % team_threads, tiles[t], parity);
 }
