@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +124,10 @@ def compute_block(
     """
     start = time.perf_counter()
     with sole_device() if backend in ("auto", "cuda") else nullcontext():
-        chosen = describe_backend(backend)
-        images = load_processed(data)
+        with ThreadPoolExecutor(max_workers=1) as thread:  # each takes about a second, with all of CIFAR-10 and a GPU
+            loading = thread.submit(load_processed, data)
+            chosen = describe_backend(backend)
+            images = loading.result()
         header = Header(
             family=family,
             readout=check.as_choice("readout", readout, READOUTS),
