@@ -227,7 +227,7 @@ def kernel_regression(
     ours = stored or overwrite or (source is not K and source.flags.owndata)
     solver = choose_solver(
         Problem(n, Y.shape[1], len(path), held=not stored, overwrite=ours),
-        method=check.as_choice("method", method, METHODS),
+        method=method,
         max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
     )
     options: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from exact_cntk import _validation as check
 from exact_cntk._machine import GIB, available_memory, format_gib, gpu_present, require_memory
 from exact_cntk._ridge_path import required_bytes
 from exact_cntk._solvers.arrays import import_torch
@@ -83,9 +84,12 @@ def choose_solver(
 
     Raises
     ------
+    InputError
+        No such method.
     UserError
         Memory does not suffice, with the numbers; or "cuda" was asked for and cannot be had.
     """
+    check.as_choice("method", method, METHODS)
     available = available_memory()
     limit = available if max_memory_gib is None else min(available, int(max_memory_gib * GIB))
     # The tiles follow from a stated limit alone: what happens to be available must not change the last digits.

@@ -172,6 +172,7 @@ def test_bad_subset(text):
         ({"subsets": []}, "subsets are empty"),
         ({"ridges": [1e-3]}, "must hold 0"),
         ({"ridges": [0.0, -1.0]}, "ridges is"),
+        ({"method": "block"}, "method is 'block'; allowed are .*; did you mean 'blocked'"),
     ],
 )
 def test_bad_parameters(kernel_file, data_file, options, reason):
