@@ -61,8 +61,8 @@ __device__ void start(const Plane& plane, const Scalar* x, const Scalar* y, int 
     for (int n = threadIdx.x; n < plane.size(); n += block_threads) {
         Scalar product = 0;
         for (int c = 0; c < channels; ++c)
-            product +=
-                x[c * pixels + plane.x_first + plane.offset(n)] * y[c * pixels + plane.y_first + plane.offset(n)];
+            product = fused(x[c * pixels + plane.x_first + plane.offset(n)],
+                            y[c * pixels + plane.y_first + plane.offset(n)], product);
         memory.fields[n] = product;
     }
     __syncthreads();
@@ -92,9 +92,9 @@ __device__ Own apply_relu(const Plane& plane, const LayerConstants<Scalar>& cons
         own.of[0] += k;
         fields[n] = k;
         for (int f = 1; f < carried; ++f) {
-            const Scalar product = k_dot * fields[f * pixels + n];
-            own.of[f] += product;
-            fields[f * pixels + n] = f == 1 ? product + k : product;
+            Scalar& field = fields[f * pixels + n];
+            own.of[f] = fused(double(k_dot), double(field), own.of[f]);
+            field = f == 1 ? fused(k_dot, field, k) : k_dot * field;
         }
     }
     return own;

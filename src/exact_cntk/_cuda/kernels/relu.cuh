@@ -38,6 +38,10 @@ __device__ __forceinline__ float relu(float sigma, float norm_x, float norm_y, f
 }
 #endif
 
+// a·b + c, rounded once, in either type.
+__device__ __forceinline__ float fused(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ __forceinline__ double fused(double a, double b, double c) { return fma(a, b, c); }
+
 // For constants in memory, in either type.
 template <class T> struct ReluTraits;
 template <> struct ReluTraits<float> {
@@ -60,8 +64,9 @@ __device__ __forceinline__ T relu(const LayerConstants<T>& layer, T sigma, T nor
     const T z = (norm - magnitude) / m;
     const T t = z > ReluTraits<T>::same_angle ? static_cast<T>(sqrt(z)) : T(0);
     T arccos = layer.arccos[ReluTraits<T>::degree];
-    for (int c = ReluTraits<T>::degree - 1; c >= 0; --c) arccos = arccos * z + layer.arccos[c];
-    k_dot = sigma < 0 ? t * arccos : layer.gain - t * arccos;
-    k = sigma * k_dot + t * m * layer.gain_over_pi;
-    return t * arccos / layer.gain_over_pi;
+    for (int c = ReluTraits<T>::degree - 1; c >= 0; --c) arccos = fused(arccos, z, layer.arccos[c]);
+    const T angle = t * arccos;
+    k_dot = sigma < 0 ? angle : layer.gain - angle;
+    k = fused(sigma, k_dot, t * m * layer.gain_over_pi);
+    return angle / layer.gain_over_pi;
 }
