@@ -218,3 +218,14 @@ def test_identical_images(problem):
     if problem.pooling:
         fields = actual.sums.shape[2]
         assert relative_error(actual.sums[1:], expected.sums[1:, :, :fields]) <= TOLERANCE[problem.dtype]
+
+
+@pytest.mark.parametrize("problem", SMALL, ids=problem_id)
+def test_near_duplicates_are_counted(problem):
+    """Angles on both sides of the limit: the count is that of whole tensors, but for those at the limit itself."""
+    x = pair_of_sets(problem, 1, 0)[0]
+    strength = np.linspace(0, 0.05, problem.height)[:, None, None]
+    y = scaled(x * (1 + strength * np.random.default_rng(0).standard_normal(x.shape)), problem.dtype)
+    _, close = run(problem, x, y).near[0, :, 0, 0]
+    fewest, most = answer(x, y, Problem(**{**vars(problem), "depths": (2,)})).near[:, 0, 1, 0, 0]
+    assert 0 < fewest <= close <= most < problem.height * problem.width
