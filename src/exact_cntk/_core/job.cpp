@@ -16,7 +16,9 @@ int deepest(const exact_cntk_request& request) {
 }  // namespace
 
 bool computes_in_double(const exact_cntk_request& request) {
-    return request.compute_in_double || request.height * request.width < fewest_float_pixels;
+    // Nor over neighbours where there are none: with q = 1, a few pixels of nearly the same colour would show.
+    const bool averages = request.filter_size > 1 && request.height * request.width >= fewest_float_pixels;
+    return request.compute_in_double || !averages;
 }
 
 template <class T>
