@@ -168,6 +168,30 @@ def test_interrupt_leaves_nothing_behind(raiser, monkeypatch):
     assert device.free_bytes() == 1 << 24
 
 
+def test_the_device_has_work_while_the_host_finishes(monkeypatch):
+    x1, _, expected = whole_kernels(True)
+    monkeypatch.setattr(stripes_module, "STRIPE_BYTES", 70 * 200)
+    several, finish = threading.Event(), _cuda.remote.Remote.finish
+
+    class CountingDevice(EmulatedDevice):
+        @property
+        def launches(self) -> int:
+            return self._launches
+
+        @launches.setter
+        def launches(self, count: int) -> None:
+            self._launches = count
+            if count == run_module.SLOTS:
+                several.set()
+
+    def patient_finish(*arguments) -> None:
+        assert several.wait(60), "no stripe was launched before the first one was finished"
+        finish(*arguments)
+
+    monkeypatch.setattr(_cuda.remote.Remote, "finish", patient_finish)
+    assert np.array_equal(compute(x1, None, spec("flatten"), device=CountingDevice()), expected)
+
+
 def test_a_failing_kernel_is_an_error_here(monkeypatch):
     device = EmulatedDevice()
     stream = device.stream()
