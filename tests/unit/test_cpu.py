@@ -81,7 +81,8 @@ def test_agrees_with_reference(isa, readout, shape):
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_other_filters(isa, readout, filter_size):
     x1, x2 = smooth_images(3, 9, 8), smooth_images(2, 9, 8, seed=1)
-    check(x1, x2, spec(readout, filter_size=filter_size), "float32")
+    # Where q = 1, float32 would not average its rounding: always float64.
+    check(x1, x2, spec(readout, filter_size=filter_size), "float32", 1e-12 if filter_size == 1 else None)
     check(x1, x2, spec(readout, filter_size=filter_size), "float64")
 
 
