@@ -1,5 +1,9 @@
 """Refusals, and what they say of the machine."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from exact_cntk import _machine
@@ -48,3 +52,14 @@ def test_disk_refusal_gives_the_numbers(tmp_path, monkeypatch):
 )
 def test_format_gib(size, text):
     assert _machine.format_gib(size) == text
+
+
+def test_a_process_knows_its_age():
+    code = "from exact_cntk._machine import process_seconds; print(process_seconds())"
+    start = time.monotonic()
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    if sys.platform == "linux":
+        # The system counts in hundredths of a second.
+        assert 0 < float(printed) < time.monotonic() - start + 0.02
+    else:
+        assert printed == "None\n"

@@ -142,7 +142,7 @@ def block_backend(path):
 
 @cache
 def backend_here():
-    """Settle the backend of kernels: the parameters', or the GPU if there is one and no --resources gpu=0, or the CPU."""
+    """Settle the backend of kernels: the parameters', or a GPU if there is one and no --resources gpu=0, or the CPU."""
     from exact_cntk._backends import choose_backend
 
     gpus = workflow.global_resources.get("gpu")

@@ -155,7 +155,8 @@ class Estimate:
         return [f"blocks of {families} are not cut for {here}: name it in the parameters for that, `backend: {here}`"]
 
     def _calibration(self) -> str:
-        machine = f"{cpu_model()}, {cores()} cores, backend {self.backend.name} ({self.backend.instruction_set})"
+        device = self.backend.device or f"{cpu_model()}, {cores()} cores"
+        machine = f"{device}, backend {self.backend.name} ({self.backend.instruction_set})"
         if not self.speeds:
             return f"{machine}, not measured"
         measured = ", ".join(f"{family} {speed:.3g}" for family, speed in self.speeds.items())

@@ -67,6 +67,34 @@ def test_table(monkeypatch):
     assert max(map(len, table.splitlines())) < 140
 
 
+def test_on_a_gpu(monkeypatch):
+    gpu = module.Backend("cuda", "sm_90", "a GPU is present", "NVIDIA H200")
+    monkeypatch.setattr(module, "describe_backend", lambda name: gpu)
+    monkeypatch.setattr(module, "measure_speed", lambda *_: 7e11)
+    monkeypatch.setattr(module, "_time_solve", lambda *_: 0.1)
+    estimate = estimate_study(ROOT / "config" / "cifar10-2k.yaml", calibration_seconds=0.01)
+    assert "here: NVIDIA H200, backend cuda (sm_90), measured just now: cntk-v 7e+11" in estimate.table()
+    assert estimate.misfits == ()
+
+
+def test_seconds_of_what_is_left(monkeypatch):
+    params = module.load_params(ROOT / "config" / "cifar10-2k.yaml")
+    v, gap = (one.kernel_id for one in module.kernel_passes(params))
+    pairs = {v: 10_000, gap: 2000}
+    work = 10_000 * 32**2 * 20, 2000 * 32**4 * 20
+
+    def seconds(backend):
+        return module.expected_seconds(params, pairs, backend, calibration_seconds=0.1)
+
+    # The one that starts CUDA would hold the GPU's memory until the study is done.
+    monkeypatch.setattr(module, "measure_speed", None)
+    assert seconds("cuda") == pytest.approx(work[0] / 5e11 + work[1] / 8e11)
+    monkeypatch.setattr(module, "measure_speed", lambda *_: 1e9)
+    assert seconds("cpu") == pytest.approx(sum(work) / 1e9)
+    pairs = {v: 0, gap: 0}
+    assert seconds("cpu") == 0
+
+
 def test_what_cannot_be_solved_here_is_said(monkeypatch):
     params = module.load_params(ROOT / "config" / "digits.yaml")
     params["solve"]["max_memory_gib"] = 0.001
