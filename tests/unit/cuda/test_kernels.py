@@ -79,7 +79,8 @@ FLATTEN = (
 )
 GENERAL = (
     Problem(9, 11, depths=(2, 4), fields=2),
-    Problem(7, 10, depths=(3, 4), radius=2),
+    # More pixels than a block has threads.
+    Problem(17, 19, depths=(2, 3), radius=2, channels=1),
     Problem(8, 9, depths=(4,), radius=0, fields=0, pooling=False),
     Problem(1, 70, depths=(2, 14), theta_from_sigma=True, pooling=False),
     Problem(5, 6, depths=(3, 5), dtype="float64", fields=2),
