@@ -59,6 +59,7 @@ class BlockSummary:
             "block": {"rows": list(position.rows), "cols": list(position.cols), "pairs": position.pairs},
             "backend": self.backend.name,
             "instruction_set": self.backend.instruction_set,
+            "device": self.backend.device,
             "element_layers": self.element_layers,
             "kernel_seconds": _rounded(self.seconds),
             "job_seconds": _rounded(self.job_seconds),

@@ -59,8 +59,8 @@ def test_table(monkeypatch):
     assert "1.75 G" in table
     assert "13 h" in table
     assert "one H200: expected, not measured, from 8e11 (gap) and 5e11 (flatten) element-layers/s" in table
-    # 20 kernels, 5 ridges, 50,000^3 operations each.
-    assert estimate.solve_h200 == pytest.approx(100 * 50_000**3 / 3e13)
+    # 20 kernels, 5 ridges, 4/3 n^3 operations each.
+    assert estimate.solve_h200 == pytest.approx(100 * 4 / 3 * 50_000**3 / 4e13)
     assert "expected 6.9 min on one H200" in table
     assert "avx2" in table
     assert estimate.costs[0].seconds_here == estimate.costs[0].element_layers / 1e9
