@@ -66,8 +66,8 @@ TORUS = (
     Problem(28, 28, depths=(2, 3), fields=2, channels=1),
     Problem(16, 16, depths=(2, 3, 5), fields=0),
     Problem(16, 16, depths=(3, 6), fields=2),
-    # Past the layer in which the units are brought back.
-    Problem(8, 8, depths=(3, 21)),
+    # On the layer in which the units are brought back, and past it.
+    Problem(8, 8, depths=(3, 13, 21)),
     Problem(14, 10, depths=(2, 3)),
     Problem(8, 8, depths=(2, 4), theta_from_sigma=True, channels=1),
 )
@@ -75,7 +75,7 @@ FLATTEN = (
     Problem(32, 32, depths=(3, 6), pooling=False),
     Problem(28, 28, depths=(2, 3), pooling=False, fields=2, channels=1),
     Problem(16, 16, depths=(2, 3, 5), pooling=False, fields=0),
-    Problem(8, 8, depths=(3, 21), pooling=False, theta_from_sigma=True),
+    Problem(8, 8, depths=(3, 13, 21), pooling=False, theta_from_sigma=True),
 )
 GENERAL = (
     Problem(9, 11, depths=(2, 4), fields=2),
