@@ -54,12 +54,17 @@ class BlockSummary:
 
     def timing(self) -> dict[str, Any]:
         """The same for JSON. Unlike the block itself, it differs from run to run."""
-        position = self.header.position
+        position, software = self.header.position, None
+        if self.backend.name == "cuda":
+            from exact_cntk import _cuda
+
+            software = _cuda.describe_software()
         return {
             "block": {"rows": list(position.rows), "cols": list(position.cols), "pairs": position.pairs},
             "backend": self.backend.name,
             "instruction_set": self.backend.instruction_set,
             "device": self.backend.device,
+            "software": software,
             "element_layers": self.element_layers,
             "kernel_seconds": _rounded(self.seconds),
             "job_seconds": _rounded(self.job_seconds),
@@ -71,7 +76,7 @@ class BlockSummary:
         what = f"{header.family} {header.position}"
         if self.seconds is None:
             return f"{what}: complete already, nothing to do"
-        rate = self.element_layers / self.seconds
+        rate = self.element_layers / max(self.seconds, 1e-9)  # a clock may not tell them from none
         busy = f", {self.busy:.1%} of the job's {self.job_seconds:.2f} s" if self.busy else ""
         return (
             f"{what}: {', '.join(header.kinds)} at depths {', '.join(map(str, header.depths))}; backend "
