@@ -100,7 +100,7 @@ __device__ __forceinline__ void write(const Problem& problem, const Lane& lane, 
     for (int s = 0; s < carried; ++s) {
         const float sum = sum_plane(lane, totals.of[s]);
         if (!writes || emission < 0) continue;
-        problem.sums[(emission * carried + s) * pairs + pair] = sum * (rescales(h) ? double(RESCALE) : 1.0);
+        problem.sums[(emission * carried + s) * pairs + pair] = rescales(h) ? sum * RESCALE : sum;
     }
     if (h > 0) return;
     const int near = sum_plane(lane, totals.near);

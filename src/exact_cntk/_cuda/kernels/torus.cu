@@ -178,7 +178,7 @@ __device__ __forceinline__ void add_sums(const Memory& memory, int emission, boo
         const float sum = sum_plane(lane, totals.of[s]);
         if (!lane.leads || slot < 0) continue;
         double& into = memory.sums()[(slot * memory.emissions() + emission) * carried + s];
-        const double value = sum * (rescaled ? double(RESCALE) : 1.0);
+        const double value = rescaled ? sum * RESCALE : sum;
         into = slot == centre_slot ? value : into + value;
     }
 }
@@ -194,38 +194,43 @@ __device__ __forceinline__ void add_near(const Memory& memory, const Totals& tot
 }
 
 // One layer with what its depth asks for.
+template <Role role>
+__device__ __forceinline__ void run_role(const Memory& memory, int h, int emission, const float* buffer,
+                                         Fields& fields) {
+    const Place place = *memory.place;
+    const Totals totals = layer<role>(place, buffer + place.x, buffer + place.y, fields);
+    if (role == Role::first) add_near(memory, totals);
+    if (role != Role::inner && emission >= 0) add_sums(memory, emission, rescales(h), totals);
+}
+
 __device__ __forceinline__ void run_layer(const Problem& problem, const Memory& memory, int h, const float* buffer,
                                           Fields& fields) {
-    const Place place = *memory.place;
-    const float *const x = buffer + place.x, *const y = buffer + place.y;
     const int emission = memory.emission[h];
-    Totals totals;
-    if (h == 0) {
-        totals = layer<Role::first>(place, x, y, fields);
-        add_near(memory, totals);
-    } else if (h == problem.layers - 1) {
-        totals = layer<Role::last>(place, x, y, fields);
-    } else if (emission >= 0) {
-        totals = layer<Role::emitting>(place, x, y, fields);
-    } else {
-        layer<Role::inner>(place, x, y, fields);
-    }
-    if (emission >= 0) add_sums(memory, emission, rescales(h), totals);
+    if (h == 0)
+        run_role<Role::first>(memory, h, emission, buffer, fields);
+    else if (h == problem.layers - 1)
+        run_role<Role::last>(memory, h, emission, buffer, fields);
+    else if (emission >= 0)
+        run_role<Role::emitting>(memory, h, emission, buffer, fields);
+    else
+        run_role<Role::inner>(memory, h, emission, buffer, fields);
     if (rescales(h)) rescale(fields);
 }
 
-// The planes that a team's warps hold, through all layers. `parity` is the offset of the buffer to be filled next.
-__device__ __forceinline__ void run_planes(const Problem& problem, const Memory& memory, int thread, int& parity) {
+// The planes that a team's warps hold, through all layers.
+__device__ __forceinline__ void run_planes(const Problem& problem, const Memory& memory, int thread) {
     Fields fields;
     clear(fields);
-    copy_tables(thread, false, *memory.source, memory.buffers + parity);
+    team_barrier();  // All have left the buffers.
+    copy_tables(thread, false, *memory.source, memory.buffers);
 #pragma unroll 1
     for (int h = -problem.channels; h < problem.layers; ++h) {
+        const int parity = (h + problem.channels) % 2;
         wait_copies<0>();
         team_barrier();
-        const float* const buffer = memory.buffers + parity;
-        parity = buffer_size - parity;
-        if (h + 1 < problem.layers) copy_tables(thread, h + 1 == 0, *memory.source, memory.buffers + parity);
+        const float* const buffer = memory.buffers + parity * buffer_size;
+        if (h + 1 < problem.layers)
+            copy_tables(thread, h + 1 == 0, *memory.source, memory.buffers + (1 - parity) * buffer_size);
         if (h >= 0) {
             run_layer(problem, memory, h, buffer, fields);
         } else {
@@ -268,15 +273,14 @@ __device__ __forceinline__ void set_plane(const Problem& problem, const Memory& 
 }
 
 // All planes of a tile's pairs, each team one pair.
-__device__ __forceinline__ void run_tile(const Problem& problem, const Memory& memory, int thread, const int2& tile,
-                                         int& parity) {
+__device__ __forceinline__ void run_tile(const Problem& problem, const Memory& memory, int thread, const int2& tile) {
     const int count = slots * memory.emissions() * carried;
     for (int v = thread; v < count; v += team_threads) memory.sums()[v] = 0;
     for (int v = thread; v < slots * 2; v += team_threads) memory.near[v] = 0;
 #pragma unroll 1
     for (int round = 0; round < lane_columns * rounds_of_phase; ++round) {
         set_plane(problem, memory, thread, tile, round);
-        run_planes(problem, memory, thread, parity);
+        run_planes(problem, memory, thread);
     }
     __syncthreads();
     const Pair pair(problem, tile);
@@ -293,7 +297,6 @@ extern "C" __global__ void __launch_bounds__(32 * BLOCK_WARPS, BLOCKS_PER_SM)
     for (int h = threadIdx.x; h < layers; h += 32 * block_warps) memory.emission[h] = emission[h];
     __syncthreads();
     *memory.lane = Lane(threadIdx.x % 32);
-    int parity = 0;
     for (int t = blockIdx.x; t < tile_count; t += gridDim.x)
-        run_tile(problem, memory, threadIdx.x % team_threads, tiles[t], parity);
+        run_tile(problem, memory, teams == 1 ? threadIdx.x : threadIdx.x % team_threads, tiles[t]);
 }
