@@ -87,7 +87,7 @@ class PieceRun:
             "readout": piece.readout,
             "trained": piece.trained,
             "depths": piece.depths,
-            "problems": [[str(problem), ridges] for problem, ridges in piece.problems.items()],
+            "groups": [group._asdict() for group in piece.groups],
         }
 
     # The kernel
