@@ -107,6 +107,12 @@ template <class T> __device__ void add_partial(const T* partial, T& total) {
     total += sum;
 }
 
+// Counts stop at the largest int, which planes of more than 46,340 pixels could pass.
+__device__ int add_count(int count, long long more) {
+    const long long sum = count + more;
+    return static_cast<int>(sum < 0x7fffffff ? sum : 0x7fffffff);
+}
+
 // The sums of a layer into those of the block, one value a thread.
 __device__ void add_sums(const Own& own, double* sums, bool counts, int* near, const Memory& memory) {
     for (int s = 0; s < carried; ++s) memory.partial[s * block_threads + threadIdx.x] = own.of[s];
@@ -117,8 +123,8 @@ __device__ void add_sums(const Own& own, double* sums, bool counts, int* near, c
     if (counts && threadIdx.x == carried) {
         long long both = 0;
         add_partial(partial_near, both);
-        near[0] += static_cast<int>(both & 0xffffffff);
-        near[1] += static_cast<int>(both >> 32);
+        near[0] = add_count(near[0], both & 0xffffffff);
+        near[1] = add_count(near[1], both >> 32);
     }
     __syncthreads();
 }
