@@ -64,9 +64,9 @@ EXACT_CNTK_INLINE void relu_finish(const LayerVectors<V>& layer, const ReluStart
     for (int c = degree - 2; c >= 0; --c)
         for (int i = 0; i < n; ++i) angle[i] = fma(angle[i], start.z[i], layer.arccos[c]);
     for (int i = 0; i < n; ++i) {
-        k_dot[i] = fnma(start.t[i], angle[i], layer.gain);
         turn[i] = start.t[i] * angle[i];
-        if (has_negative) k_dot[i] = select_negative(sigma[i], turn[i], k_dot[i]);
+        k_dot[i] = has_negative ? select_negative(sigma[i], turn[i], layer.gain - turn[i])
+                                : fnma(start.t[i], angle[i], layer.gain);
         k[i] = fma(sigma[i], k_dot[i], start.t[i] * start.m_over_pi[i]);
     }
 }

@@ -179,13 +179,13 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
         for (int i = 0; i < height; ++i) {
             if (i == seam) y = y_first;
             Row product;
-            for (int u = 0; u < n; ++u) {
-                const int column = u % vectors * Rows::pixels, image = u / vectors * Rows::packed;
-                product[u] = V::set(0);
-                for (int c = 0; c < channels; ++c)
+            for (V& sum : product) sum = V::set(0);
+            for (int c = 0; c < channels; ++c)
+                for (int u = 0; u < n; ++u) {
+                    const int column = u % vectors * Rows::pixels, image = u / vectors * Rows::packed;
                     product[u] = fma(Rows::load_x(x + c * x_plane + column),
                                      Rows::load_y(y + image * y_image + c * y_plane + column, y_image), product[u]);
-            }
+                }
             if (i == seam) {
                 store_row(here - pitch, rolling.two_above[0]);
                 clear(rolling, 0);
