@@ -9,6 +9,9 @@
 // A layer is one sweep over the rows, in place, in the first-level cache. It is a pipeline of three stages: division
 // and square root of row i + 2 (relu_start), the polynomial of row i + 1 (relu_finish), the box filter of row i. A
 // core's schedulers look hardly further than one row, so that none of the three may wait for another of the same pass.
+//
+// What binds on Zen 4 are its two pipes for multiplication: 13 products, a comparison, and the time of two products
+// each for division and root are 18 cycles for a vector of AVX-512; an inner layer takes 22.
 #pragma once
 
 #include "relu.hpp"
