@@ -232,7 +232,7 @@ def _jpeg(document: dict[str, Any]) -> list[str]:
         lines += [
             f"The copy's own loss is taken to be what a second encoding at its quality, {document['source_quality']}, "
             f"adds: {fits[0].source_mse:.2e}. A straight line with a height for each subset "
-            f"({fits[0].subsets}) and a common slope, through n = {fits[0].points} measurements a depth, followed back by that.",
+            f"({fits[0].subsets}) and a common slope, through n = {fits[0].points} measurements, followed back by it.",
             "The interval is that of the line's slope: that a second loss costs what the first one did is assumed.",
             "",
             to_markdown(back),
