@@ -1,0 +1,30 @@
+"""Finite networks in the parametrisation of the kernels: trained weights, empirical kernels, convergence with width.
+
+All of it takes torch, ``pip install "exact-cntk[torch]"``, which is imported when a name is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from exact_cntk._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from exact_cntk.finite.convergence import WidthSweep, width_sweep
+    from exact_cntk.finite.empirical import empirical_kernel, random_features
+    from exact_cntk.finite.networks import CNN
+
+__all__ = ["CNN", "WidthSweep", "empirical_kernel", "random_features", "width_sweep"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CNN": "networks",
+        "WidthSweep": "convergence",
+        "empirical_kernel": "empirical",
+        "random_features": "empirical",
+        "width_sweep": "convergence",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

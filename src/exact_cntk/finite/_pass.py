@@ -1,0 +1,98 @@
+"""The empirical kernels of one network, block of images by block of images."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from exact_cntk._progress import Progress
+from exact_cntk._spec import KernelSpec
+from exact_cntk.finite._contract import layer_kernel
+from exact_cntk.finite._signals import Signals, in_blocks, plan_blocks, signals
+from exact_cntk.finite._torch import torch
+from exact_cntk.finite.networks import CNN
+
+
+class Block(NamedTuple):
+    """Rows × columns of one network's kernels, by kind and trained layers (None for the NNGP kernel)."""
+
+    rows: slice
+    columns: slice
+    kernels: dict[tuple[str, str | None], np.ndarray]
+
+
+def kernel_blocks(
+    network: CNN,
+    left: torch.Tensor,
+    right: torch.Tensor | None,
+    spec: KernelSpec,
+    *,
+    budget: int,
+    on_pairs: Progress | None = None,
+) -> Iterator[Block]:
+    """Kernels of `spec`'s kinds and trained layers; without `right`, the blocks on and below the diagonal alone.
+
+    Parameters
+    ----------
+    network : CNN
+        Of one output; on the device to compute on, whatever that of the images.
+    left, right : Tensors of shape (n, P, Q, C₀) and (m, P, Q, C₀)
+    budget : int
+        Bytes to work in, as `plan_blocks` shares them out.
+    on_pairs : callable(done, total), optional
+    """
+    others = left if right is None else right
+    device = network.readout_weight.device
+    gradients = needs_gradients(network, spec)
+    plan = plan_blocks(
+        network.image_shape,
+        layers=len(network.filters),
+        width=len(network.filters[0]),
+        itemsize=left.element_size(),
+        budget=budget,
+        gradients=gradients,
+    )
+    all_columns = in_blocks(len(others), plan.images)
+    done, total = 0, pairs(len(left), None if right is None else len(right))
+    for row, rows in enumerate(in_blocks(len(left), plan.images)):
+        of_rows = signals(network, left[rows].to(device), gradients=gradients)
+        for column, columns in enumerate(all_columns if right is not None else all_columns[: row + 1]):
+            diagonal = right is None and column == row
+            of_columns = of_rows if diagonal else signals(network, others[columns].to(device), gradients=gradients)
+            products = _products(of_rows, of_columns, spec, plan.scratch)
+            if diagonal:
+                products = {name: (kernel + kernel.T) / 2 for name, kernel in products.items()}
+            yield Block(rows, columns, {name: kernel.cpu().numpy() for name, kernel in products.items()})
+            n, m = rows.stop - rows.start, columns.stop - columns.start
+            done += pairs(n, None if diagonal else m)
+            if on_pairs is not None:
+                on_pairs(done, total)
+
+
+def needs_gradients(network: CNN, spec: KernelSpec) -> bool:
+    """Whether any filter is trained: none is where the first and the last layer are fixed and there is no other."""
+    return "ntk" in spec.kinds and ("all" in spec.trained or len(network.filters) > 1)
+
+
+def pairs(n: int, m: int | None) -> int:
+    """Number of pairs of n images with m others, or with themselves."""
+    return n * (n + 1) // 2 if m is None else n * m
+
+
+def _products(x: Signals, y: Signals, spec: KernelSpec, scratch: int) -> dict[tuple[str, str | None], torch.Tensor]:
+    """Sums over the trained layers of what each one contributes; the last layer's is the NNGP kernel."""
+    last = (x.features @ y.features.T).double()
+    found: dict[tuple[str, str | None], torch.Tensor] = {}
+    if "ntk" in spec.kinds:
+        hidden = torch.zeros_like(last)
+        for h in range(1, len(x.inputs)):
+            hidden += _layer(x, y, h, spec, scratch)
+        for trained in spec.trained:
+            found["ntk", trained] = hidden if trained == "hidden" else _layer(x, y, 0, spec, scratch) + hidden + last
+    if "nngp" in spec.kinds:
+        found["nngp", None] = last
+    return found
+
+
+def _layer(x: Signals, y: Signals, h: int, spec: KernelSpec, scratch: int) -> torch.Tensor:
+    return layer_kernel(x.inputs[h], x.deltas[h], y.inputs[h], y.deltas[h], spec.filter_size, scratch)

@@ -1,0 +1,73 @@
+"""What a network sends forwards and backwards for some images at a time, and how many of them fit in a budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exact_cntk.finite._torch import torch
+from exact_cntk.finite.networks import CNN
+
+
+@dataclass(frozen=True)
+class Signals:
+    """A block of n images in a network of one output.
+
+    Attributes
+    ----------
+    features : Tensor of shape (n, C·P·Q) or (n, C)
+        What the last layer is linear in.
+    inputs : tuple of L Tensors of shape (n, C_{h−1}, P, Q)
+        x⁰ … x^{L−1}; empty without gradients.
+    deltas : tuple of L Tensors of shape (n, C, P, Q)
+        ∂f/∂z¹ … ∂f/∂z^L; empty without gradients.
+    """
+
+    features: torch.Tensor
+    inputs: tuple[torch.Tensor, ...] = ()
+    deltas: tuple[torch.Tensor, ...] = ()
+
+
+class BlockPlan(NamedTuple):
+    """Images a block, and bytes for the products of two blocks."""
+
+    images: int
+    scratch: int
+
+
+def signals(network: CNN, images: torch.Tensor, *, gradients: bool) -> Signals:
+    """Layers of a network of one output and, by one reverse pass, the gradients with respect to them."""
+    if not gradients:
+        with torch.no_grad():
+            return Signals(network.features(images))
+
+    def outputs(*shifts: torch.Tensor) -> tuple[torch.Tensor, tuple[list[torch.Tensor], torch.Tensor]]:
+        layers = network.activations(images, shifts)
+        features = network.pooled(layers[-1])
+        # Images do not meet in the network: the sum's gradient is each image's own.
+        return network.read_out(features).sum(), (layers[:-1], features)
+
+    zero = torch.zeros((), dtype=images.dtype, device=images.device)
+    shapes = [(len(images), len(weight), *images.shape[1:3]) for weight in network.filters]
+    _, pullback, kept = torch.func.vjp(outputs, *(zero.expand(s) for s in shapes), has_aux=True)  # type: ignore[misc]
+    inputs, features = kept
+    return Signals(features, tuple(inputs), tuple(pullback(torch.ones_like(zero))))
+
+
+def plan_blocks(
+    image_shape: Sequence[int], *, layers: int, width: int, itemsize: int, budget: int, gradients: bool
+) -> BlockPlan:
+    """How many images to take at a time so that two blocks of signals and what is done to them fit in `budget` bytes.
+
+    Half of the budget is for signals: x⁰ … x^L and δ¹ … δ^L of two blocks; while one is computed, five more layers
+    (z, the shifted z, what flows back, and torch's own copies); while two are multiplied, one more of each. Half is
+    for products. Where one image of each block is already more than that, it is one image all the same.
+    """
+    P, Q, channels = image_shape
+    signals_kept = 2 * layers if gradients else 1
+    scalars = P * Q * (4 * channels + (2 * signals_kept + 9) * width)
+    return BlockPlan(images=max(1, budget // 2 // (itemsize * scalars)), scratch=budget // 2)
+
+
+def in_blocks(n: int, size: int) -> list[slice]:
+    """Cut range(n) into slices of `size`, the last one shorter."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

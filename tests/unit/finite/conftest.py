@@ -1,0 +1,12 @@
+import pytest
+
+torch = pytest.importorskip("torch", reason="exact_cntk.finite is the extra torch")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums of small matrices are no faster in two, and other tests may run beside these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
