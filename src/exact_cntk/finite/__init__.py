@@ -11,16 +11,19 @@ if TYPE_CHECKING:
     from exact_cntk.finite.convergence import WidthSweep, width_sweep
     from exact_cntk.finite.empirical import empirical_kernel, random_features
     from exact_cntk.finite.networks import CNN
+    from exact_cntk.finite.training import CurveRow, train_full_batch
 
-__all__ = ["CNN", "WidthSweep", "empirical_kernel", "random_features", "width_sweep"]
+__all__ = ["CNN", "CurveRow", "WidthSweep", "empirical_kernel", "random_features", "train_full_batch", "width_sweep"]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "CNN": "networks",
+        "CurveRow": "training",
         "WidthSweep": "convergence",
         "empirical_kernel": "empirical",
         "random_features": "empirical",
+        "train_full_batch": "training",
         "width_sweep": "convergence",
     },
 )

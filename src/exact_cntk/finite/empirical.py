@@ -129,7 +129,7 @@ def empirical_kernel(
                     kernels[key][index, block.rows, block.columns] = values
                     if right is None:
                         kernels[key][index, block.columns, block.rows] = values.T
-    return {key: np.ldexp(kernel, exponent, out=kernel) for key, kernel in kernels.items()}
+    return {key: _unscaled(kernel, exponent) for key, kernel in kernels.items()}
 
 
 def random_features(
@@ -181,7 +181,7 @@ def random_features(
     )
     found = {kind: _gradients(network, images) if kind == "ntk" else network.features(images) for kind in kinds}
     # Both are as homogeneous in the image as the output is, so they carry half of the products' exponent.
-    return {kind: np.ldexp(features.detach().numpy(), exponent // 2) for kind, features in found.items()}
+    return {kind: _unscaled(features.detach().numpy(), exponent // 2) for kind, features in found.items()}
 
 
 def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
@@ -246,6 +246,16 @@ def _as_image_sets(
 def _scaled(images: np.ndarray, dtype: str) -> tuple[torch.Tensor, int]:
     exponent = int(np.frexp(np.abs(images).max())[1])
     return torch.from_numpy(np.ldexp(images, -exponent).astype(dtype)), exponent
+
+
+def _unscaled(values: np.ndarray, exponent: int) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = np.ldexp(values, exponent, out=values)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"the images hold values so large that their products overflow {values.dtype}; scale them down"
+        )
+    return values
 
 
 def _as_draws(draws: Any) -> list[int]:

@@ -178,6 +178,14 @@ def test_scale_of_images_is_the_scale_of_the_result(scale):
     np.testing.assert_array_equal(random_features(x * scale, **options)["ntk"], features * np.float32(scale))
 
 
+def test_overflow_is_refused():
+    x = images(2)
+    with pytest.raises(InputError, match="values so large that their products overflow float64"):
+        empirical_kernel(x * 1e200, depths=3, readout="gap", width=4)
+    with pytest.raises(InputError, match="overflow float32"):
+        random_features(x * 1e50, depth=3, readout="gap", width=4)
+
+
 def test_nothing_trained_is_a_kernel_of_zero():
     x = images(2)
     options = {"readout": "gap", "width": 4, "trained": "hidden"}
