@@ -1,6 +1,5 @@
 import pytest
-
-torch = pytest.importorskip("torch", reason="exact_cntk.finite is the extra torch")
+import torch
 
 
 @pytest.fixture(autouse=True)
