@@ -62,8 +62,8 @@ def empirical_kernel(
     device : {"cpu", "cuda"}
     max_memory_gib : float
         Memory to work in, beside the network's weights (twice, where torch's convolution packs them), the images and
-        the result; or as much as one pair of images takes, if this is more: (4·depth + 5)·width·P·Q
-        numbers, and 4·(P·Q)² where the network is wide. No gradient is ever held for all images or all of a wide layer's weights.
+        the result; or as much as one pair of images takes, if this is more: (4·depth + 5)·width·P·Q numbers,
+        and 4·(P·Q)² where the network is wide. No gradient is held for all images, nor all of a wide layer's weights.
     progress : bool or callable
         True shows a bar on stderr; a callable is called with (done, total), in pairs of images.
 
