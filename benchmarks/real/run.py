@@ -16,11 +16,10 @@ from exact_cntk._machine import require_memory
 from exact_cntk.data import ProcessedData
 from exact_cntk.study._json import write_json
 from exact_cntk.study.provenance import provenance
-from exact_cntk.study.solve import FORMAT_VERSION, KERNEL_ERROR, RESIDUAL_DECIMALS
+from exact_cntk.study.solve import FORMAT_VERSION, KERNEL_ERROR, RESIDUAL_DECIMALS, describe_data, rounded
 
 STUDY = "cifar10-real"
 DTYPE = "float32"
-DIGITS = 6  # significant, of what is not a fraction of images
 
 Kernels = dict[tuple[str, int], np.ndarray]
 
@@ -169,10 +168,10 @@ class PieceRun:
         )
         assert fit.loo_accuracy is not None and fit.classes is not None  # class labels have them
         entry = {
-            "loo_accuracy": [_number(value, 17) for value in fit.loo_accuracy],
-            "loo_error": [_number(value) for value in fit.loo_error],
-            "residual_norm": [None if np.isnan(v) else round(float(v), RESIDUAL_DECIMALS) for v in fit.residual_norm],
-            "condition_number": [_number(value) for value in fit.condition_number],
+            "loo_accuracy": [rounded(value, 17) for value in fit.loo_accuracy],
+            "loo_error": [rounded(value) for value in fit.loo_error],
+            "residual_norm": [rounded(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
+            "condition_number": [rounded(value) for value in fit.condition_number],
             "solved": [bool(value) for value in fit.solved],
             "best": int(fit.best),
             "method": fit.method,
@@ -204,7 +203,7 @@ class PieceRun:
         parameters = {key: value for key, value in self._origin().items() if key != "data"}
         document = provenance(
             parameters=parameters,
-            data=self._data(),
+            data=describe_data(self.data),
             backend=self.backend.name,
             instruction_set=self.backend.instruction_set,
             seconds=self.state.seconds(),
@@ -246,19 +245,8 @@ class PieceRun:
             "trained": piece.trained,
             "filter_size": 3,
             "depth": depth,
-            "data": self._data(),
+            "data": describe_data(self.data),
             "results": results,
-        }
-
-    def _data(self) -> dict[str, Any]:
-        data = self.data
-        return {
-            "digest": data.digest,
-            "dataset": data.dataset,
-            "verified": data.verified,
-            "source_digest": data.source_digest,
-            "image_shape": list(data.train_images.shape[1:]),
-            "classes": list(data.class_names),
         }
 
 
@@ -276,10 +264,6 @@ def in_order(pieces: dict[str, Piece], states: dict[str, State]) -> Iterator[str
     """Unfinished pieces: those begun first, then by the plan's order."""
     waiting = [name for name in pieces if not states[name].finished]
     yield from sorted(waiting, key=lambda name: not states[name].begun)
-
-
-def _number(value: float, digits: int = DIGITS) -> float | None:
-    return float(f"{value:.{digits}g}") if np.isfinite(value) else None
 
 
 __all__ = ["OutOfTimeError", "PieceRun", "in_order", "progress_of"]

@@ -1,9 +1,9 @@
 """Kernel regression on every subset of the training pool, and the metrics file that it makes."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +13,7 @@ import numpy as np
 
 from exact_cntk._machine import format_gib, require_disk, require_memory
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._regression import EIGH_LIMIT, KernelRegression, kernel_regression
-from exact_cntk._ridge_path import required_bytes
+from exact_cntk._regression import KernelRegression, kernel_regression
 from exact_cntk._solvers.choice import Problem, Solver, choose_solver
 from exact_cntk._solvers.stores import StoredKernel
 from exact_cntk.blocks import Kernel, open_kernel
@@ -191,7 +190,7 @@ def solve_to_files(
     checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
     metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
     write_json(metrics_file, metrics)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    _forget(checkpoints)
     if provenance_file is not None:
         parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
@@ -207,15 +206,12 @@ def solve_to_files(
     return metrics
 
 
-def memory_needed(n: int, n_classes: int, n_ridges: int) -> int:
-    """Peak memory of one problem in memory, in bytes, beyond the images: K, the solver's matrices, a path of solutions.
-
-    What `choose_solver` settles on may need less: "blocked" 2 GiB for 50,000 images.
-    """
-    method = "eigh" if n <= EIGH_LIMIT else "cholesky"
-    matrices = 8 * n * n + n * n + required_bytes(n, method, overwrite=True)  # the n² bytes: a mask of finite entries
-    path = 8 * 4 * n * n_classes * n_ridges
-    return matrices + path + testing_bytes(Problem(n, n_classes, n_ridges))
+def _forget(checkpoints: Path) -> None:
+    """Remove finished ridges, of earlier parameters too, and nothing else that the folder may hold."""
+    for file in checkpoints.glob("*-*x*-*.npz"):
+        file.unlink()
+    with suppress(OSError):
+        checkpoints.rmdir()
 
 
 def testing_bytes(problem: Problem) -> int:
@@ -299,10 +295,10 @@ def _solve_one(
         "test_images": len(data.test_labels),
         "ridges": [float(ridge) for ridge in ridges],
         "test_accuracy": accuracy,
-        "loo_accuracy": [_number(value, 17) for value in fit.loo_accuracy],
-        "loo_error": [_number(value) for value in fit.loo_error],
-        "residual_norm": [_number(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
-        "condition_number": [_number(value) for value in fit.condition_number],
+        "loo_accuracy": [rounded(value, 17) for value in fit.loo_accuracy],
+        "loo_error": [rounded(value) for value in fit.loo_error],
+        "residual_norm": [rounded(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
+        "condition_number": [rounded(value) for value in fit.condition_number],
         "accuracy": accuracy[at_zero],
         "loo_ridge": float(fit.ridges[best]),
         "accuracy_loo_ridge": accuracy[best],
@@ -330,10 +326,10 @@ def _spectrum(eigenvalues: np.ndarray | None) -> dict[str, list] | None:
     if eigenvalues is None:
         return None
     ranks = np.unique(np.geomspace(1, len(eigenvalues), SPECTRUM_RANKS).round().astype(int))
-    return {"rank": ranks.tolist(), "value": [_number(value) for value in eigenvalues[ranks - 1]]}
+    return {"rank": ranks.tolist(), "value": [rounded(value) for value in eigenvalues[ranks - 1]]}
 
 
-def _number(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
+def rounded(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
     """For JSON: rounded to so many significant digits, or decimals; None for NaN and infinity."""
     if not np.isfinite(value):
         return None
@@ -349,13 +345,18 @@ def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict
         "trained": kernel.trained,
         "filter_size": kernel.filter_size,
         "depth": kernel.depth,
-        "data": {
-            "digest": data.digest,
-            "dataset": data.dataset,
-            "verified": data.verified,
-            "source_digest": data.source_digest,
-            "image_shape": list(data.train_images.shape[1:]),
-            "classes": list(data.class_names),
-        },
+        "data": describe_data(data),
         "results": results,
+    }
+
+
+def describe_data(data: ProcessedData) -> dict[str, Any]:
+    """What metrics say of the images."""
+    return {
+        "digest": data.digest,
+        "dataset": data.dataset,
+        "verified": data.verified,
+        "source_digest": data.source_digest,
+        "image_shape": list(data.train_images.shape[1:]),
+        "classes": list(data.class_names),
     }
