@@ -10,12 +10,13 @@
 
 The training kernel is needed until all problems are solved. It is large, so it is kept only where a cache is given::
 
-    <cache>/<piece>/<row>-<column>.npy
+    <cache>/<piece>/<digest of what the piece is made of>/<rows>-<columns>.npy
 """
 
 import io
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class State:
         self.folder = folder / piece.name
         self.state = self.folder / "state"
         self.cache = None if cache is None else cache / piece.name
+        self._blocks: Path | None = None
 
     # The whole piece
 
@@ -75,7 +77,10 @@ class State:
             It was begun with other images, another backend or another plan.
         """
         path = self.state / "begun.json"
-        origin = json.loads(json.dumps(origin))
+        text = json.dumps(origin)
+        origin = json.loads(text)
+        if self.cache is not None:  # apart from `path`, which may have been removed or come from another machine
+            self._blocks = self.cache / sha256(text.encode()).hexdigest()[:16]
         if not path.exists():
             write_json(path, origin)
             return
@@ -124,7 +129,8 @@ class State:
             shutil.rmtree(self.cache, ignore_errors=True)
 
     def _block(self, rows: slice, cols: slice) -> Path | None:
-        return None if self.cache is None else self.cache / f"{rows.start}-{cols.start}.npy"
+        name = f"{rows.start}_{rows.stop}-{cols.start}_{cols.stop}.npy"
+        return None if self._blocks is None else self._blocks / name
 
     # Fits
 

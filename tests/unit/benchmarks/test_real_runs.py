@@ -1,5 +1,6 @@
 """The real runs give the metrics of `exact_cntk.study.solve`, killed and resumed at any point or not."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -136,6 +137,17 @@ def test_refuses_to_go_on_with_something_else(tmp_path, data):
     state = State(tmp_path, PIECE)
     with pytest.raises(UserError, match=r"was begun with backend = 'reference', now it is 'cpu'"):
         PieceRun(PIECE, data, state, describe_backend("reference")._replace(name="cpu"), Clock()).run()
+
+
+def test_cached_blocks_of_other_images_are_not_read(tmp_path, data):
+    cache = tmp_path / "cache"
+    other = dataclasses.replace(data, train_images=data.train_images[::-1].copy(), digest="0" * 64)
+    with pytest.raises(OutOfTimeError):
+        run_once(tmp_path / "other", other, ImpatientClock(6), cache)
+    assert list(cache.rglob("*.npy"))
+    run_once(tmp_path / "cached", data, cache=cache)
+    run_once(tmp_path / "fresh", data)
+    assert metrics(tmp_path / "cached") == metrics(tmp_path / "fresh")
 
 
 def test_does_not_begin_a_training_kernel_that_would_be_lost(tmp_path, data):
