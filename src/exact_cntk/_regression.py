@@ -179,8 +179,8 @@ def kernel_regression(
         Folder for the scratch file of "blocked"; by default that of the dataset K, or the system's for temporary
         files. The file has no name there, and is gone however the process ends.
     checkpoint : path, optional
-        File for the finished ridges of a path by "cholesky" or "blocked", which a later call for the same problem
-        starts from, to the same result. It stays: remove it when the result is safe.
+        File for the finished ridges of a path by any method but "eigh", which a later call for the same problem by the
+        same method starts from, to the same result. It stays: remove it when the result is safe.
     progress : bool or callable(done, total)
         Counts ridges, or for "cuda" and "blocked" products of tiles.
 

@@ -171,9 +171,9 @@ def solve_threads(_wildcards):
 
 def solve_gpu(_wildcards):
     """Give a GPU to problems that are solved on one, where there is one."""
-    from exact_cntk._solvers.choice import EIGH_LIMIT
+    from exact_cntk._solvers.choice import prefers_gpu
 
-    return int(largest_subset() > EIGH_LIMIT)
+    return int(prefers_gpu(largest_subset()))
 
 
 def largest_subset():

@@ -94,7 +94,7 @@ def choose_solver(
     limit = available if max_memory_gib is None else min(available, int(max_memory_gib * GIB))
     # The tiles follow from a stated limit alone: what happens to be available must not change the last digits.
     stated = available if max_memory_gib is None else int(max_memory_gib * GIB)
-    order = [method] if method != "auto" else ["eigh" if problem.n <= EIGH_LIMIT else "cuda", "cholesky", "blocked"]
+    order = ["cuda" if prefers_gpu(problem.n) else "eigh", "cholesky", "blocked"] if method == "auto" else [method]
     lacks: list[str] = []
     for name in order:
         solver, lack = _candidate(name, problem, stated)
@@ -109,6 +109,11 @@ def choose_solver(
         raise UserError(f"{what} cannot run here: {lacks[-1]}")
     reason = "as asked for" if method != "auto" else "; ".join(filter(None, [*lacks, solver.reason]))
     return solver._replace(reason=reason)
+
+
+def prefers_gpu(n: int, method: str = "auto") -> bool:
+    """Whether a kernel of n points is solved on a GPU where there is one."""
+    return method == "cuda" or (method == "auto" and n > EIGH_LIMIT)
 
 
 def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str | None]:

@@ -43,8 +43,9 @@ def solve(
     condition number for every ridge, without ridge (the paper's protocol) and for the ridge chosen on the training
     images alone.
 
-    A kernel too large for memory (22 GiB at 50,000 images) is solved on the GPU, or by tiles in a scratch file beside
-    it; the log says how and why. Run again after an interruption, it goes on from the last finished ridge.
+    More than 10,000 images are solved on a GPU, where there is one; a kernel too large for memory (22 GiB at 50,000
+    images) by tiles in a scratch file beside it. The log says how and why. Run again after an interruption, it goes on
+    from the last finished ridge, on the CPU.
 
     \b
     Example:
@@ -52,13 +53,12 @@ def solve(
         --subset 1000x1 --subset 200x5 --ridges 0,1e-6,1e-4 --out metrics.json
     """
     from exact_cntk._devices import sole_device
-    from exact_cntk._solvers.choice import EIGH_LIMIT
+    from exact_cntk._solvers.choice import prefers_gpu
     from exact_cntk.study.solve import parse_subset, solve_to_files
 
     start = time.perf_counter()
     subsets = [parse_subset(text) for text in subset]
-    on_gpu = method == "cuda" or (method == "auto" and max(one.train_images for one in subsets) > EIGH_LIMIT)
-    with sole_device() if on_gpu else nullcontext():
+    with sole_device() if prefers_gpu(max(one.train_images for one in subsets), method) else nullcontext():
         metrics = solve_to_files(
             kernel,
             data,

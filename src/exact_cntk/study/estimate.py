@@ -14,7 +14,7 @@ from exact_cntk._cntk import cntk
 from exact_cntk._cost import H200_FLOPS, ITEM_BYTES, NOMINAL_RATES, element_layers
 from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk._regression import kernel_regression
-from exact_cntk._solvers.choice import EIGH_LIMIT, Problem, Solver, choose_solver
+from exact_cntk._solvers.choice import EIGH_LIMIT, Problem, Solver, choose_solver, prefers_gpu
 from exact_cntk.errors import UserError
 from exact_cntk.study.params import (
     KernelPass,
@@ -26,7 +26,7 @@ from exact_cntk.study.params import (
     pass_memory,
 )
 
-DIGITS_CLASSES = CIFAR10_CLASSES = 10
+ALL_CLASSES = 10  # of digits as of CIFAR-10
 SMALL_SOLVE = {"eigh": 800, "cholesky": 2000}  # training images, when calibrating
 LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
@@ -192,7 +192,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         for family, passes in by_family.items():
             deepest = max(passes, key=lambda one: one.depths[-1])
             speeds[family] = measure_speed(shape, deepest, kernels["kinds"], kernels["dtype"], backend.name, share)
-    n_classes = len(checked["prepare"]["classes"]) or DIGITS_CLASSES
+    n_classes = len(checked["prepare"]["classes"]) or ALL_CLASSES
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
     largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
     try:
@@ -313,7 +313,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 def _h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
     """Seconds for one kernel of the training sets that a GPU takes: 4n³/3 operations a ridge, a factor and inverse."""
-    large = [one for one in subsets if one["train_images"] > EIGH_LIMIT]
+    large = [one for one in subsets if prefers_gpu(one["train_images"])]
     return sum(one["repeats"] * n_ridges * 4 / 3 * one["train_images"] ** 3 / H200_FLOPS for one in large)
 
 
