@@ -249,9 +249,7 @@ def test_too_little_memory_is_a_refusal(monkeypatch):
     K, _, Y, _, _ = problem(500, 1, 600)
     monkeypatch.setattr(choice, "available_memory", lambda: 12 * 500**2)
     monkeypatch.setattr(_machine, "available_memory", lambda: 12 * 500**2)
-    with pytest.raises(
-        UserError, match=r"method='eigh', needs 0\.0038 GiB of memory, 0\.0028 GiB avail"
-    ):
+    with pytest.raises(UserError, match=r"method='eigh', needs 0\.0038 GiB of memory, 0\.0028 GiB avail"):
         kernel_regression(K, Y, method="eigh")
     assert kernel_regression(K, Y).method == "cholesky"
     with pytest.raises(UserError, match=r"method='auto', needs .* but --max-memory-gib allows 0\.0001 GiB"):
