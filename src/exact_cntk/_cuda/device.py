@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike
 from exact_cntk._machine import GIB
 from exact_cntk.errors import UserError
 
-# cudaDevAttrMaxSharedMemoryPerBlockOptin and the number of multiprocessors, as CuPy names them.
-_SHARED_ATTRIBUTE, _PROCESSORS_ATTRIBUTE = "MaxSharedMemoryPerBlockOptin", "MultiProcessorCount"
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+_RESERVED_BYTES = 1024  # of shared memory, that CUDA takes for each block
 
 # Memory on the device: an array whose leading axis can be sliced.
 Buffer = Any
@@ -93,8 +93,10 @@ class Device(Protocol):
     def free_bytes(self) -> int:
         """Memory that is left."""
 
-    def compile(self, source: str, options: tuple[str, ...], entry: str, shared_bytes: int) -> Kernel:
-        """Compile a kernel whose launches get `shared_bytes` of dynamic shared memory."""
+    def compile(
+        self, source: str, options: tuple[str, ...], entry: str, shared_bytes: int, blocks_per_sm: int = 1
+    ) -> Kernel:
+        """Compile a kernel whose blocks get `shared_bytes` of dynamic shared memory, so many blocks together."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
         """Allocate uninitialised memory on the device; raises DeviceMemoryError."""
@@ -127,7 +129,7 @@ def import_cupy() -> Any:
         raise UserError(
             f"backend 'cuda' is not available ({error}): it needs an NVIDIA GPU, one that CUDA_VISIBLE_DEVICES leaves "
             f"visible, and a driver as new as CuPy's CUDA {version} (for a driver of CUDA 12: pip install cupy-cuda12x "
-            "nvidia-cuda-nvrtc-cu12); or use 'cpu'"
+            "nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12); or use 'cpu'"
         ) from error
     if count == 0:
         raise UserError("backend 'cuda' is not available: no GPU is visible; check CUDA_VISIBLE_DEVICES")
@@ -185,42 +187,64 @@ class CudaDevice:
     def __init__(self, cupy: Any) -> None:
         """Ask `cupy` what the device is."""
         self._cupy = cupy
-        device = cupy.cuda.Device()
-        attributes = device.attributes
+        device, runtime = cupy.cuda.Device(), cupy.cuda.runtime
         capability = str(device.compute_capability)
-        name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"]
+        name = runtime.getDeviceProperties(device.id)["name"]
         self.properties = DeviceProperties(
             name=name.decode() if isinstance(name, bytes) else str(name),
             compute_capability=(int(capability[:-1]), int(capability[-1])),
-            processors=int(attributes[_PROCESSORS_ATTRIBUTE]),
-            shared_bytes=int(attributes[_SHARED_ATTRIBUTE]),
+            processors=int(runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, device.id)),
+            shared_bytes=int(runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, device.id)),
         )
-        # A pool of our own: what it holds is freed with the device, while CuPy's would keep it from others.
-        self._pool = cupy.cuda.MemoryPool()
+        self._processor_bytes = int(
+            runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerMultiprocessor, device.id)
+        )
 
     def free_bytes(self) -> int:
         """Memory that is left on the device."""
-        return int(self._cupy.cuda.runtime.memGetInfo()[0]) + int(self._pool.free_bytes())
+        return int(self._cupy.cuda.runtime.memGetInfo()[0])
 
-    def compile(self, source: str, options: tuple[str, ...], entry: str, shared_bytes: int) -> Kernel:
+    def compile(
+        self, source: str, options: tuple[str, ...], entry: str, shared_bytes: int, blocks_per_sm: int = 1
+    ) -> Kernel:
         """Compile, or find in CuPy's cache on disk."""
         # CuPy adds the device's architecture, and -ftz=true for kernels in float32.
         own = tuple(option for option in options if not option.startswith(("-arch", "--gpu-architecture", "-ftz")))
-        function = self._cupy.RawModule(code=source, options=own, backend="nvrtc").get_function(entry)
-        # More than 48 KiB a block has to be asked for.
+        module = self._cupy.RawModule(code=source, options=own, backend="nvrtc")
+        try:
+            function = module.get_function(entry)
+        except RuntimeError as error:
+            # CuPy wants them on the compiler's path even where, as here, nothing is included.
+            if "CUDA headers" not in str(error):
+                raise
+            raise UserError(
+                "backend 'cuda' is not available: CuPy finds no headers of CUDA, without which it compiles nothing; "
+                'pip install "exact-cntk[cuda]", or set CUDA_PATH to a CUDA toolkit'
+            ) from error
+        # More than 48 KiB a block has to be asked for; and of the memory that shared memory and the L1 cache divide
+        # between them, what all blocks need (in percent; CUDA rounds up to what the hardware can do).
         function.max_dynamic_shared_size_bytes = shared_bytes
+        together = blocks_per_sm * (shared_bytes + _RESERVED_BYTES)
+        function.preferred_shared_memory_carveout = min(100, -(-100 * together // self._processor_bytes))
         return _CompiledKernel(function, shared_bytes)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
-        """Memory on the device."""
+        """Memory on the device.
+
+        Out of no pool: that of CuPy keeps from others what is not in use, and one of our own, which CuPy 14 never
+        empties, would leak it. A run allocates a dozen times.
+        """
+        cuda = self._cupy.cuda
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         try:
-            memory = self._pool.malloc(size)
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            memory = cuda.Memory(size)
+        except cuda.runtime.CUDARuntimeError as error:
+            if error.status != _OUT_OF_MEMORY:
+                raise
             raise DeviceMemoryError(
                 f"{self.properties.name} cannot give {size / GIB:.2f} GiB; it has {self.free_bytes() / GIB:.2f} GiB"
             ) from error
-        return self._cupy.ndarray(shape, dtype, memptr=memory)
+        return self._cupy.ndarray(shape, dtype, memptr=cuda.MemoryPointer(memory, 0))
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Page-locked memory of the host."""

@@ -83,7 +83,7 @@ class Run:
         variant = self._variant
         emission, constants = self._remote.constants()
         source = plan.program(variant, constants)
-        kernel = device.compile(source, plan.OPTIONS, variant.entry, variant.shared_bytes)
+        kernel = device.compile(source, plan.OPTIONS, variant.entry, variant.shared_bytes, variant.blocks_per_sm)
         stream = device.stream()
         sent = []
         for values in (emission, constants):

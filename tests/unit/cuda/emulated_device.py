@@ -121,7 +121,9 @@ class EmulatedDevice:
     def free_bytes(self) -> int:
         return self.memory - self._taken
 
-    def compile(self, source: str, options: Sequence[str], entry: str, shared_bytes: int) -> EmulatedKernel:
+    def compile(
+        self, source: str, options: Sequence[str], entry: str, shared_bytes: int, blocks_per_sm: int = 1
+    ) -> EmulatedKernel:
         # NVRTC's -I, -std and the like: of what it is given, macros alone mean anything here.
         macros = [option for option in options if option.startswith("-D")]
         path = build_kernel(source, entry, (*macros, *(checks() if self.checked else ())))

@@ -20,6 +20,11 @@ from exact_cntk.errors import UserError
 
 SPEC = KernelSpec((2, 4), "flatten", ("all",), 3, ("ntk",))
 FREE = 1 << 24
+ATTRIBUTES = {
+    "MultiProcessorCount": 2,
+    "MaxSharedMemoryPerBlockOptin": 227 * 1024,
+    "MaxSharedMemoryPerMultiprocessor": 228 * 1024,
+}
 
 
 class Pointer:
@@ -61,18 +66,19 @@ class Array:
         return np.frombuffer(memory, self.dtype).reshape(self.shape)
 
 
-class OutOfMemoryError(MemoryError):
-    """cupy.cuda.memory.OutOfMemoryError."""
+class CUDARuntimeError(RuntimeError):
+    """cupy.cuda.runtime.CUDARuntimeError."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"CUDA's error {status}")
+        self.status = status
 
 
-class MemoryPool:
-    def malloc(self, size: int) -> Pointer:
-        if size > FREE:
-            raise OutOfMemoryError
-        return Pointer(EmulatedDevice().empty((max(1, size),), np.uint8))
-
-    def free_bytes(self) -> int:
-        return 0
+def memory(size: int) -> np.ndarray:
+    """cupy.cuda.Memory."""
+    if size > FREE:
+        raise CUDARuntimeError(2)
+    return EmulatedDevice().empty((max(1, size),), np.uint8)
 
 
 class Event:
@@ -116,6 +122,7 @@ class RawModule:
 
 class Function:
     max_dynamic_shared_size_bytes = 48 * 1024
+    preferred_shared_memory_carveout = -1
 
     def __init__(self, module: RawModule, name: str) -> None:
         self.module, self.name = module, name
@@ -137,9 +144,6 @@ class Function:
 
 
 def fake_cupy() -> SimpleNamespace:
-    class CUDARuntimeError(RuntimeError):
-        pass
-
     runtime = SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=lambda: 1,
@@ -147,20 +151,18 @@ def fake_cupy() -> SimpleNamespace:
         memGetInfo=lambda: (FREE, 2 * FREE),
         runtimeGetVersion=lambda: 13020,
         driverGetVersion=lambda: 12080,
+        deviceGetAttribute=lambda attribute, _: ATTRIBUTES[attribute],
+        **{f"cudaDevAttr{name}": name for name in ATTRIBUTES},
     )
-    device = SimpleNamespace(
-        id=0,
-        compute_capability="90",
-        attributes={"MultiProcessorCount": 2, "MaxSharedMemoryPerBlockOptin": 227 * 1024},
-    )
+    device = SimpleNamespace(id=0, compute_capability="90")
     cuda = SimpleNamespace(
         Device=lambda: device,
         Event=Event,
-        MemoryPool=MemoryPool,
+        Memory=memory,
+        MemoryPointer=Pointer,
         Stream=Stream,
         alloc_pinned_memory=bytearray,
         get_elapsed_time=lambda start, end: 2.0,
-        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         nvrtc=SimpleNamespace(getVersion=lambda: (13, 5)),
         runtime=runtime,
     )
@@ -199,6 +201,32 @@ def test_memory_that_is_not_there(cupy):
         CudaDevice(cupy).empty((FREE + 1,), np.uint8)
 
 
+def test_other_failures_keep_their_name(cupy, monkeypatch):
+    def fail(_):
+        raise CUDARuntimeError(700)
+
+    monkeypatch.setattr(cupy.cuda, "Memory", fail)
+    with pytest.raises(CUDARuntimeError, match="700"):
+        CudaDevice(cupy).empty((1,), np.uint8)
+
+
+def test_shared_memory_for_all_blocks(cupy):
+    device = CudaDevice(cupy)
+    for shared_bytes, blocks, percent in ((46 * 1024, 2, 42), (80 * 1024, 1, 36), (227 * 1024, 2, 100)):
+        function = device.compile("", (), "kernel", shared_bytes, blocks).function
+        assert function.max_dynamic_shared_size_bytes == shared_bytes
+        assert function.preferred_shared_memory_carveout == percent
+
+
+def test_no_headers(cupy, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("Failed to find CUDA headers. Please install CUDA toolkit headers")
+
+    monkeypatch.setattr(RawModule, "get_function", fail)
+    with pytest.raises(UserError, match=r"no headers of CUDA.*exact-cntk\[cuda\]"):
+        CudaDevice(cupy).compile("", (), "kernel", 0)
+
+
 def test_copies_are_of_equal_arrays(cupy):
     device = CudaDevice(cupy)
     target, stream = device.empty((4, 3), np.float32), device.stream()
@@ -210,14 +238,14 @@ def test_copies_are_of_equal_arrays(cupy):
 @pytest.mark.parametrize("failure", ["none visible", "old driver", "no NVRTC"])
 def test_says_what_is_missing(cupy, monkeypatch, failure):
     def fail(*_):
-        raise cupy.cuda.runtime.CUDARuntimeError("cudaErrorInsufficientDriver")
+        raise CUDARuntimeError(35)
 
     if failure == "none visible":
         monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 0)
         reason = "no GPU is visible; check CUDA_VISIBLE_DEVICES"
     elif failure == "old driver":
         monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", fail)
-        reason = "cudaErrorInsufficientDriver.*a driver as new as CuPy's CUDA 13.2 .*cupy-cuda12x"
+        reason = "CUDA's error 35.*a driver as new as CuPy's CUDA 13.2 .*cupy-cuda12x"
     else:
         monkeypatch.setattr(cupy.cuda.nvrtc, "getVersion", fail)
         reason = r"NVRTC.*cannot be loaded.*pip install \"exact-cntk\[cuda\]\""
@@ -228,18 +256,14 @@ def test_says_what_is_missing(cupy, monkeypatch, failure):
 def test_the_real_cupy_has_all_that_is_called():
     real = pytest.importorskip("cupy", reason="CuPy is not installed")
     fake = fake_cupy()
-    names = [name for name in vars(fake.cuda.runtime) if name != "CUDARuntimeError"]
-    assert all(callable(getattr(real.cuda.runtime, name)) for name in names)
+    assert all(hasattr(real.cuda.runtime, name) for name in vars(fake.cuda.runtime))
     assert all(hasattr(real.cuda, name) for name in vars(fake.cuda))
-    for name in ("MultiProcessorCount", "MaxSharedMemoryPerBlockOptin"):
-        assert hasattr(real.cuda.runtime, f"cudaDevAttr{name}")
     for owner, members in (
         (real.cuda.MemoryPointer, ("copy_from_host_async", "copy_to_host_async")),
-        (real.cuda.MemoryPool, ("malloc", "free_bytes")),
         (real.cuda.Event, ("record", "synchronize")),
         (real.cuda.Stream, ("__enter__", "__exit__", "wait_event")),
         (real.RawModule, ("get_function",)),
-        (real.RawKernel, ("__call__", "max_dynamic_shared_size_bytes")),
+        (real.RawKernel, ("__call__", "max_dynamic_shared_size_bytes", "preferred_shared_memory_carveout")),
     ):
         assert [name for name in members if not hasattr(owner, name)] == []
     assert re.match(r"\d+\.\d+", real.__version__)
