@@ -29,10 +29,12 @@ def cpu_name() -> str:
 
 
 def revision() -> str:
-    """Git revision of the checkout, with a mark if files differ from it; "unknown" outside a checkout."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    """Git revision of the checkout, with a mark if files differ from it; "unknown" without one or without git."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return done.stdout.strip() or "unknown"
 
 
