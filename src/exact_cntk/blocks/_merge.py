@@ -14,6 +14,8 @@ from exact_cntk.blocks._grid import block_name
 from exact_cntk.blocks._merged import ITEM_BYTES, Kernel, KernelWriter
 from exact_cntk.errors import UserError
 
+# Deleting the one named is no help where "auto" means another backend than it did when the others were computed.
+ONE_BACKEND = "name one of the two in the parameters (kernels.backend), delete the other's blocks, and run again"
 COPIES_OF_A_BLOCK = 3  # as HDF5 hands it out, the mask of its finite entries, its mirror image
 
 
@@ -104,9 +106,10 @@ def _check_equal(blocks: Blocks) -> None:
     for path, (header, _) in blocks.items():
         for name, value in header.common.items():
             if value != majority[name]:
+                remedy = ONE_BACKEND if name == "backend" else REMEDY
                 raise UserError(
                     f"block {path} does not belong to the others: its {name} is {value!r}, but theirs is "
-                    f"{majority[name]!r}; {REMEDY}"
+                    f"{majority[name]!r}; {remedy}"
                 )
 
 

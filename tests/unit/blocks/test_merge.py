@@ -122,6 +122,7 @@ def test_a_foreign_block_is_named(data, full, block_files, out, name, value, num
     write_block(block_files[number], header, entries(full, header), "avx2")
     message = refusal(block_files, out)
     assert message.startswith(f"block {block_files[number]} does not belong to the others: its {name} is {value!r}")
+    assert ("kernels.backend" in message) == (name == "backend")
 
 
 def test_not_finite(block_files, out):
