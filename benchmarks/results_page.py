@@ -115,7 +115,8 @@ def _beside_paper(study: Study, kernel: str, readout: str, size: int) -> list[st
     measured = ours.index.intersection(paper.depth)
     gaps = (ours.accuracy.loc[measured] - paper.set_index("depth").accuracy.loc[measured]).abs()
     outside = [int(depth) for depth, gap in gaps.items() if 100 * gap > ALLOWED_POINTS]
-    verdict = f"All within {ALLOWED_POINTS} points of the paper."
+    which = "All" if len(measured) == len(paper) else "All that are measured are"
+    verdict = f"{which} within {ALLOWED_POINTS} points of the paper."
     if outside:
         verdict = f"More than {ALLOWED_POINTS} points from the paper at depth {', '.join(map(str, outside))}."
     several = " Mean ± standard deviation over disjoint subsets." if ours.repeats.max() > 1 else ""

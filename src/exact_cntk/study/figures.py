@@ -374,7 +374,8 @@ CAPTIONS: dict[str, str] = {
     "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge of the best leave-one-out "
     "accuracy; the squared error decides only between equal ones.",
     "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
-    "condition_number": "Condition number of the training kernel, largest eigenvalue over smallest, without ridge; "
-    "median over subsets where there are several.",
+    "condition_number": "Condition number of the training kernel without ridge, largest eigenvalue over smallest, or "
+    "an estimate in the 1-norm where the kernel was too large for eigenvalues; median over subsets where there are "
+    "several.",
     "paper_table1": "The accuracies of the paper's Table 1 on CIFAR-10, trained networks against exact kernels.",
 }
