@@ -43,7 +43,7 @@ def solve(
     condition number for every ridge, without ridge (the paper's protocol) and for the ridge chosen on the training
     images alone.
 
-    More than 10,000 images are solved on a GPU, where there is one; a kernel too large for memory (22 GiB at 50,000
+    More than 10,000 images are solved on a GPU, where there is one; a kernel too large for memory (21 GiB at 50,000
     images) by tiles in a scratch file beside it. The log says how and why. Run again after an interruption, it goes on
     from the last finished ridge, on the CPU.
 
