@@ -4,10 +4,11 @@ import math
 from typing import NamedTuple
 
 from exact_cntk import _validation as check
+from exact_cntk._cost import ITEM_BYTES
 from exact_cntk._machine import GIB, available_memory, format_gib, gpu_present, require_memory
 from exact_cntk._ridge_path import required_bytes
 from exact_cntk._solvers.arrays import import_torch
-from exact_cntk._solvers.stores import ITEM_BYTES, scratch_bytes
+from exact_cntk._solvers.stores import scratch_bytes
 from exact_cntk.errors import UserError
 
 METHODS = ("auto", "eigh", "cholesky", "cuda", "blocked")

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from exact_cntk._cost import ITEM_BYTES
 from exact_cntk._machine import format_gib, require_disk
 from exact_cntk._solvers.arrays import Array, Arrays, NumPyArrays, TorchArrays
 from exact_cntk.errors import UserError
-
-ITEM_BYTES = 8
 
 
 class StoredKernel:

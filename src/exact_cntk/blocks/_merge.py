@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from exact_cntk._atomic import replacing
+from exact_cntk._cost import ITEM_BYTES
 from exact_cntk._machine import require_disk, require_memory
 from exact_cntk.blocks._cover import Gap, find_fault, placements
 from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
 from exact_cntk.blocks._grid import block_name
-from exact_cntk.blocks._merged import ITEM_BYTES, Kernel, KernelWriter
+from exact_cntk.blocks._merged import Kernel, KernelWriter
 from exact_cntk.errors import UserError
 
 # Deleting the one named is no help where "auto" means another backend than it did when the others were computed.

@@ -14,12 +14,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from exact_cntk._cost import ITEM_BYTES
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER
 from exact_cntk.blocks._grid import Span
 from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
-
-ITEM_BYTES = 8
 
 
 @dataclass(frozen=True)
