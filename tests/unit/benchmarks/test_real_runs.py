@@ -157,6 +157,20 @@ def test_does_not_begin_a_training_kernel_that_would_be_lost(tmp_path, data):
         run_once(tmp_path, data, clock)
 
 
+def test_gives_up_a_training_kernel_that_turns_out_too_slow(tmp_path, data):
+    class SlowClock(Clock):
+        blocks = 0
+
+        def learn(self, kind, work, seconds):
+            self.blocks += 1
+            super().learn(kind, work, 300.0)
+
+    clock = SlowClock(budget=1000.0)
+    with pytest.raises(OutOfTimeError, match=r"tiny: the kernel of the training images needs about \d+ s"):
+        run_once(tmp_path, data, clock)
+    assert clock.blocks == 2
+
+
 def test_command_line(tmp_path, data, monkeypatch, capsys):
     monkeypatch.setattr(real_runs, "load_images", lambda source, cache: data)
     arguments = ["--data", "x", "--out", str(tmp_path), "--backend", "reference"]
