@@ -50,7 +50,8 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        if error.errno not in FILE_SYSTEM_ERRNOS and not isinstance(error, FileExistsError | NotADirectoryError):
+        misplaced = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
+        if error.errno not in FILE_SYSTEM_ERRNOS and not misplaced:
             raise
         raise UserError(
             f"cannot write {path}: {os.strerror(error.errno or 0)}; what was there before is unchanged"

@@ -177,7 +177,7 @@ def solve_to_files(
     provenance_file : Path, optional
         Not deterministic: versions, machine, seconds.
     checkpoints : Path, optional
-        Folder for finished ridges until the metrics are written; by default a hidden one beside them.
+        Folder for finished ridges until both files are written; by default a hidden one beside them.
     **options
         Those of `solve`.
 
@@ -190,7 +190,6 @@ def solve_to_files(
     checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
     metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
     write_json(metrics_file, metrics)
-    _forget(checkpoints)
     if provenance_file is not None:
         parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
@@ -203,6 +202,7 @@ def solve_to_files(
             seconds={"solve": time.perf_counter() - start},
         )
         write_json(provenance_file, where)
+    _forget(checkpoints)  # last: a job that fails before loses its other files
     return metrics
 
 

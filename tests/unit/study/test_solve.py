@@ -134,6 +134,14 @@ def test_goes_on_after_an_interruption_to_the_same_bytes(tmp_path, kernel_file, 
     assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
 
 
+def test_keeps_finished_ridges_until_all_is_written(tmp_path, kernel_file, data_file):
+    (tmp_path / "provenance.json").mkdir()  # no place for a file
+    options = {"subsets": [Subset(24, 1)], "ridges": RIDGES, "method": "cholesky"}
+    with pytest.raises(UserError, match=r"cannot write .*provenance.json: Is a directory"):
+        solve_to_files(kernel_file, data_file, tmp_path / "metrics.json", tmp_path / "provenance.json", **options)
+    assert (tmp_path / ".metrics.json.ridges" / "ntk-24x1-0.npz").exists()
+
+
 def test_removes_nothing_but_finished_ridges(tmp_path, kernel_file, data_file):
     folder = tmp_path / "mine"
     folder.mkdir()
