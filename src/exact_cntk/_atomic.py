@@ -9,9 +9,11 @@ from pathlib import Path
 
 from exact_cntk.errors import UserError
 
-# What a file system says when it is full, over quota, read-only or not ours: never a bug of this program.
+# What a file system says when it is full, over quota, read-only or not ours, or has a file where a folder should be or
+# the reverse: never a bug of this program.
 FILE_SYSTEM_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+    | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 )
 
 
@@ -50,8 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        misplaced = isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError)
-        if error.errno not in FILE_SYSTEM_ERRNOS and not misplaced:
+        if error.errno not in FILE_SYSTEM_ERRNOS:
             raise
         raise UserError(
             f"cannot write {path}: {os.strerror(error.errno or 0)}; what was there before is unchanged"
