@@ -3,12 +3,13 @@
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from exact_cntk import kernel_regression
 from exact_cntk._solvers import choice, tiled
 from exact_cntk._solvers.choice import Problem, Solver, device_bytes
 from exact_cntk._solvers.stores import Device
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
 RIDGES = (0.0, 1e-6, 1e-2)
 
