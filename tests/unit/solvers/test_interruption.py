@@ -45,6 +45,14 @@ def interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Shells start what runs in the background with SIGINT ignored, and Python leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
