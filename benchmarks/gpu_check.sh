@@ -140,7 +140,7 @@ in_shell() { local name=$1; shift; step "$name" "$1" bash -c "$name \"\$@\"" "$n
 
 in_shell build 120
 in_shell device 60
-in_shell tests 150
+in_shell tests 190
 in_shell sanitizer 90
 in_shell speed 130
 in_shell counters 60

@@ -104,7 +104,7 @@ class Run:
 
     def _make_tables(self, device: Device, share: float) -> tuple[Tables, Tables, tuple[int, int]]:
         """Tables of rows and columns, the same object where one holds all images of both, and their sizes."""
-        uploader = Uploader(device, self._remote)
+        uploader = self._uploader = Uploader(device, self._remote)
         free = device.free_bytes()
         chunks = chunk_sizes(int(share * free), self._shape.image_bytes, self._n, None if self._symmetric else self._m)
         if chunks is None:
@@ -137,7 +137,8 @@ class Run:
             raise
         finally:
             finisher.shutdown(cancel_futures=True)
-            # Until then the device may write into memory that is about to be given back.
+            # Until then the device may read and write memory that is about to be given back.
+            self._uploader.settle()
             for slot in self._slots:
                 slot.stream.record().synchronize()
         if progress is not None:

@@ -37,6 +37,10 @@ class Uploader:
             self._turn = 1 - self._turn
         return event
 
+    def settle(self) -> None:
+        """Wait until all that was begun to be sent is there, though nobody may want it any more."""
+        self._stream.record().synchronize()
+
 
 class Tables:
     """A chunk of images of one side.
