@@ -142,7 +142,7 @@ in_shell build 120
 in_shell device 60
 in_shell tests 190
 in_shell sanitizer 90
-in_shell speed 130
+in_shell speed 150
 in_shell counters 60
 # Ten seconds for reading the images and for packing; the run stops by itself, the limit is for when it hangs.
 in_shell real $(($(left) - 5)) $(($(left) - 15))

@@ -163,16 +163,21 @@ def main(arguments: list[str] | None = None) -> int:
         rate=options.rate,
         torch_device="cuda" if options.backend in ("auto", "cuda") else "cpu",
     )
+
+    def keep() -> str:
+        text = as_markdown(suite.result)
+        if not options.no_files:
+            _write(options.out, suite.result, text)
+        return text
+
     suite.time_cases(cases)
+    keep()  # whatever time the rest may take
     if not options.alone:
         suite.time_rivals(options.rival_size, min(2.0, options.seconds))
         suite.count_instructions()
     if options.profile:
         suite.read_counters(tuple(case.name for case in cases if case.required))
-    text = as_markdown(suite.result)
-    print(text)
-    if not options.no_files:
-        _write(options.out, suite.result, text)
+    print(keep())
     return 1 if suite.result["failures"] else 0
 
 
