@@ -207,12 +207,13 @@ class Run:
         """In the finishing thread: wait for the sums of a stripe, and write its outputs."""
         slot.downloaded.synchronize()
         # Kernels of two stripes overlap where one ends and the next begins.
-        seconds = slot.ended.seconds_since(slot.started)
+        seconds = whole = slot.ended.seconds_since(slot.started)
         if self._last_ended is not None:
             seconds = max(0.0, min(seconds, slot.ended.seconds_since(self._last_ended)))
         self._last_ended = slot.ended
         self.kernel_seconds += seconds
-        self._pace.measured(slot.pairs, seconds)
+        # A small stripe may end beside the large one before it, as if it had taken no time; it shared it, though.
+        self._pace.measured(slot.pairs, max(seconds, whole / SLOTS))
         self._remote.finish(stripe.row, stripe.rows, stripe.column, stripe.columns, slot.host_sums, slot.host_near)
 
     def _take_oldest(self, progress: OnProgress | None, on_rows: OnRows | None) -> None:
