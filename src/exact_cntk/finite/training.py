@@ -11,14 +11,12 @@ import numpy as np
 from exact_cntk import _validation as check
 from exact_cntk._atomic import replacing
 from exact_cntk._progress import Progress, reporting
+from exact_cntk._regression import OTHER_CLASSES
 from exact_cntk.errors import InputError
 from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.empirical import exact_arithmetic
 from exact_cntk.finite.networks import CNN
-
-# Targets of the paper: −0.1 for all classes, and 1 more for the image's own.
-OFF_TARGET = -0.1
 
 
 class CurveRow(NamedTuple):
@@ -181,7 +179,7 @@ def _accuracy(network: CNN, data: LabelledImages, at_once: int) -> float:
 
 def _targets(labels: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """−0.1, and 0.9 for the image's class; of the outputs' shape and dtype."""
-    targets = torch.full_like(outputs.detach(), OFF_TARGET)
+    targets = torch.full_like(outputs.detach(), OTHER_CLASSES)
     targets[torch.arange(len(labels), device=labels.device), labels] += 1
     return targets
 
