@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from presence import skip_without_gpu
 
 from exact_cntk import _cuda
 from exact_cntk.errors import UserError
@@ -16,4 +17,4 @@ def gpu() -> None:
     try:
         _cuda.require_gpu()
     except UserError as error:
-        pytest.skip(str(error).partition(": ")[0])
+        skip_without_gpu(str(error))

@@ -1,0 +1,15 @@
+"""When the tests of this folder may be skipped."""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from exact_cntk._machine import gpu_present
+
+
+def skip_without_gpu(reason: str) -> NoReturn:
+    """Skip, unless there is a GPU that nobody hides: then what does not work is a failure, not a reason to skip."""
+    if gpu_present() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        pytest.fail(f"there is a GPU, but {reason}")
+    pytest.skip(reason)
