@@ -8,6 +8,7 @@ import numpy as np
 
 from exact_cntk import _validation as check
 from exact_cntk._backends import BACKENDS, load_backend
+from exact_cntk._flips import averaged
 from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
@@ -25,7 +26,9 @@ def cntk(
     x2: Any = None,
     *,
     depths: int | Sequence[int],
-    readout: Literal["flatten", "gap"],
+    readout: Literal["flatten", "lap", "gap"],
+    pooling_window: int | None = None,
+    flips: bool = False,
     trained: Literal["all", "hidden"] | Sequence[str] = "all",
     filter_size: int = 3,
     get: str | Sequence[str] = ("ntk",),
@@ -46,7 +49,8 @@ def cntk(
         Θ^h  = box(K̇^h ⊙ Θ^{h−1} + K^h)        for h < L
         Θ^L  = K̇^L ⊙ Θ^{L−1} + K^L
 
-    and the NTK is Σ_ij Θ^L[ij, ij] (`flatten`) or the mean of all P²Q² entries of Θ^L (`gap`). The NNGP kernel is the
+    and the NTK is Σ_ij Θ^L[ij, ij] (`flatten`), the mean of all P²Q² entries of Θ^L (`gap`), or between the two, with
+    local averages over windows of w×w pixels, w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} Θ^L[p, p′] (`lap`). The NNGP kernel is the
     same readout of K^L.
 
     ==================  ============================================================================================
@@ -68,9 +72,16 @@ def cntk(
     depths : int or sequence of int, each ≥ 2
         Number of convolutional layers + 1, as in the paper: depth 2 has one convolution, one ReLU and the linear
         readout. All depths come out of one pass to the deepest, at its cost.
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
         `flatten`: a fully connected layer on all pixels (the paper's CNTK-V); `gap`: global average pooling before
-        the last layer (CNTK-GAP). Per pair `flatten` takes P·Q numbers a layer, `gap` P²·Q².
+        the last layer (CNTK-GAP); `lap`: local average pooling, stride 1 and zero padding, then as `flatten`. Per pair
+        `flatten` takes P·Q numbers a layer, `gap` P²·Q², `lap` about (2w − 1)²·P·Q, or P²·Q² if that is less.
+    pooling_window : int, odd
+        w = 2c + 1 of `lap`, which needs it. The sum of a window is divided by w² at the image's edge, too. With 1,
+        `lap` is `flatten`; from 2·max(P, Q) − 1 on, where every window is the whole image, (P·Q)³/w⁴ times `gap`.
+    flips : bool
+        Average the kernel over horizontal flips: (K(x, x′) + K(x, flip x′)) / 2, at twice the cost. Regression with it
+        is regression with K on the training set and its mirror images, at half the ridge.
     trained : {"all", "hidden"} or sequence of both
         Which layers are trained. "hidden" fixes the first and the last one: Θ⁰ = 0, and Θ^L loses its term K^L; at
         depth 2 nothing is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
@@ -114,6 +125,9 @@ def cntk(
     Arora, Du, Hu, Li, Salakhutdinov, Wang: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
     arXiv 1904.11955v2, section 4; global average pooling: its appendix on CNTK-GAP.
 
+    Li, Wang, Yu, Du, Hu, Salakhutdinov, Arora: Enhanced Convolutional Neural Tangent Kernels. 2019, arXiv 1911.00809:
+    local average pooling and flips.
+
     Examples
     --------
     >>> import numpy as np
@@ -124,15 +138,26 @@ def cntk(
     >>> kernels["ntk", 4].shape
     (5, 5)
     """
+    chosen = check.as_choice("readout", readout, READOUTS)
     spec = KernelSpec(
         depths=check.as_depths("depths", depths),
-        readout=check.as_choice("readout", readout, READOUTS),
+        readout=chosen,
         trained=check.as_choices("trained", trained, TRAINED),
         filter_size=check.as_filter_size("filter_size", filter_size),
         kinds=check.as_choices("get", get, KINDS),
+        pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
     )
-    nested = not isinstance(trained, str)
-    return by_rows(x1, x2, spec, nested=nested, backend=backend, dtype=dtype, progress=progress, threads=threads)
+    return by_rows(
+        x1,
+        x2,
+        spec,
+        flips=check.as_flag("flips", flips),
+        nested=not isinstance(trained, str),
+        backend=backend,
+        dtype=dtype,
+        progress=progress,
+        threads=threads,
+    )
 
 
 def by_rows(
@@ -144,6 +169,7 @@ def by_rows(
     dtype: str,
     threads: int | None,
     progress: bool | Progress,
+    flips: bool = False,
     nested: bool = False,
     on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
     seconds: dict[str, float] | None = None,
@@ -152,7 +178,7 @@ def by_rows(
 
     Parameters
     ----------
-    x1, x2, backend, dtype, threads, progress
+    x1, x2, backend, dtype, threads, progress, flips
         As `cntk` takes them.
     spec : KernelSpec
     nested : bool
@@ -181,15 +207,23 @@ def by_rows(
     scaled = bool(exponents.any() or columns.any())
     keys = list(_keys(spec, nested=nested))
     options: dict[str, Any] = {}
+    at_work: dict[str, float] = {}  # of one call
+    spent: list[float] = []  # of each
     if compute.__module__.startswith("exact_cntk._cuda"):
-        options["seconds"] = seconds
-        if on_rows is not None and not scaled:
+        options["seconds"] = at_work
+        if on_rows is not None and not scaled and not flips:
             options["on_rows"] = lambda _, rows: on_rows(dict(zip(keys, rows, strict=True)))
-    start = time.perf_counter()
+
+    def plain(x: np.ndarray, y: np.ndarray | None, report: Progress | None) -> np.ndarray:
+        start = time.perf_counter()
+        result = compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+        spent.append(at_work.get("kernel", time.perf_counter() - start))
+        return result
+
     with bar as report:
-        kernels = compute(images, others, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+        kernels = averaged(plain, images, others, spec.readout, report) if flips else plain(images, others, report)
     if seconds is not None:
-        seconds.setdefault("kernel", time.perf_counter() - start)
+        seconds["kernel"] = sum(spent)
     if scaled:
         kernels = _rescaled(kernels, exponents, columns)
     named = dict(zip(keys, kernels, strict=True))

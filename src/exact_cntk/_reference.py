@@ -8,6 +8,7 @@ Source: Arora et al. 2019, arXiv 1904.11955v2, section 4 and appendix E.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -83,15 +84,18 @@ def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarr
     """
     found: dict[tuple[str, int, str | None], np.ndarray] = {}
     Theta: dict[str, np.ndarray] = {}
+    read = partial(read_out, readout=spec.readout, pooling_window=spec.pooling_window)
     for h, (Sigma, K, K_dot) in enumerate(covariances(x, y, spec.filter_size, layers=spec.depths[-1] - 1), start=1):
         if h == 1:
             Theta = {trained: Sigma if trained == "all" else np.zeros_like(Sigma) for trained in spec.trained}
         if h + 1 in spec.depths:
-            found["nngp", h + 1, None] = read_out(K, spec.readout)
+            found["nngp", h + 1, None] = read(K)
         for trained in spec.trained if "ntk" in spec.kinds else ():
             below = K_dot * Theta[trained]
             if h + 1 in spec.depths:
-                found["ntk", h + 1, trained] = read_out(below + K if trained == "all" else below, spec.readout)
+                found["ntk", h + 1, trained] = read_out(
+                    below + K if trained == "all" else below, spec.readout, spec.pooling_window
+                )
             Theta[trained] = box(below + K, spec.filter_size)
     return np.stack([found[output] for output in spec.outputs])
 
@@ -125,11 +129,23 @@ def covariances(
             norm_x, norm_y = box_image(norm_x / q**2, q), box_image(norm_y / q**2, q)
 
 
-def read_out(tensor: np.ndarray, readout: str) -> np.ndarray:
-    """Σ_ij T[ij, ij] for "flatten", the mean over all P²Q² entries for "gap"; shape (B,)."""
-    if readout == "flatten":
-        return np.einsum("bijij->b", tensor)
-    return tensor.reshape(len(tensor), -1).mean(axis=1)
+def read_out(tensor: np.ndarray, readout: str, pooling_window: int | None = None) -> np.ndarray:
+    """The kernels of a last layer's tensors, of shape (B,).
+
+    - "flatten": Σ_ij T[ij, ij].
+    - "lap", with windows of w×w pixels, w = 2c + 1: the pixels y_a = w⁻² Σ_{p ∈ window(a)} x_p of the pooled image,
+      flattened, have the kernel w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} T[p, p′]. Nothing is there outside of the image.
+    - "gap": the mean over all P²Q² entries.
+    """
+    if readout == "gap":
+        return tensor.reshape(len(tensor), -1).mean(axis=1)
+    if readout == "lap":
+        assert pooling_window is not None
+        for axis in (1, 2, 3, 4):
+            # A window that covers the image from each of its pixels is as good as any larger one.
+            tensor = _window_sum(tensor, min(pooling_window, 2 * tensor.shape[axis] - 1), (axis,))
+        tensor = tensor / float(pooling_window) ** 4
+    return np.einsum("bijij->b", tensor)
 
 
 def box(tensor: np.ndarray, filter_size: int) -> np.ndarray:

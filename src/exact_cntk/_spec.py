@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-READOUTS = ("flatten", "gap")
+READOUTS = ("flatten", "lap", "gap")
 TRAINED = ("all", "hidden")
 KINDS = ("ntk", "nngp")
 
@@ -24,13 +24,15 @@ class KernelSpec:
     ----------
     depths : tuple of int
         Strictly increasing; the paper's depth, convolutional layers + 1, so depth − 1 ReLU layers.
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
     trained : tuple of {"all", "hidden"}
         Without repeats; both variants come out of one pass.
     filter_size : int
         q, odd.
     kinds : tuple of {"ntk", "nngp"}
         Without repeats.
+    pooling_window : int, optional
+        w = 2c + 1 of the readout "lap", odd; None with the others.
     """
 
     depths: tuple[int, ...]
@@ -38,6 +40,7 @@ class KernelSpec:
     trained: tuple[str, ...]
     filter_size: int
     kinds: tuple[str, ...]
+    pooling_window: int | None = None
 
     @property
     def outputs(self) -> tuple[Output, ...]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from exact_cntk.errors import InputError
 
+LARGEST_WINDOW = 2**31 - 1  # what the compiled core takes; from twice the image on, only the scale changes
+
 
 def as_array(name: str, value: Any) -> np.ndarray:
     """A real, finite NumPy array, float32 or float64, of a NumPy array, a torch tensor or nested sequences.
@@ -92,6 +94,29 @@ def as_filter_size(name: str, value: Any) -> int:
     if size % 2 == 0:
         raise InputError(f"{name} is {size}; allowed are odd integers (nearest: {size - 1} and {size + 1})")
     return size
+
+
+def as_pooling_window(name: str, value: Any, readout: str) -> int | None:
+    """An odd integer from 1 to `LARGEST_WINDOW` with the readout "lap", None with the others."""
+    if readout != "lap":
+        if value is not None:
+            raise InputError(f"{name} is {value!r} with readout {readout!r}; allowed is None, or readout 'lap'")
+        return None
+    if value is None:
+        raise InputError(f"{name} is None with readout 'lap'; allowed are odd integers ≥ 1, the window's pixels a side")
+    window = as_integer(name, value, at_least=1)
+    if window % 2 == 0:
+        raise InputError(f"{name} is {window}; allowed are odd integers (nearest: {window - 1} and {window + 1})")
+    if window > LARGEST_WINDOW:
+        raise InputError(f"{name} is {window}; allowed are odd integers from 1 to {LARGEST_WINDOW}")
+    return window
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """False or True."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InputError(f"{name} is {value!r}; allowed are False and True")
 
 
 def as_choice(name: str, value: Any, allowed: Sequence[str]) -> str:

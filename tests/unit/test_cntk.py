@@ -108,7 +108,7 @@ def test_a_kernel_beyond_float64_is_refused():
         ({"x2": np.zeros((0, 4, 3, 2))}, "x2 has shape"),
         ({"depths": 1}, "depths is 1; allowed are integers ≥ 2"),
         ({"filter_size": 2}, "filter_size is 2; allowed are odd"),
-        ({"readout": "GAP"}, "readout is 'GAP'; allowed are 'flatten', 'gap'; did you mean 'gap'"),
+        ({"readout": "GAP"}, "readout is 'GAP'; allowed are 'flatten', 'lap', 'gap'; did you mean 'gap'"),
         ({"trained": "hiden"}, "trained is 'hiden'; .*did you mean 'hidden'"),
         ({"get": "ntks"}, "get is 'ntks'"),
         ({"backend": "gpu"}, "backend is 'gpu'; allowed are 'auto', 'reference', 'cpu', 'cuda'"),

@@ -60,17 +60,22 @@ def scalar_kernels(x, y, spec):
     for kind, depth, trained in spec.outputs:
         if spec.readout == "flatten":
             values.append(sum(entry(kind, depth - 1, trained, p, p) for p in inside))
-        else:
+        elif spec.readout == "gap":
             total = sum(entry(kind, depth - 1, trained, p, r) for p in inside for r in inside)
             values.append(total / len(inside) ** 2)
+        else:
+            c = spec.pooling_window // 2
+            windows = [[p for p in inside if max(abs(p[0] - i), abs(p[1] - j)) <= c] for i, j in inside]
+            total = sum(entry(kind, depth - 1, trained, p, r) for window in windows for p in window for r in window)
+            values.append(total / spec.pooling_window**4)
     return np.array(values)
 
 
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
+@pytest.mark.parametrize(("readout", "window"), [("flatten", None), ("gap", None), ("lap", 3)])
 @pytest.mark.parametrize("filter_size", [1, 3, 5])
-def test_equals_a_scalar_transcription(readout, filter_size):
+def test_equals_a_scalar_transcription(readout, window, filter_size):
     x, y = random_images(2, 3, 2, 2)
-    spec = KernelSpec((2, 3, 4), readout, filter_size=filter_size, **ALL)
+    spec = KernelSpec((2, 3, 4), readout, filter_size=filter_size, pooling_window=window, **ALL)
     ours = _reference.kernels_of_pairs(x[None], y[None], spec)[:, 0]
     np.testing.assert_allclose(ours, scalar_kernels(x, y, spec), rtol=1e-12, atol=1e-13)
 
