@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -24,7 +24,8 @@ def empirical_kernel(
     x2: Any = None,
     *,
     depths: int | Sequence[int],
-    readout: Literal["flatten", "gap"],
+    readout: Literal["flatten", "lap", "gap"],
+    pooling_window: int | None = None,
     width: int,
     trained: Literal["all", "hidden"] | Sequence[str] = "all",
     filter_size: int = 3,
@@ -41,7 +42,7 @@ def empirical_kernel(
     For a network f(x) = ⟨W^{L+1}, φ(x)⟩ of one output with N(0, 1) weights θ, as `CNN` draws them at κ = 1::
 
         NTK(x, x′)  = Σ_θ ∂f(x)/∂θ · ∂f(x′)/∂θ       over the trained weights
-        NNGP(x, x′) = ⟨φ(x), φ(x′)⟩                  φ: the last hidden layer, pooled if the readout is "gap"
+        NNGP(x, x′) = ⟨φ(x), φ(x′)⟩                  φ: the last hidden layer, pooled as the readout says
 
     Both tend to `cntk`'s kernels of the same arguments as the width grows, the deviation falling as width^−1/2; the
     network carries all of their factors, and none is left to apply. They are the kernels of ridge regression on
@@ -49,7 +50,7 @@ def empirical_kernel(
 
     Parameters
     ----------
-    x1, x2, depths, readout, trained, filter_size, get
+    x1, x2, depths, readout, pooling_window, trained, filter_size, get
         As `cntk` takes them. Networks of several depths share the filters of the layers that they have in common.
     width : int ≥ 1
         Channels of every hidden layer.
@@ -98,12 +99,14 @@ def empirical_kernel(
     >>> kernels["ntk", 3].shape
     (4, 5, 5)
     """
+    chosen = check.as_choice("readout", readout, READOUTS)
     spec = KernelSpec(
         depths=check.as_depths("depths", depths),
-        readout=check.as_choice("readout", readout, READOUTS),
+        readout=chosen,
         trained=check.as_choices("trained", trained, TRAINED),
         filter_size=check.as_filter_size("filter_size", filter_size),
         kinds=check.as_choices("get", get, KINDS),
+        pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
     )
     channels = check.as_integer("width", width, at_least=1)
     numbers = _as_draws(draws)
@@ -136,7 +139,8 @@ def random_features(
     x: Any,
     *,
     depth: int,
-    readout: Literal["flatten", "gap"],
+    readout: Literal["flatten", "lap", "gap"],
+    pooling_window: int | None = None,
     width: int,
     trained: Literal["all", "hidden"] = "all",
     filter_size: int = 3,
@@ -149,7 +153,7 @@ def random_features(
 
     Parameters
     ----------
-    x, depth, readout, width, trained, filter_size, get, seed, dtype
+    x, depth, readout, pooling_window, width, trained, filter_size, get, seed, dtype
         As `empirical_kernel` takes them.
     draw : int ≥ 0
         Which network.
@@ -158,7 +162,7 @@ def random_features(
     -------
     dict of arrays
         "ntk": shape (n, trained weights), every image's gradient, layer by layer from the first; "nngp": shape
-        (n, width·P·Q) for "flatten", (n, width) for "gap". Of the dtype asked for.
+        (n, width·P·Q) for "flatten" and "lap", (n, width) for "gap". Of the dtype asked for.
 
     Raises
     ------
@@ -174,6 +178,7 @@ def random_features(
         depth=depth,
         width=width,
         readout=readout,
+        pooling_window=pooling_window,
         filter_size=filter_size,
         trained=trained,
         seed=[*check_seed(seed), width, check.as_integer("draw", draw, at_least=0)],
@@ -206,8 +211,16 @@ def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
 
 def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, seed: list[int], dtype: str) -> CNN:
     """A network to be differentiated with respect to its layers, not its weights."""
-    architecture: dict[str, Any] = {"readout": spec.readout, "filter_size": spec.filter_size, "dtype": dtype}
-    network = CNN(images.shape[1:], depth=depth, width=width, seed=seed, **architecture)
+    network = CNN(
+        images.shape[1:],
+        depth=depth,
+        width=width,
+        readout=cast(Any, spec.readout),
+        pooling_window=spec.pooling_window,
+        filter_size=spec.filter_size,
+        seed=seed,
+        dtype=cast(Any, dtype),
+    )
     return network.requires_grad_(False)
 
 

@@ -27,6 +27,7 @@ class CNN(torch.nn.Module):
 
         f(x) = κ Σ_{c,i,j} W^{L+1}_{c,i,j} x^L_{c,i,j}          readout "flatten", the paper's CNN-V
         f(x) = κ Σ_c W^{L+1}_c · 1/(PQ) Σ_{i,j} x^L_{c,i,j}     readout "gap", its CNN-GAP
+        f(x) = κ Σ_{c,i,j} W^{L+1}_{c,i,j} · 1/w² Σ_{|a|,|b| ≤ (w−1)/2} x^L_{c,i+a,j+b}     readout "lap"
 
     All weights are drawn from N(0, 1): scales stand outside of them, so that a gradient step moves each by as much as
     the paper's does.
@@ -38,7 +39,9 @@ class CNN(torch.nn.Module):
         L + 1, as in `cntk`.
     width : int ≥ 1
         C, the channels of every hidden layer.
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
+    pooling_window : int, odd
+        w, of "lap" alone, which needs it; x^L is 0 outside of the image.
     filter_size : int, odd
         q.
     trained : {"all", "hidden"}
@@ -56,7 +59,7 @@ class CNN(torch.nn.Module):
     ----------
     filters : ParameterList of L weights of shape (C, C_{h−1}, q, q)
         W¹ … W^L; the first one's C_{h−1} is C₀.
-    readout_weight : Parameter of shape (outputs, C, P, Q) for "flatten", (outputs, C) for "gap"
+    readout_weight : Parameter of shape (outputs, C, P, Q) for "flatten" and "lap", (outputs, C) for "gap"
         W^{L+1}.
 
     Raises
@@ -93,7 +96,8 @@ class CNN(torch.nn.Module):
         *,
         depth: int,
         width: int,
-        readout: Literal["flatten", "gap"],
+        readout: Literal["flatten", "lap", "gap"],
+        pooling_window: int | None = None,
         filter_size: int = 3,
         trained: Literal["all", "hidden"] = "all",
         outputs: int = 1,
@@ -116,6 +120,7 @@ class CNN(torch.nn.Module):
 
         self.image_shape = (P, Q, C0)
         self.readout = check.as_choice("readout", readout, READOUTS)
+        self.pooling_window = check.as_pooling_window("pooling_window", pooling_window, self.readout)
         self.output_scale = check.as_number("output_scale", output_scale)
         self.layer_scale = math.sqrt(C_SIGMA / (C * q**2))
         shapes = [(C, C0 if h == 0 else C, q, q) for h in range(depth - 1)]
@@ -123,7 +128,7 @@ class CNN(torch.nn.Module):
             _weights(shape, entropy, (h,), as_dtype, requires_grad=not (hidden_only and h == 0))
             for h, shape in enumerate(shapes)
         )
-        last = (outputs, C, P, Q) if self.readout == "flatten" else (outputs, C)
+        last = (outputs, C) if self.readout == "gap" else (outputs, C, P, Q)
         self.readout_weight = _weights(last, entropy, (depth - 1, 1), as_dtype, requires_grad=not hidden_only)
 
     def activations(self, images: torch.Tensor, shifts: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -148,12 +153,21 @@ class CNN(torch.nn.Module):
         return layers
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the last layer is linear in: x^L as vectors of C·P·Q ("flatten"), or its mean over pixels, C ("gap")."""
+        """What the last layer is linear in.
+
+        x^L as vectors of C·P·Q ("flatten"), the same after its local means ("lap"), or its mean over pixels, C ("gap").
+        """
         return self.pooled(self.activations(images)[-1])
 
     def pooled(self, layer: torch.Tensor) -> torch.Tensor:
         """Features of x^L, a tensor of shape (n, C, P, Q)."""
-        return layer.flatten(1) if self.readout == "flatten" else layer.mean(dim=(2, 3))
+        if self.readout == "gap":
+            return layer.mean(dim=(2, 3))
+        if self.pooling_window is not None:
+            w = self.pooling_window
+            # Beyond the edge there are zeros, and the divisor is w² there, too.
+            layer = torch.nn.functional.avg_pool2d(layer, w, stride=1, padding=w // 2, divisor_override=w**2)
+        return layer.flatten(1)
 
     def read_out(self, features: torch.Tensor) -> torch.Tensor:
         """Outputs of `features`, of shape (n, outputs)."""

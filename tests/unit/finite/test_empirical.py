@@ -14,12 +14,16 @@ def images(n, shape=(5, 4, 3), seed=0):
     return np.random.default_rng(seed).standard_normal((n, *shape))
 
 
+LOCAL = {"readout": "lap", "pooling_window": 3}
+READOUTS = [{"readout": "flatten"}, LOCAL, {"readout": "gap"}]
+
+
 @pytest.mark.parametrize("filter_size", [1, 3, 5])
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
+@pytest.mark.parametrize("readout", READOUTS)
 def test_is_the_product_of_features(readout, filter_size):
     """Features are gradients by vmap and grad, one image and all weights at a time: another way altogether."""
     x, y = images(4), images(3, seed=1)
-    options = {"readout": readout, "filter_size": filter_size, "width": 8, "dtype": "float64", "get": KINDS}
+    options = {**readout, "filter_size": filter_size, "width": 8, "dtype": "float64", "get": KINDS}
     kernels = empirical_kernel(x, y, depths=[2, 4], trained=["all", "hidden"], draws=[3], **options)
     assert set(kernels) == {*(("ntk", d, t) for d in (2, 4) for t in ("all", "hidden")), ("nngp", 2), ("nngp", 4)}
     for depth in (2, 4):
@@ -51,12 +55,12 @@ def test_features_are_those_of_finite_differences():
     np.testing.assert_allclose(gradient, found, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("trained", ["all", "hidden"])
 def test_mean_is_the_exact_kernel(readout, trained):
     """Within 4 standard errors, and 2/width of the kernel's size for the finite networks' bias."""
     x, width, draws = images(3, (4, 4, 3)), 256, 24
-    options = {"depths": 3, "readout": readout, "trained": trained, "get": KINDS}
+    options = {"depths": 3, "trained": trained, "get": KINDS, **readout}
     exact = cntk(x, backend="reference", **options)
     for key, found in empirical_kernel(x, width=width, draws=draws, **options).items():
         error = found.std(axis=0, ddof=1) / np.sqrt(draws)
@@ -66,11 +70,11 @@ def test_mean_is_the_exact_kernel(readout, trained):
 
 
 @pytest.mark.parametrize(("depth", "width", "shape"), [(2, 4096, (6, 6, 3)), (3, 1024, (4, 4, 3))])
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
+@pytest.mark.parametrize("readout", READOUTS)
 def test_one_wide_network_has_the_exact_kernel(depth, width, shape, readout):
     """The norm deviates by 1/√width in the median, and by up to 4.4/√width (1,280 networks of width 64 to 512)."""
     x = images(4, shape)
-    options = {"depths": depth, "readout": readout, "get": KINDS}
+    options = {"depths": depth, "get": KINDS, **readout}
     exact = cntk(x, backend="reference", **options)
     for key, found in empirical_kernel(x, width=width, **options).items():
         assert np.linalg.norm(found[0] - exact[key]) < 5 / np.sqrt(width) * np.linalg.norm(exact[key])

@@ -70,6 +70,20 @@ def test_is_the_formula(readout):
     np.testing.assert_allclose(network(x).detach().numpy()[0], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("window", [1, 3, 7])
+def test_local_pooling_is_a_mean_over_a_window(window):
+    P, Q, C = 3, 4, 3
+    network = CNN((P, Q, 2), depth=3, width=C, readout="lap", pooling_window=window, dtype="float64")
+    x = images(1, (P, Q, 2))
+    layer = network.activations(x)[-1][0].detach().numpy()
+    padded = np.pad(layer, ((0, 0), (window // 2,) * 2, (window // 2,) * 2))
+    expected = [[padded[:, i : i + window, j : j + window].sum(axis=(1, 2)) for j in range(Q)] for i in range(P)]
+    found = network.features(x).detach().numpy().reshape(C, P, Q)
+    np.testing.assert_allclose(found, np.array(expected).transpose(2, 0, 1) / window**2, rtol=1e-12)
+    output = (network.readout_weight[0] * network.features(x).reshape(C, P, Q)).sum().item()
+    assert network(x).item() == pytest.approx(output, rel=1e-12)
+
+
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_gradients_are_finite_differences(readout):
     x = images(1)
@@ -130,6 +144,8 @@ def test_weights_are_standard_normal():
         ({"width": 0}, "width is 0; allowed are integers ≥ 1"),
         ({"filter_size": 2}, "filter_size is 2; allowed are odd integers"),
         ({"readout": "gab"}, "did you mean 'gap'"),
+        ({"readout": "lap"}, "pooling_window is None with readout 'lap'"),
+        ({"pooling_window": 3}, "pooling_window is 3 with readout 'gap'"),
         ({"trained": "none"}, "trained is 'none'; allowed are 'all', 'hidden'"),
         ({"outputs": 0}, "outputs is 0"),
         ({"output_scale": -1}, "output_scale is -1"),
