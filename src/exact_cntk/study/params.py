@@ -5,7 +5,6 @@ from both. What a single key may be is in ``workflow/schemas/params.schema.yaml`
 here.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from exact_cntk._cost import block_memory
 from exact_cntk.blocks._grid import Position, block_positions, kernel_id
 from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
+from exact_cntk.study.section_params import nearest, section_contradictions
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
@@ -206,21 +206,15 @@ def _explain(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         allowed = list(error.schema["properties"])
         unknown = next(name for name in error.instance if name not in allowed)
-        return f"{_join(key, unknown)}: unknown key{_nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
+        return f"{_join(key, unknown)}: unknown key{nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"{_join(key, missing)}: this key is missing; every key must be given"
     if error.validator == "enum":
         allowed = [str(name) for name in error.validator_value]
-        return f"{key}: {error.instance!r} is unknown{_nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
+        return f"{key}: {error.instance!r} is unknown{nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
     meaning = error.schema.get("description", "")
     return f"{key or 'the file'}: {error.message}" + (f" ({meaning})" if meaning else "")
-
-
-def _nearest(name: object, allowed: Sequence[str]) -> str:
-    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
-    matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    return f", did you mean {matches[0]!r}?" if matches else ""
 
 
 def _key(path: Sequence[str | int]) -> str:
@@ -239,6 +233,7 @@ def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     yield from _data_contradictions(params["prepare"])
     yield from _kernel_contradictions(params)
     yield from _solve_contradictions(params)
+    yield from section_contradictions(params)
 
 
 def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:

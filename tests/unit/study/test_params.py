@@ -144,19 +144,26 @@ def test_unreadable_files_are_one_line(tmp_path):
 
 
 def test_every_key_of_the_schema_has_a_description():
+    schema = yaml.safe_load(find_schema().read_text(encoding="utf-8"))
+
+    def resolved(one):
+        return schema["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+
     def properties(schema, key=""):
         for name, one in schema.get("properties", {}).items():
-            yield f"{key}.{name}", one
-            yield from properties(one, f"{key}.{name}")
+            yield f"{key}.{name}", resolved(one)
+            yield from properties(resolved(one), f"{key}.{name}")
         if "items" in schema:
-            yield from properties(schema["items"], f"{key}[]")
+            yield f"{key}[]", resolved(schema["items"])
+            yield from properties(resolved(schema["items"]), f"{key}[]")
 
-    schema = yaml.safe_load(find_schema().read_text(encoding="utf-8"))
     found = dict(properties(schema))
-    assert {".study", ".solve.ridges", ".kernels.families[].depth_passes"} <= set(found)
+    assert {".study", ".solve.ridges", ".kernels.families[].depth_passes", ".random_features.sweep.widths"} <= set(
+        found
+    )
     for key, one in found.items():
-        assert one.get("description"), key
-        assert one.get("additionalProperties") is False or one.get("type") != "object", key
+        assert one.get("description") or key.endswith("[]"), key
+        assert one.get("additionalProperties") is False or "object" not in one.get("type", []), key
         # DVC's run-cache does not see keys of these names.
         assert key.rsplit(".", 1)[-1] not in {"size", "nfiles"}
 

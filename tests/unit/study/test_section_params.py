@@ -1,0 +1,99 @@
+"""Parameters of sections: what contradicts itself or the study is refused, by key, value and what is allowed."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exact_cntk.errors import InputError
+from exact_cntk.study.params import check_params
+
+ROOT = Path(__file__).parents[3]
+SECTIONS = yaml.safe_load("""
+cnns:
+  families:
+    - {name: cnn-v, readout: flatten, trained: all, filter_size: 3, depths: [3, 4, 6]}
+    - {name: cnn-gap, readout: gap, trained: all, filter_size: 3, depths: [3, 4, 6]}
+  width: 64
+  output_scale: 0.05
+  rates: [0.1, 1, 10]
+  seeds: 3
+  batch_images: 100
+  max_epochs: 60
+  averaged_epochs: 10
+  validation_images: 200
+random_features:
+  families: [cntk-v, cntk-gap]
+  depths: [3, 4, 6]
+  width: 32
+  draws: 3
+  train_images: 200
+  test_images: 797
+  sweep: {widths: [16, 32, 64], images: 20, depth: 3, draws: 5}
+architectures:
+  filter_sizes: [1, 3, 5]
+  readouts: [flatten, lap, gap]
+  pooling_windows: [3, 5]
+  depths: [3, 4, 6, 11]
+  trained: [all, hidden]
+  flips: [false]
+  small_train_images: 100
+  small_repeats: 5
+""")
+
+
+def study(**changes):
+    """The default study with the sections above, and keys of them changed: cnns__rates=[1] is cnns.rates."""
+    params = yaml.safe_load((ROOT / "config/digits.yaml").read_text(encoding="utf-8")) | copy.deepcopy(SECTIONS)
+    for key, value in changes.items():
+        *parents, last = [int(part) if part.isdecimal() else part for part in key.split("__")]
+        holder = params
+        for part in parents:
+            holder = holder[part]
+        holder[last] = value
+    return params
+
+
+def test_all_sections_and_none():
+    check_params(study())
+    check_params(study(**dict.fromkeys(SECTIONS)))
+    check_params(study(random_features__sweep=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cnns": 5}, ["cnns: 5", "'object', 'null'"]),
+        ({"cnns__rate": [1]}, ["cnns.rate: unknown key", "'rates'"]),
+        ({"cnns__rates": [1, 0.1]}, ["cnns.rates: [1, 0.1]", "increase"]),
+        ({"cnns__families__1__name": "cnn-v"}, ["cnns.families[1].name: 'cnn-v'", "twice"]),
+        ({"cnns__families__0__filter_size": 2}, ["cnns.families[0].filter_size: 2", "odd"]),
+        ({"cnns__families__0__depths": [4, 3]}, ["cnns.families[0].depths: [4, 3]", "increase"]),
+        ({"cnns__validation_images": 1000}, ["cnns.validation_images: 1000", "prepare.train_images = 1000"]),
+        ({"cnns__batch_images": 801}, ["cnns.batch_images: 801", "800 images"]),
+        ({"cnns__averaged_epochs": 61}, ["cnns.averaged_epochs: 61", "cnns.max_epochs = 60"]),
+        ({"random_features__families": ["cntk-vv"]}, ["families[0]: 'cntk-vv'", "'cntk-v'?", "cntk-gap"]),
+        ({"random_features__depths": [3, 5]}, ["random_features.depths: depth 5 of cntk-v", "3, 4, 6, 11, 21"]),
+        (
+            {"random_features__train_images": 1001},
+            ["random_features.train_images: 1001", "prepare.train_images = 1000"],
+        ),
+        ({"random_features__test_images": 798}, ["random_features.test_images: 798", "prepare.test_images = 797"]),
+        ({"random_features__sweep__widths": [32, 16]}, ["random_features.sweep.widths: [32, 16]", "increase"]),
+        ({"random_features__sweep__images": 1001}, ["random_features.sweep.images: 1001", "1000"]),
+        ({"architectures__filter_sizes": [1, 2]}, ["architectures.filter_sizes[1]: 2", "odd"]),
+        ({"architectures__pooling_windows": [4]}, ["architectures.pooling_windows[0]: 4", "odd"]),
+        ({"architectures__pooling_windows": [17]}, ["architectures.pooling_windows[0]: 17", "15"]),
+        ({"architectures__pooling_windows": []}, ["architectures.pooling_windows: []", "lap needs"]),
+        ({"architectures__readouts": ["gap"]}, ["architectures.pooling_windows: [3, 5]", "give []"]),
+        ({"architectures__small_repeats": 11}, ["small_repeats: 11 sets of 100 images need 1100", "1000"]),
+    ],
+)
+def test_contradictions_name_key_value_and_remedy(changes, words):
+    with pytest.raises(InputError) as error:
+        check_params(study(**changes), source="a.yaml")
+    message = str(error.value)
+    assert message.startswith("a.yaml: ") and "\n" not in message
+    for word in words:
+        assert word in message
