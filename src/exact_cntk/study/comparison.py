@@ -115,14 +115,19 @@ class Comparison:
         """The statistic under a bootstrap of `KINDS`, of shape (resamples,)."""
         return _function(statistic)(*self.resampled[kind])
 
+    def interval(self, statistic: str, kind: str) -> tuple[float, float]:
+        """The interval of 95 % of a statistic under a bootstrap of `KINDS`; NaN where one of them is not known."""
+        if kind not in self.resampled or self._note(statistic):
+            return np.nan, np.nan
+        draws = self.draws(statistic, kind)
+        return percentiles(draws) if statistic == "regret" else interval(self.value(statistic), draws)
+
     def _row(self, name: str) -> dict[str, Any]:
         note = self._note(name)
         row: dict[str, Any] = {key: getattr(self, key) for key in ("source", "dataset", "proxy", "target", "scope")}
         row |= {"n": len(self.x), "statistic": name, "value": self.value(name)}
         for kind in KINDS:
-            known = kind in self.resampled and not note
-            low, high = self._interval(row["value"], name, kind) if known else (np.nan, np.nan)
-            row |= {f"{kind}_low": low, f"{kind}_high": high}
+            row |= dict(zip((f"{kind}_low", f"{kind}_high"), self.interval(name, kind), strict=True))
         groups = self.families if self.within_families else None
         tested = name in COEFFICIENTS and not note
         row["p"] = permutation_p(self.x, self.y, COEFFICIENTS[name], groups) if tested else np.nan
@@ -130,10 +135,6 @@ class Comparison:
         if name == "regret" and not note:
             row |= {"picked": self._label(self.x), "best": self._label(self.y)}
         return row | {"note": note}
-
-    def _interval(self, value: float, name: str, kind: str) -> tuple[float, float]:
-        draws = self.draws(name, kind)
-        return interval(value, draws) if name in COEFFICIENTS else percentiles(draws)
 
     def _one_subset(self, name: str, note: str) -> dict[str, float]:
         keys = ("one_subset", "one_subset_low", "one_subset_high")
