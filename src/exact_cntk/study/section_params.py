@@ -85,13 +85,18 @@ def _architectures(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
         yield f"architectures.pooling_windows: {windows}, but the readouts are {', '.join(grid['readouts'])}; " + (
             "lap needs at least one window" if not windows else "windows are lap's, so give []"
         )
-    pool = params["prepare"]["train_images"]
-    images, repeats = grid["small_train_images"], grid["small_repeats"]
-    if images * repeats > pool:
+    yield from _within("architectures.train_images", grid["train_images"], params, "train_images")
+    yield from _increasing("architectures.small_train_images", grid["small_train_images"])
+    full, images, repeats = grid["train_images"], max(grid["small_train_images"]), grid["small_repeats"]
+    if images >= full:
+        yield f"architectures.small_train_images: {images} is not less than architectures.train_images = {full}"
+    elif images * repeats > full:
         yield (
             f"architectures.small_repeats: {repeats} sets of {images} images need {images * repeats}, "
-            f"more than the pool of prepare.train_images = {pool}"
+            f"more than architectures.train_images = {full}"
         )
+    if grid["depths"] == [2] and grid["trained"] == ["hidden"]:
+        yield "architectures.trained: [hidden] with depths [2], where no layer is hidden; give a larger depth, or all"
 
 
 def _small_data(study: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
@@ -103,6 +108,28 @@ def _small_data(study: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator
         yield from _known_depth(f"small_data.kernels[{i}].depth", kernel["family"], kernel["depth"], computed)
         if kernel in study["kernels"][:i]:
             yield f"small_data.kernels[{i}]: {kernel['family']} at depth {kernel['depth']} is there twice; remove one"
+    for key in ("bandwidths", "inverse_penalties"):
+        yield from _increasing(f"small_data.{key}", study[key])
+    if study["cnns"] is not None:
+        yield from _small_data_cnns(study["cnns"], study)
+
+
+def _small_data_cnns(cnns: Mapping[str, Any], study: Mapping[str, Any]) -> Iterator[str]:
+    names: set[str] = set()
+    for i, family in enumerate(cnns["families"]):
+        key = f"small_data.cnns.families[{i}]"
+        if family["name"] in names:
+            yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
+        names.add(family["name"])
+        yield from _odd(f"{key}.filter_size", family["filter_size"], "filters")
+    yield from _increasing("small_data.cnns.rates", cnns["rates"])
+    if cnns["subsets"] > study["subsets"]:
+        yield f"small_data.cnns.subsets: {cnns['subsets']} is more than small_data.subsets = {study['subsets']}"
+    if cnns["max_train_images"] < min(study["train_images"]):
+        yield (
+            f"small_data.cnns.max_train_images: {cnns['max_train_images']} is less than all of "
+            f"small_data.train_images = {study['train_images']}; set small_data.cnns to null for no networks"
+        )
 
 
 def _computed_depths(params: Mapping[str, Any]) -> dict[str, list[int]]:

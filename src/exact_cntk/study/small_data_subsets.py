@@ -1,0 +1,110 @@
+"""Random class-balanced training sets of many sizes, the same ones for every method."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from exact_cntk.errors import InputError
+
+
+class Draw(NamedTuple):
+    """A training set: repeat number `repeat` of its size, as increasing positions in the pool, of shape (n,)."""
+
+    repeat: int
+    index: np.ndarray
+
+    @property
+    def train_images(self) -> int:
+        """Number of images."""
+        return len(self.index)
+
+
+def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, seed: int) -> list[Draw]:
+    """Deal random training sets out of a pool, `subsets` of each size.
+
+    A training set has equally many images of each class, or one more of some classes, drawn for each set, where its
+    size is no multiple of their number. Sets of one size are dealt like cards from a shuffled deck a class: they are
+    disjoint until the pool is used up, and only then is an image dealt again. Sets of different sizes are drawn
+    independently of each other, and are not nested.
+
+    Parameters
+    ----------
+    labels : int array of shape (pool,)
+    train_images : sequence of int
+        Sizes.
+    subsets : int
+    seed : int
+        Sets of one size depend on it, the labels and that size alone.
+
+    Returns
+    -------
+    list of Draw
+        By size, in the order given, then by repeat.
+
+    Raises
+    ------
+    InputError
+        A size is less than the number of classes, or takes more images of a class than the pool has.
+    """
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    draws = []
+    for size in train_images:
+        _check_size(size, members)
+        rng = np.random.default_rng([seed, size])
+        decks = [np.empty(0, dtype=np.int64) for _ in members]
+        for repeat in range(subsets):
+            counts = np.full(len(members), size // len(members))
+            counts[rng.permutation(len(members))[: size % len(members)]] += 1
+            dealt = []
+            for i, count in enumerate(counts):
+                if len(decks[i]) < count:  # what is left comes first; no image twice in one set
+                    others = np.setdiff1d(members[i], decks[i])
+                    decks[i] = np.concatenate([decks[i], rng.permutation(others)])
+                dealt.append(decks[i][:count])
+                decks[i] = decks[i][count:]
+            draws.append(Draw(repeat, np.sort(np.concatenate(dealt))))
+    return draws
+
+
+def describe_subsets(draws: Sequence[Draw], seed: int) -> dict[str, Any]:
+    """What results say of their training sets.
+
+    Returns
+    -------
+    dict
+        `train_images`, `subsets`, `seed`; `shared`, for each size the mean fraction of images that two of its sets have
+        in common (0: disjoint); `digest`, SHA-256 of all positions, which is equal only for the same sets.
+    """
+    sizes = list(dict.fromkeys(draw.train_images for draw in draws))
+    digest = hashlib.sha256()
+    for draw in draws:
+        digest.update(f"{draw.train_images} {draw.repeat} {draw.index.tolist()}\n".encode())
+    return {
+        "train_images": sizes,
+        "subsets": max(draw.repeat for draw in draws) + 1,
+        "seed": seed,
+        "shared": [_shared([draw for draw in draws if draw.train_images == size]) for size in sizes],
+        "digest": digest.hexdigest(),
+    }
+
+
+def _shared(draws: Sequence[Draw]) -> float:
+    """Mean over pairs of sets of |A ∩ B| / n: an image that is in c of them is shared by c(c − 1)/2 pairs."""
+    if len(draws) < 2:
+        return 0.0
+    _, times = np.unique(np.concatenate([draw.index for draw in draws]), return_counts=True)
+    pairs = len(draws) * (len(draws) - 1)
+    return round(float((times * (times - 1)).sum()) / (pairs * draws[0].train_images), 6)
+
+
+def _check_size(size: int, members: Sequence[np.ndarray]) -> None:
+    if size < len(members):
+        raise InputError(f"train_images is {size}; allowed are {len(members)} and more, one image of each class")
+    needed, rarest = -(-size // len(members)), min(map(len, members))
+    if needed > rarest:
+        raise InputError(
+            f"train_images is {size}, which takes {needed} images of a class, but the pool has only {rarest} of one: "
+            f"allowed are at most {rarest * len(members)}, or a larger pool, prepare.train_images"
+        )
