@@ -38,7 +38,8 @@ architectures:
   depths: [3, 4, 6, 11]
   trained: [all, hidden]
   flips: [false]
-  small_train_images: 100
+  train_images: 1000
+  small_train_images: [50, 100]
   small_repeats: 5
 """)
 
@@ -88,6 +89,10 @@ def test_all_sections_and_none():
         ({"architectures__pooling_windows": []}, ["architectures.pooling_windows: []", "lap needs"]),
         ({"architectures__readouts": ["gap"]}, ["architectures.pooling_windows: [3, 5]", "give []"]),
         ({"architectures__small_repeats": 11}, ["small_repeats: 11 sets of 100 images need 1100", "1000"]),
+        ({"architectures__train_images": 1001}, ["architectures.train_images: 1001", "prepare.train_images = 1000"]),
+        ({"architectures__small_train_images": [100, 50]}, ["architectures.small_train_images", "increase"]),
+        ({"architectures__small_train_images": [1000]}, ["small_train_images: 1000", "train_images = 1000"]),
+        ({"architectures__depths": [2], "architectures__trained": ["hidden"]}, ["architectures.trained", "hidden"]),
     ],
 )
 def test_contradictions_name_key_value_and_remedy(changes, words):
