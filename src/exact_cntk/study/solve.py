@@ -285,15 +285,30 @@ def _solve_one(
         correct = _test(fit, dataset, chunk, data)
     except InputError as error:
         raise UserError(f"{path}: {kind} on images {first}:{first + n}: {error}") from error
-    assert fit.loo_accuracy is not None  # class labels have one
-    at_zero, best = list(ridges).index(0), fit.best
-    accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
     return {
         "kind": kind,
         "train_images": n,
         "repeat": repeat,
         "test_images": len(data.test_labels),
-        "ridges": [float(ridge) for ridge in ridges],
+        **describe_fit(fit, correct),
+    }
+
+
+def describe_fit(fit: KernelRegression, correct: np.ndarray) -> dict[str, Any]:
+    """What a metrics file says of one fit to class labels.
+
+    Parameters
+    ----------
+    fit : KernelRegression
+        With r ridges, 0 among them.
+    correct : bool array of shape (r, test images)
+        Which test images each ridge gets right; whatever where a ridge was not solved.
+    """
+    assert fit.loo_accuracy is not None  # class labels have one
+    at_zero, best = fit.ridges.tolist().index(0), fit.best
+    accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
+    return {
+        "ridges": fit.ridges.tolist(),
         "test_accuracy": accuracy,
         "loo_accuracy": [rounded(value, 17) for value in fit.loo_accuracy],
         "loo_error": [rounded(value) for value in fit.loo_error],
