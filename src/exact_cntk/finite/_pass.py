@@ -48,6 +48,7 @@ def kernel_blocks(
         network.image_shape,
         layers=len(network.filters),
         width=len(network.filters[0]),
+        filter_size=spec.filter_size,
         itemsize=left.element_size(),
         budget=budget,
         gradients=gradients,

@@ -54,17 +54,28 @@ def signals(network: CNN, images: torch.Tensor, *, gradients: bool) -> Signals:
 
 
 def plan_blocks(
-    image_shape: Sequence[int], *, layers: int, width: int, itemsize: int, budget: int, gradients: bool
+    image_shape: Sequence[int],
+    *,
+    layers: int,
+    width: int,
+    filter_size: int,
+    itemsize: int,
+    budget: int,
+    gradients: bool,
 ) -> BlockPlan:
     """How many images to take at a time so that two blocks of signals and what is done to them fit in `budget` bytes.
 
-    Half of the budget is for signals: x⁰ … x^L and δ¹ … δ^L of two blocks; while one is computed, five more layers
-    (z, the shifted z, what flows back, and torch's own copies); while two are multiplied, one more of each. Half is
-    for products. Where one image of each block is already more than that, it is one image all the same.
+    Half of the budget is for signals: x⁰ … x^L and δ¹ … δ^L of two blocks; and, while one is computed, five more layers
+    (z, the shifted z, what flows back, and torch's own copies) and what torch's convolution in float64 unfolds, each
+    pixel's whole patch; while two are multiplied, two more of each, one of them padded. Half is for products. Where one
+    image of each block is already more than that, it is one image all the same.
     """
     P, Q, channels = image_shape
-    signals_kept = 2 * layers if gradients else 1
-    scalars = P * Q * (4 * channels + (2 * signals_kept + 9) * width)
+    pixels, padded = P * Q, (P + filter_size - 1) * (Q + filter_size - 1)
+    convolution = pixels * (5 + (filter_size**2 if itemsize == 8 else 0))
+    contraction = 2 * (pixels + padded)
+    kept = pixels * (4 * layers if gradients else 2)
+    scalars = 4 * pixels * channels + width * (kept + max(convolution, contraction, 9 * pixels))
     return BlockPlan(images=max(1, budget // 2 // (itemsize * scalars)), scratch=budget // 2)
 
 

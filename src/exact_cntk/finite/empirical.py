@@ -63,8 +63,9 @@ def empirical_kernel(
     device : {"cpu", "cuda"}
     max_memory_gib : float
         Memory to work in, beside the network's weights (twice, where torch's convolution packs them), the images and
-        the result; or as much as one pair of images takes, if this is more: (4·depth + 5)·width·P·Q numbers,
-        and 4·(P·Q)² where the network is wide. No gradient is held for all images, nor all of a wide layer's weights.
+        the result; or as much as one pair of images takes, if this is more: about (4·depth + 5)·width·P·Q numbers,
+        q²·width·P·Q more in float64, and 4·(P·Q)² where the network is wide. No gradient is held for all images, nor
+        all of a wide layer's weights.
     progress : bool or callable
         True shows a bar on stderr; a callable is called with (done, total), in pairs of images.
 
@@ -225,12 +226,12 @@ def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, see
 
 
 @contextmanager
-def exact_arithmetic() -> Iterator[None]:
+def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
     """On a GPU: float32 in full, which torch's convolutions otherwise round to TF32, and the same bytes every time."""
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

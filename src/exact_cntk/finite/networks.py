@@ -1,7 +1,8 @@
 """The paper's finite convolutional networks, CNN-V and CNN-GAP, as torch modules."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -140,24 +141,29 @@ class CNN(torch.nn.Module):
         shifts : L tensors of shape (n, C, P, Q), optional
             Added to z¹ … z^L: the gradient with respect to one of them, at 0, is that with respect to z^h.
         """
-        if images.shape[1:] != self.image_shape:
-            P, Q, C0 = self.image_shape
-            raise InputError(f"images have shape {tuple(images.shape)}; allowed is (n, {P}, {Q}, {C0})")
-        layers = [images.permute(0, 3, 1, 2)]
-        for h, weight in enumerate(self.filters):
-            z = torch.nn.functional.conv2d(layers[-1], weight, padding=weight.shape[-1] // 2)
-            if shifts is not None:
-                z = z + shifts[h]
-            # The scale, positive, goes inside of the ReLU: the derivative then needs x^h alone, not relu(z^h) as well.
-            layers.append(torch.relu(self.layer_scale * z))
-        return layers
+        return list(self._layers(images, shifts))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer is linear in.
 
         x^L as vectors of C·P·Q ("flatten"), the same after its local means ("lap"), or its mean over pixels, C ("gap").
         """
-        return self.pooled(self.activations(images)[-1])
+        return self.pooled(deque(self._layers(images), maxlen=1).pop())  # without gradients, no other layer stays
+
+    def _layers(self, images: torch.Tensor, shifts: Sequence[torch.Tensor] | None = None) -> Iterator[torch.Tensor]:
+        """`activations`, one at a time."""
+        if images.shape[1:] != self.image_shape:
+            P, Q, C0 = self.image_shape
+            raise InputError(f"images have shape {tuple(images.shape)}; allowed is (n, {P}, {Q}, {C0})")
+        layer = images.permute(0, 3, 1, 2)
+        yield layer
+        for h, weight in enumerate(self.filters):
+            z = torch.nn.functional.conv2d(layer, weight, padding=weight.shape[-1] // 2)
+            if shifts is not None:
+                z = z + shifts[h]
+            # The scale, positive, goes inside of the ReLU: the derivative then needs x^h alone, not relu(z^h) as well.
+            layer = torch.relu(self.layer_scale * z)
+            yield layer
 
     def pooled(self, layer: torch.Tensor) -> torch.Tensor:
         """Features of x^L, a tensor of shape (n, C, P, Q)."""

@@ -130,18 +130,28 @@ def peak_bytes(call):
 
 
 @pytest.mark.parametrize(
-    ("shape", "width", "depth", "budget"),
-    [((8, 8, 1), 32, 4, 4 * 2**20), ((4, 4, 3), 128, 3, 2**20)],
+    ("shape", "width", "depth", "budget", "options"),
+    [
+        ((8, 8, 1), 32, 4, 4 * 2**20, {}),
+        ((4, 4, 3), 128, 3, 2**20, {}),
+        ((8, 8, 1), 32, 41, 4 * 2**20, {"get": "nngp", "filter_size": 1}),  # all layers together would be too many
+        ((8, 8, 1), 32, 3, 4 * 2**20, {"get": "nngp", "filter_size": 5, "dtype": "float64"}),  # unfolded, 25 times
+        ((2, 2, 3), 8, 3, 2**17, {"filter_size": 5}),  # padded to nine times as many pixels
+    ],
 )
-def test_memory_keeps_to_its_bound(shape, width, depth, budget):
-    n = 40
-    plan = plan_blocks(shape, layers=depth - 1, width=width, itemsize=4, budget=budget, gradients=True)
+def test_memory_keeps_to_its_bound(shape, width, depth, budget, options):
+    n, q = 40, options.get("filter_size", 3)
+    size = 8 if "dtype" in options else 4
+    gradients = "get" not in options
+    plan = plan_blocks(
+        shape, layers=depth - 1, width=width, filter_size=q, itemsize=size, budget=budget, gradients=gradients
+    )
     assert 1 < plan.images < n
-    weights = 4 * width * 9 * (shape[2] + (depth - 2) * width) + 4 * width * shape[0] * shape[1]
-    x, y = images(n, shape).astype(np.float32), images(n, shape, seed=1).astype(np.float32)
+    weights = size * width * q**2 * (shape[2] + (depth - 2) * width) + size * width * shape[0] * shape[1]
+    x, y = (images(n, shape, seed=seed).astype(f"f{size}") for seed in (0, 1))
 
     def call():
-        empirical_kernel(x, y, depths=depth, readout="flatten", width=width, max_memory_gib=budget / 2**30)
+        empirical_kernel(x, y, depths=depth, readout="flatten", width=width, max_memory_gib=budget / 2**30, **options)
 
     peak = peak_bytes(call)
     # Sets of images are copied once, weights twice.
