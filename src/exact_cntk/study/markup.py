@@ -11,7 +11,7 @@ NAME = 12  # and of a heading
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A pipe table padded so that it also reads well as plain text; cells are shown with `str`, NaN as nothing."""
-    cells = [[str(name) for name in frame.columns], *_cells(frame)]
+    cells = [[str(name) for name in frame.columns], *to_texts(frame)]
     widths = [max(len(row[j]) for row in cells) for j in range(len(frame.columns))]
     right = _right_aligned(frame)
     rule = [("-" * (width - 1) + ":") if r else "-" * width for width, r in zip(widths, right, strict=True)]
@@ -32,12 +32,17 @@ def to_html(frame: pd.DataFrame, caption: str = "") -> str:
         "<tr>"
         + "".join(f'<td class="{kind}">{escape(cell)}</td>' for cell, kind in zip(row, kinds, strict=True))
         + "</tr>"
-        for row in _cells(frame)
+        for row in to_texts(frame)
     )
     title = f'<p class="caption">{escape(caption)}</p>\n' if caption else ""
     label = f' role="region" aria-label="{escape(caption)}"' if caption else ""
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
     return f'{title}<div class="scroll"{label} tabindex="0">{table}</div>'
+
+
+def to_texts(frame: pd.DataFrame) -> list[list[str]]:
+    """The cells, row by row, as tables show them: `str`, NaN as nothing."""
+    return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
 
 
 def percent(value: float, spread: float = float("nan")) -> str:
@@ -55,18 +60,14 @@ def signed_points(value: float) -> str:
     return "0.00" if float(f"{100 * value:.2f}") == 0 else text
 
 
-def _cells(frame: pd.DataFrame) -> list[list[str]]:
-    return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-
-
 def _lengths(frame: pd.DataFrame) -> list[str]:
     """ "short" for columns of names, which should stay on one line, "text" for the others."""
-    columns = zip(*_cells(frame), strict=True) if len(frame) else [()] * len(frame.columns)
+    columns = zip(*to_texts(frame), strict=True) if len(frame) else [()] * len(frame.columns)
     return ["short" if max(map(len, column), default=0) <= SHORT else "text" for column in columns]
 
 
 def _right_aligned(frame: pd.DataFrame) -> list[bool]:
     """Columns whose cells all begin like numbers."""
     starts = set("0123456789+.[" + MINUS)
-    columns = zip(*_cells(frame), strict=True) if len(frame) else [()] * len(frame.columns)
+    columns = zip(*to_texts(frame), strict=True) if len(frame) else [()] * len(frame.columns)
     return [any(column) and all(not cell or cell[0] in starts for cell in column) for column in columns]

@@ -16,7 +16,8 @@ A module has
     CAPTIONS: dict[str, str]
         Of the figures, by name.
     TITLE, NAVIGATION, TEXT: str
-        Heading in the report, its short name for the list of sections, and a paragraph of HTML: what is compared, how.
+        Heading in the report, its short name for the list of sections, and a paragraph (or several in <p>) of HTML:
+        what is compared, and how.
     shown(results) -> list[tuple[str, DataFrame]]
         Caption and table for people, in the order of the report; cells are texts or numbers to be shown as they are.
     headline(results) -> list[str]
@@ -38,7 +39,27 @@ must be cheap to import.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from exact_cntk._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from exact_cntk.study.sections._dispatch import open_section, read_documents, read_pages, write_section
+
+__all__ = [
+    "ALWAYS",
+    "SECTIONS",
+    "SectionFiles",
+    "open_section",
+    "present",
+    "read_documents",
+    "read_pages",
+    "write_section",
+]
+
+__getattr__ = lazy_exports(
+    __name__, dict.fromkeys(["open_section", "read_documents", "read_pages", "write_section"], "_dispatch")
+)
 
 
 @dataclass(frozen=True)

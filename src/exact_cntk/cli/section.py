@@ -1,0 +1,37 @@
+"""`exact-cntk section`: tables and figures of what a study computes beside its kernels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exact_cntk.cli._common import log
+
+
+def section(
+    key: Annotated[str, typer.Argument(help="Name of the section, as in params.yaml.", metavar="KEY")],
+    study_dir: Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="What its rules have made. [default: all in its folders]", metavar="FILES"),
+    ] = None,
+    metrics: Annotated[
+        list[Path] | None,
+        typer.Option(help="Metrics files of the study, repeatable. [default: all in DIR/metrics]", metavar="FILE.json"),
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap behind intervals.", metavar="N")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.", metavar="N")] = 0,
+) -> None:
+    """Write tables and figures of one section of a study.
+
+    They go to DIR/tables and DIR/figures; what the report says of the section goes to DIR/sections/KEY.json. The
+    sections are cnns, random_features, correlation, architectures and small_data.
+
+    \b
+    Example:
+      exact-cntk section correlation --study-dir results/digits
+    """
+    from exact_cntk.study.sections import write_section
+
+    for path in write_section(key, study_dir, metrics, files, resamples=resamples, seed=seed):
+        log(str(path))

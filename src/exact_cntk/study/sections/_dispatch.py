@@ -1,0 +1,241 @@
+"""From a section's files to its tables, figures and page; the same for every section."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from numbers import Integral, Real
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from exact_cntk._atomic import write_texts
+from exact_cntk.errors import UserError
+from exact_cntk.study._json import write_json
+from exact_cntk.study.markup import to_texts
+from exact_cntk.study.results import Study, load
+from exact_cntk.study.section_params import nearest
+from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.style import to_svg
+
+FORMAT_VERSION = 1
+
+
+def read_documents(
+    study: Study, files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+) -> dict[Path, dict[str, Any]]:
+    """Read the JSON files of a section, and check that they belong to the study; other files are passed over.
+
+    Parameters
+    ----------
+    study : Study
+    files : iterable of paths
+    format_version : int
+        The one that this code reads.
+    keys : iterable of str
+        What each document must have, beside `format_version` and `data`.
+
+    Returns
+    -------
+    dict of Path to dict
+        In the order of `files`.
+
+    Raises
+    ------
+    UserError
+        Naming a file that cannot be read, has another format or lacks a key, or was made from other data.
+    """
+    documents = {}
+    for path in map(Path, files):
+        if path.suffix != ".json":
+            continue
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as results: {error}") from error
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if version != format_version:
+            raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; compute this file again")
+        if missing := {"data", *keys} - document.keys():
+            raise UserError(f"{path} lacks {', '.join(sorted(missing))}; compute this file again")
+        if document["data"]["digest"] != study.data["digest"]:
+            raise UserError(
+                f"{path} was made from other data ({document['data']['digest'][:12]}) than the metrics of the study "
+                f"({study.data['digest'][:12]}); compute this file again"
+            )
+        documents[path] = document
+    return documents
+
+
+def open_section(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    files: Iterable[str | Path] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[ModuleType, Any]:
+    """Load a section; what its notebook begins with.
+
+    Parameters
+    ----------
+    key : str
+        One of `SECTIONS`.
+    study_dir : path
+        results/<study>.
+    metrics, files : iterable of paths, optional
+        The metrics files of the study, and the files that the section's rules have made; by default, or where there
+        are none, all in ``<study_dir>/metrics`` and in the section's folders.
+    resamples, seed : int
+        Of the bootstrap behind intervals.
+
+    Returns
+    -------
+    module, results
+        ``exact_cntk.study.sections.<key>``, and what its functions take.
+
+    Raises
+    ------
+    UserError
+        No such section, or as `results.load` and `read_documents`.
+    """
+    module, _, results = _open(key, study_dir, metrics, files, resamples, seed)
+    return module, results
+
+
+def section_files(key: str, study_dir: Path) -> list[Path]:
+    """List all files in a section's folders, sorted."""
+    folders = [study_dir / name for name in SECTIONS[key].folders]
+    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv")]
+
+
+def write_section(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    files: Iterable[str | Path] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Path]:
+    """Write a section's tables and figures, and ``sections/<key>.json`` with all that the report says of it.
+
+    Parameters
+    ----------
+    key, study_dir, metrics, files, resamples, seed
+        As for `open_section`.
+
+    Returns
+    -------
+    list of Path
+        The files written: tables, figures, the page. Same files, same bytes.
+
+    Raises
+    ------
+    UserError
+        As `open_section`; and if the disk is full or not writable.
+    """
+    module, study, results = _open(key, study_dir, metrics, files, resamples, seed)
+    tables, figures = module.tables(results), module.figures(results)
+    _check_names(key, "tables", tables)
+    _check_names(key, "figures", figures)
+    directory = Path(study_dir)
+    written = write_texts(
+        directory / "tables", {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
+    )
+    written += write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
+    page = directory / "sections" / f"{key}.json"
+    write_json(page, section_page(key, module, results))
+    return [*written, page]
+
+
+def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
+    """What the report and the summary take from a section, ready for JSON."""
+    names = SECTIONS[key].figures
+    return {
+        "format_version": FORMAT_VERSION,
+        "key": key,
+        "title": module.TITLE,
+        "navigation": module.NAVIGATION,
+        "text": module.TEXT,
+        "headline": module.headline(results),
+        "figures": [{"name": name, "caption": module.CAPTIONS[name]} for name in names],
+        "tables": [
+            {"caption": caption, "columns": list(map(str, frame.columns)), "rows": to_texts(frame)}
+            for caption, frame in module.shown(results)
+        ],
+        "summary": plain_numbers(module.summary(results)),
+    }
+
+
+def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Read pages that `write_section` wrote, in the order of `SECTIONS`.
+
+    Raises
+    ------
+    UserError
+        Naming a page that cannot be read, and the command that makes it.
+    """
+    pages = {}
+    for path in map(Path, paths):
+        remedy = f"run `exact-cntk section {path.stem} --study-dir {path.parent.parent}`"
+        try:
+            page = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: {remedy} first") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as a section: {error}; {remedy} again") from error
+        if page.get("format_version") != FORMAT_VERSION or page.get("key") not in SECTIONS:
+            raise UserError(f"{path} is no section of format_version {FORMAT_VERSION}; {remedy} again")
+        pages[page["key"]] = page
+    return [pages[key] for key in SECTIONS if key in pages]
+
+
+def plain_numbers(value: Any) -> Any:
+    """Nested mappings and sequences with numbers that JSON knows; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_numbers(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    raise TypeError(f"{value!r} is no number, text, mapping or sequence")
+
+
+def _open(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None,
+    files: Iterable[str | Path] | None,
+    resamples: int,
+    seed: int,
+) -> tuple[ModuleType, Study, Any]:
+    if key not in SECTIONS:
+        raise UserError(f"section {key!r} is unknown{nearest(key, list(SECTIONS))}; allowed: {', '.join(SECTIONS)}")
+    module = import_module(f"{__package__}.{key}")
+    directory = Path(study_dir)
+    study = load(directory, list(metrics or ()) or None)
+    chosen = [Path(path) for path in files or ()] or section_files(key, directory)
+    return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
+
+
+def _check_names(key: str, what: str, made: dict[str, Any]) -> None:
+    """A bug of the section, if it fails: the workflow has planned other files than the section makes."""
+    planned: Sequence[str] = getattr(SECTIONS[key], what)
+    if set(made) != set(planned):
+        raise ValueError(f"section {key} makes the {what} {sorted(made)}, but SECTIONS lists {sorted(planned)}")
+
+
+def _csv(frame: pd.DataFrame, dataset: str) -> str:
+    """Comma-separated values with the data's name in front, which says by itself whether the source was verified."""
+    if "dataset" not in frame:
+        frame = frame.copy()
+        frame.insert(0, "dataset", dataset)
+    return frame.to_csv(index=False, lineterminator="\n")
