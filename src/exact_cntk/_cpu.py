@@ -22,6 +22,7 @@ ISA_NAMES = ("avx512", "avx2", "portable")
 # layers × P × Q floats each (twice that for x2 where pooled), both sides together. More images are taken in blocks,
 # whose tables are made again; a block has at least one image of each side, or as many as a vector has lanes.
 TABLE_BYTES = 1 << 30
+READOUT_CODES = {"flatten": 0, "gap": 1, "lap": 2}  # `exact_cntk_pooling` of _core/api.hpp
 # How often the calling thread looks for progress and for Ctrl-C while the core runs, in seconds.
 POLL_SECONDS = 0.1
 
@@ -42,6 +43,7 @@ class _Request(ctypes.Structure):
         ("channels", ctypes.c_int32),
         ("filter_size", ctypes.c_int32),
         ("pooling", ctypes.c_int32),
+        ("pooling_window", ctypes.c_int32),
         ("input_is_double", ctypes.c_int32),
         ("compute_in_double", ctypes.c_int32),
         ("threads", ctypes.c_int32),
@@ -137,7 +139,8 @@ class Call:
             width=width,
             channels=channels,
             filter_size=spec.filter_size,
-            pooling=spec.readout == "gap",
+            pooling=READOUT_CODES[spec.readout],
+            pooling_window=spec.pooling_window or 0,
             input_is_double=self._images[0].dtype == np.float64,
             compute_in_double=dtype == "float64",
             threads=threads or available_threads(),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import exact_cntk
-from exact_cntk import _cpu, _reference
+from exact_cntk import _cpu, _flips, _reference, cntk
 from exact_cntk._spec import KernelSpec
 from exact_cntk.errors import UserError
 
@@ -55,9 +55,11 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 @cache
-def reference_case(readout: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reference_case(
+    readout: str, shape: tuple[int, int], window: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x1, x2 = smooth_images(3, *shape, 2), smooth_images(2, *shape, 2, seed=1)
-    return x1, x2, _reference.compute(x1, x2, spec(readout))
+    return x1, x2, _reference.compute(x1, x2, spec(readout, pooling_window=window))
 
 
 def check(x1: np.ndarray, x2: np.ndarray | None, what: KernelSpec, dtype: str, tolerance: float | None = None) -> None:
@@ -75,6 +77,73 @@ def test_agrees_with_reference(isa, readout, shape):
     for dtype in ("float32", "float64"):
         actual = _cpu.compute(x1, x2, spec(readout), dtype=dtype, threads=2)
         assert relative_error(actual, expected) <= TOLERANCE[dtype]
+
+
+# Windows within the image, higher than it but not as wide, and beyond it on both sides.
+@pytest.mark.parametrize("window", [1, 3, 5, 11, 17, 33])
+@pytest.mark.parametrize("shape", [(8, 8), (9, 8), (8, 11), (5, 3), (12, 16), (1, 70)])
+def test_local_pooling_agrees_with_reference(isa, window, shape):
+    x1, x2, expected = reference_case("lap", shape, window)
+    for dtype in ("float32", "float64"):
+        actual = _cpu.compute(x1, x2, spec("lap", pooling_window=window), dtype=dtype, threads=2)
+        assert relative_error(actual, expected) <= TOLERANCE[dtype]
+
+
+def test_ends_of_local_pooling(isa):
+    """A window of one pixel is flatten, and one beyond the image gap, to the last bit but for the scale."""
+    x = smooth_images(5, 8, 11)
+    flat, pooled = (_cpu.compute(x, None, spec(readout)) for readout in ("flatten", "gap"))
+    assert np.array_equal(_cpu.compute(x, None, spec("lap", pooling_window=1)), flat)
+    for window in (21, 23, 1001):
+        local = _cpu.compute(x, None, spec("lap", pooling_window=window))
+        np.testing.assert_allclose(local, pooled * 88**3 / window**4, rtol=1e-14)
+
+
+@pytest.mark.parametrize("filter_size", [1, 5])
+@pytest.mark.parametrize("trained", [("all",), ("hidden", "all")])
+def test_local_pooling_with_other_filters_and_outputs(isa, filter_size, trained):
+    x1, x2 = smooth_images(3, 9, 8), smooth_images(2, 9, 8, seed=1)
+    x2[1] = x1[2]
+    what = spec("lap", pooling_window=5, filter_size=filter_size, trained=trained)
+    check(x1, x2, what, "float32", 1e-12 if filter_size == 1 else None)
+    check(x1, None, what, "float64")
+
+
+@pytest.mark.parametrize("noise", [1e-5, 1e-4, 1e-3, 1e-2, 1e-1])
+@pytest.mark.parametrize("window", [3, 7])
+def test_near_duplicates_with_local_pooling(isa, window, noise):
+    x = smooth_images(3, 8, 8)
+    x[1] = x[0] * (1 + noise * np.random.default_rng(0).standard_normal(x[0].shape))
+    x[2, 1:] = x[1, :-1]
+    check(x, None, spec("lap", pooling_window=window), "float32", 5e-6 if noise == 1e-1 else None)
+
+
+def test_local_pooling_of_awkward_images(isa):
+    """Black, constant, opposite, identical, half black, of one bright pixel, shifted by one row."""
+    x = smooth_images(9, 8, 8)
+    x[1], x[2], x[3], x[4], x[6] = 0, 3, -x[0], x[0], 0
+    x[5, :, 4:] = 0
+    x[6, 3, 3] = 1
+    x[7, 1:] = x[0, :-1]
+    what = spec("lap", pooling_window=3)
+    expected, actual = _reference.compute(x, None, what), _cpu.compute(x, None, what, threads=2)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8 * expected.max())
+    assert np.array_equal(actual, actual.transpose(0, 2, 1))
+    assert not actual[:, 1].any()
+
+
+def test_flips_in_blocks_have_the_bytes_of_the_whole(isa, monkeypatch):
+    x = smooth_images(19, 8, 9)
+    options = {"depths": (3, 5), "flips": True, "backend": "cpu", "threads": 2}
+    for readout in ({"readout": "flatten"}, {"readout": "lap", "pooling_window": 3}, {"readout": "gap"}):
+        whole = cntk(x, **readout, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(_flips, "FEWEST_ROWS", dict.fromkeys(_flips.FEWEST_ROWS, 4))
+            parts = cntk(x, **readout, **options)
+        for key, kernel in cntk(x[10:], x[:10], **readout, **options).items():
+            assert np.array_equal(whole[key], whole[key].T)
+            assert np.array_equal(whole[key], parts[key])
+            assert np.array_equal(kernel, whole[key][10:, :10])
 
 
 @pytest.mark.parametrize("filter_size", [1, 5, 7])

@@ -8,6 +8,9 @@
 // Kinds of kernel matrices; the order is known to _cpu.py.
 enum exact_cntk_kind : std::int32_t { exact_cntk_nngp = 0, exact_cntk_ntk_hidden = 1, exact_cntk_ntk_all = 2 };
 
+// Readouts: the sum over the pixels, the mean over all pairs of pixels, and local average pooling before the sum.
+enum exact_cntk_pooling : std::int32_t { exact_cntk_flatten = 0, exact_cntk_gap = 1, exact_cntk_lap = 2 };
+
 // Answers of exact_cntk_compute; the order is known to _cpu.py.
 enum exact_cntk_status : std::int32_t {
     exact_cntk_ok = 0,
@@ -25,7 +28,8 @@ struct exact_cntk_request {
     std::int64_t n, m;
     std::int32_t height, width, channels;
     std::int32_t filter_size;
-    std::int32_t pooling;          // 1: gap, 0: flatten
+    std::int32_t pooling;          // exact_cntk_pooling
+    std::int32_t pooling_window;   // of lap: pixels a side, odd
     std::int32_t input_is_double;  // of x1 and x2
     std::int32_t compute_in_double;
     std::int32_t threads;

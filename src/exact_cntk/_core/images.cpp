@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "pooling.hpp"
+
 namespace exact_cntk {
 namespace {
 
@@ -17,6 +19,18 @@ template <class T> std::uint64_t hash_of(const std::vector<T>& pixels) {
         hash = (hash ^ bits) * 1099511628211ULL;
     }
     return hash;
+}
+
+// How often entry (n, n) of a tensor counts, for each pixel n.
+template <class T> std::vector<double> diagonal_weights(const Problem<T>& problem) {
+    std::vector<double> weights(problem.height * problem.width, 1.0);
+    if (problem.pooling_radius < 0) return weights;
+    for (int i = 0; i < problem.height; ++i)
+        for (int j = 0; j < problem.width; ++j)
+            weights[i * problem.width + j] =
+                windows_with_both(i, 0, problem.pooling_radius, problem.height) *
+                static_cast<double>(windows_with_both(j, 0, problem.pooling_radius, problem.width));
+    return weights;
 }
 
 }  // namespace
@@ -78,6 +92,7 @@ std::vector<double> Image<T>::diagonal_sums(const Units& units, const Problem<T>
     std::vector<double> sums(problem.emissions * sum_count, 0.0), sigma = diagonal();
     const bool both = problem.fields == Fields::theta_and_gap;
     std::vector<double> theta(pixels, 0.0), gap(pixels, 0.0), k_now(pixels);
+    const std::vector<double> weight = diagonal_weights(problem);
     BoxFilter box(shape_);
     if (both) gap = sigma;
     if (!both && problem.theta_from_sigma) theta = sigma;
@@ -91,9 +106,9 @@ std::vector<double> Image<T>::diagonal_sums(const Units& units, const Problem<T>
             theta[n] *= k_dot;
             gap[n] *= k_dot;
             if (out) {
-                out[sum_k] += k_now[n];
-                out[sum_theta] += theta[n];
-                out[sum_gap] += gap[n];
+                out[sum_k] += weight[n] * k_now[n];
+                out[sum_theta] += weight[n] * theta[n];
+                out[sum_gap] += weight[n] * gap[n];
             }
             theta[n] += k_now[n];
         }

@@ -47,8 +47,8 @@ template <class T> class Image {
     bool same_as(const Image& other) const;
     // √diagonal of Sigma⁰ … Sigma^{L−1}, floored, by the closed recursion in float64: [layers][height][width].
     void norms(const Units& units, T* out) const;
-    // Sums of the plane (0, 0) of K(x, x), [emissions][sum_count]: there rho = 1, and all is a box filter of the
-    // diagonal, here in float64.
+    // Sums of the plane (0, 0) of K(x, x), weighted as local pooling has it, [emissions][sum_count]: there rho = 1, and
+    // all is a box filter of the diagonal, here in float64.
     std::vector<double> diagonal_sums(const Units& units, const Problem<T>& problem) const;
 
   private:

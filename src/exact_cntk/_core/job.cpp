@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pooling.hpp"
+
 namespace exact_cntk {
 namespace {
 
@@ -11,6 +13,24 @@ constexpr int fewest_float_pixels = 64;
 
 int deepest(const exact_cntk_request& request) {
     return *std::max_element(request.output_layers, request.output_layers + request.outputs);
+}
+
+// Pairs of pixels of an image's row, or column, that count, how often in all, and how often those of a pixel with
+// itself do.
+struct Reach {
+    double entries, weight, centre;
+};
+
+Reach reach(int size, int furthest, int radius) {
+    Reach total = {};
+    for (int shift = -furthest; shift <= furthest; ++shift)
+        for (int p = std::max(0, -shift); p < size - std::max(0, shift); ++p) {
+            const int weight = radius < 0 ? 1 : windows_with_both(p, shift, radius, size);
+            total.entries += 1;
+            total.weight += weight;
+            if (shift == 0) total.centre += weight;
+        }
+    return total;
 }
 
 }  // namespace
@@ -52,11 +72,33 @@ template <class T> void Job<T>::describe() {
     problem.channels = shape.channels;
     problem.radius = shape.radius;
     problem.layers = shape.layers;
-    problem.pooling = request.pooling != 0;
+    describe_readout();
     problem.theta_from_sigma = all && !hidden;
     problem.fields = all && hidden ? Fields::theta_and_gap : all || hidden ? Fields::theta : Fields::sigma_only;
     problem.layer = layers.data();
     problem.cancelled = request.cancelled;
+}
+
+// A window of one pixel is no pooling, and one that covers the image from each of its pixels is global pooling: both
+// then take the kernels of those, and differ in scale alone.
+template <class T> void Job<T>::describe_readout() {
+    const double pixels = shape.pixels();
+    const int window = request.pooling_window;
+    const bool local = request.pooling == exact_cntk_lap;
+    const bool whole =
+        request.pooling == exact_cntk_gap || (local && window >= 2 * std::max(shape.height, shape.width) - 1);
+    const bool windows = local && !whole && window > 1;
+    problem.reach_rows = whole ? shape.height - 1 : windows ? std::min(window, shape.height) - 1 : 0;
+    problem.reach_columns = whole ? shape.width - 1 : windows ? std::min(window, shape.width) - 1 : 0;
+    problem.pooling = whole || problem.reach_rows > 0 || problem.reach_columns > 0;
+    problem.pooling_radius = windows ? (window - 1) / 2 : -1;
+    if (request.pooling == exact_cntk_gap) divisor_ = pixels * pixels;
+    if (local) divisor_ = std::pow(static_cast<double>(window), 4) / (whole ? pixels : 1);
+    const Reach rows = reach(shape.height, problem.reach_rows, problem.pooling_radius);
+    const Reach columns = reach(shape.width, problem.reach_columns, problem.pooling_radius);
+    entries = rows.entries * columns.entries;
+    weight_ = rows.weight * columns.weight;
+    centre_share_ = rows.centre * columns.centre / weight_;
 }
 
 template <class T>
@@ -100,7 +142,10 @@ template <class T> bool Job<T>::rounding_matters(const double (&near)[2][near_co
     else if (near[0][near_close] > pixels * 15 / 16)
         return true;
     if (!problem.pooling) return centre > pixels / 128;
-    return centre > pixels / 8 || centre + elsewhere > pixels * pixels / 8;
+    if (problem.pooling_radius < 0) return centre > pixels / 8 || centre + elsewhere > pixels * pixels / 8;
+    // Between the two, a shifted near-duplicate shows as well: one displacement, of the few that windows reach, holds
+    // it, and there, too, rho is set to 1 where it is not. Entries elsewhere weigh at most what those of the centre do.
+    return centre > pixels / 8 || (centre + near[1][near_close]) * centre_share_ > pixels / 64;
 }
 
 // One output from the sums of its depth.
@@ -110,13 +155,11 @@ template <class T> double Job<T>::in_units(int output, const double* total, int 
     if (request.output_kind[output] != exact_cntk_ntk_hidden) value += total[sum_k];
     if (request.output_kind[output] == exact_cntk_ntk_all && problem.fields == Fields::theta_and_gap)
         value += total[sum_gap];
-    const double pixels = shape.pixels();
-    const double terms = problem.pooling ? pixels * pixels : pixels;
     const int layer = request.output_layers[output] - 1;
     // Nothing but raised norms, see NormFloor: images that no filter sees together.
-    if (std::abs(value) < NormFloor<T>::noise * units.growth[layer] * terms * shape.layers) return 0;
+    if (std::abs(value) < NormFloor<T>::noise * units.growth[layer] * weight_ * shape.layers) return 0;
     value *= units.unscale[layer];
-    return std::ldexp(problem.pooling ? value / terms : value, exponent);
+    return std::ldexp(value / divisor_, exponent);
 }
 
 template class Job<float>;

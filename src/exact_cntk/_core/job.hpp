@@ -44,13 +44,18 @@ template <class T> class Job {
     const Units units;
     std::vector<Layer<T>> layers;
     Problem<T> problem{};
+    double entries = 0;  // of a pair's tensor that the readout needs
 
   private:
     void describe();
+    void describe_readout();
     bool rounding_matters(const double (&near)[2][near_count], bool same) const;
     double in_units(int output, const double* total, int exponent) const;
 
     std::vector<int> emission_;  // [outputs], index of the output's depth
+    double divisor_ = 1;         // of the sums that make an output
+    double weight_ = 0;          // Σ of how often each entry counts
+    double centre_share_ = 1;    // of it, displacement (0, 0)'s
 };
 
 }  // namespace exact_cntk

@@ -4,12 +4,14 @@
 // sum over neighbouring vectors. Every displacement plane goes through all layers before the next one starts.
 #pragma once
 
+#include "pooling.hpp"
 #include "relu.hpp"
 
 namespace exact_cntk {
 namespace {
 
-template <class V, int fields, int fixed_radius> class PairsKernel {
+// `weighted`: local average pooling, where a pair of pixels counts as often as windows hold it.
+template <class V, int fields, int fixed_radius, bool weighted> class PairsKernel {
     using T = typename V::Scalar;
     static constexpr int lanes = V::lanes;
     static constexpr int carried = fields + 1;  // Sigma, Theta, and the gap between the trained variants
@@ -21,12 +23,13 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     T* plane_[carried];  // [height][width][lanes], rows of the current displacement packed
     T* row_[carried];    // one row before the box filter, with `radius` vectors of zeros at both ends
     T* ring_[carried];   // the last `taps` rows after the horizontal sum
+    T* column_weight_;   // [width], of the current displacement
     int row0_ = 0, col0_ = 0, shift_row_ = 0, shift_col_ = 0, height_ = 0, width_ = 0;
 
   public:
     static std::size_t workspace(const Problem<T>& p) {
         const std::size_t taps = 2 * p.radius + 1, width = p.width;
-        return carried * lanes * (p.height * width + (width + 2 * p.radius) + taps * width);
+        return carried * lanes * (p.height * width + (width + 2 * p.radius) + taps * width) + (weighted ? width : 0);
     }
 
     PairsKernel(const Problem<T>& problem, const Operands<T>& operands) : problem_(problem), operands_(operands) {
@@ -39,14 +42,14 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             ring_[f] = next;
             next += taps_ * problem.width * lanes;
         }
+        column_weight_ = next;
     }
 
     void run() {
         const int count = 2 * problem_.emissions * sum_count * lanes;
         for (int k = 0; k < count; ++k) operands_.sums[k] = 0;
         for (int k = 0; k < 2 * near_count * lanes; ++k) operands_.near[k] = 0;
-        const int reach_row = problem_.pooling ? problem_.height - 1 : 0;
-        const int reach_col = problem_.pooling ? problem_.width - 1 : 0;
+        const int reach_row = problem_.reach_rows, reach_col = problem_.reach_columns;
         for (int di = -reach_row; di <= reach_row; ++di)
             for (int dj = -reach_col; dj <= reach_col; ++dj) {
                 if (__atomic_load_n(problem_.cancelled, __ATOMIC_RELAXED)) return;
@@ -62,6 +65,9 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
         col0_ = dj < 0 ? -dj : 0;
         height_ = problem_.height - (di < 0 ? -di : di);
         width_ = problem_.width - (dj < 0 ? -dj : dj);
+        if (weighted)
+            for (int j = 0; j < width_; ++j)
+                column_weight_[j] = windows_with_both(col0_ + j, dj, problem_.pooling_radius, problem_.width);
         start();
         const int part = di == 0 && dj == 0 ? 0 : 1;
         double* sums = operands_.sums + part * problem_.emissions * sum_count * lanes;
@@ -119,7 +125,12 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             for (; j < width_; ++j)
                 relu<has_negative, 1>(constants, i, j, norms_x + x_index(i, j), norms_y + y_index(i, j) * lanes,
                                       row_sum, counter);
-            for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
+            if (!weighted) {
+                for (int f = 0; f < carried; ++f) total[f] = total[f] + row_sum[f];
+                return;
+            }
+            const int weight = windows_with_both(row0_ + i, shift_row_, problem_.pooling_radius, problem_.height);
+            for (int f = 0; f < carried; ++f) total[f] = fma(V::set(static_cast<T>(weight)), row_sum[f], total[f]);
         };
         if (last)
             for (int i = 0; i < height_; ++i) produce(i);
@@ -156,13 +167,18 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
             const int to = (radius_ + j + u) * lanes;
             if (has_negative) counter.add(0, turn[u]);
             store(row_[0] + to, k[u]);
-            row_sum[0] = row_sum[0] + k[u];
+            row_sum[0] = add(row_sum[0], j + u, k[u]);
             for (int f = 1; f < carried; ++f) {
                 const V product = k_dot[u] * V::load(plane_[f] + at + u * lanes);
-                row_sum[f] = row_sum[f] + product;
+                row_sum[f] = add(row_sum[f], j + u, product);
                 store(row_[f] + to, f == 1 ? product + k[u] : product);
             }
         }
+    }
+
+    // An entry of column j added to its row's sum.
+    EXACT_CNTK_INLINE V add(V sum, int j, V value) const {
+        return weighted ? fma(V::set(column_weight_[j]), value, sum) : sum + value;
     }
 
     void clear_margins() {
@@ -199,17 +215,23 @@ template <class V, int fields, int fixed_radius> class PairsKernel {
     }
 };
 
-template <class V, int fields, int fixed_radius>
+template <class V, int fields, int fixed_radius, bool weighted>
 void run_pairs(const Problem<typename V::Scalar>& problem, const Layout&,
                const Operands<typename V::Scalar>& operands) {
-    PairsKernel<V, fields, fixed_radius>(problem, operands).run();
+    PairsKernel<V, fields, fixed_radius, weighted>(problem, operands).run();
+}
+
+template <class V, int fields, bool weighted>
+Method<typename V::Scalar> weighted_pairs_method(const Problem<typename V::Scalar>& problem) {
+    const Layout layout = {V::lanes, true, problem.width, problem.width};
+    const std::size_t workspace = PairsKernel<V, fields, -1, weighted>::workspace(problem);
+    if (problem.radius == 1) return {layout, run_pairs<V, fields, 1, weighted>, workspace};
+    return {layout, run_pairs<V, fields, -1, weighted>, workspace};
 }
 
 template <class V, int fields> Method<typename V::Scalar> pairs_method(const Problem<typename V::Scalar>& problem) {
-    const Layout layout = {V::lanes, true, problem.width, problem.width};
-    const std::size_t workspace = PairsKernel<V, fields, -1>::workspace(problem);
-    if (problem.radius == 1) return {layout, run_pairs<V, fields, 1>, workspace};
-    return {layout, run_pairs<V, fields, -1>, workspace};
+    return problem.pooling_radius < 0 ? weighted_pairs_method<V, fields, false>(problem)
+                                      : weighted_pairs_method<V, fields, true>(problem);
 }
 
 template <class V> Method<typename V::Scalar> select_pairs(const Problem<typename V::Scalar>& problem) {

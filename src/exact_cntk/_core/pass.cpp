@@ -133,8 +133,7 @@ template <class T> class Pass {
 
     std::vector<Tile> make_tiles(const ImageBlock<T>& rows, long first, long last, const ImageBlock<T>& columns) const {
         const long group = method_.layout.group;
-        const double pixels = job_.shape.pixels();
-        const double pair = pixels * job_.shape.layers * (job_.problem.pooling ? pixels : 1);
+        const double pair = job_.entries * job_.shape.layers;
         const long most_pairs = static_cast<long>(std::max(1.0, tile_element_layers / pair));
         const long fit = static_cast<long>(tile_row_bytes / rows.image_bytes());
         const long height = std::max(1L, std::min({fit, most_pairs, 32L}));

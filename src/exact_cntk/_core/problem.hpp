@@ -52,10 +52,13 @@ constexpr double close_angle = 0.01;
 
 template <class T> struct Problem {
     int height, width, channels;
-    int radius;             // (q − 1)/2
-    int layers;             // ReLU layers of the deepest network
-    int emissions;          // requested depths
-    bool pooling;           // gap: all displacements; flatten: displacement (0, 0) alone
+    int radius;      // (q − 1)/2
+    int layers;      // ReLU layers of the deepest network
+    int emissions;   // requested depths
+    bool pooling;    // other displacements than (0, 0) count, too
+    int reach_rows;  // the largest displacements that count
+    int reach_columns;
+    int pooling_radius;     // of local pooling, (w − 1)/2: entries count as windows_with_both says; −1: all count once
     bool theta_from_sigma;  // Theta⁰ = Sigma⁰ (all layers trained) instead of 0
     Fields fields;
     const Layer<T>* layer;  // [layers]
