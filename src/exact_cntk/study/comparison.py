@@ -30,7 +30,7 @@ from exact_cntk.study.statistics import (
 
 # What names one set of answers, or one draw of repeats.
 Key = Any
-# What is resampled: training subsets; test images; both, and the seeds of trained networks, at once.
+# What is resampled: the proxy's training subsets; test images; all at once, with the target's subsets or seeds.
 KINDS = ("subsets", "tests", "both")
 # Fewer repeats than this are not resampled: two values say nothing of a spread.
 MIN_REPEATS = 3
@@ -133,7 +133,7 @@ class Comparison:
         row["p"] = permutation_p(self.x, self.y, COEFFICIENTS[name], groups) if tested else np.nan
         row |= self._one_subset(name, note)
         if name == "regret" and not note:
-            row |= {"picked": self._label(self.x), "best": self._label(self.y)}
+            row |= {"picked": self.label(self.x), "best": self.label(self.y)}
         return row | {"note": note}
 
     def _one_subset(self, name: str, note: str) -> dict[str, float]:
@@ -151,7 +151,8 @@ class Comparison:
             return undefined_reason(self.x, self.y)
         return "" if len(self.x) > 1 else "fewer than 2 architectures"
 
-    def _label(self, values: np.ndarray) -> str:
+    def label(self, values: np.ndarray) -> str:
+        """Name the architecture with the highest of these values."""
         family, name = self.architectures[int(values.argmax())]
         label = f"depth {name}" if isinstance(name, int | np.integer) else str(name)
         return label if len(set(self.families)) == 1 else f"{family}, {label}"
@@ -166,7 +167,8 @@ def difference(first: Comparison, second: Comparison) -> list[dict[str, Any]]:
     -------
     list of dict
         A row a coefficient: names of both (`proxy`, `target`, `other_proxy`, `other_target`), `scope`, `n`,
-        `statistic`, `value` (first less second), `<kind>_low`, `<kind>_high`, `note`.
+        `statistic`, `first` and `second` (the two coefficients), `value` (first less second), `<kind>_low`,
+        `<kind>_high`, `note`.
 
     Raises
     ------
@@ -178,18 +180,18 @@ def difference(first: Comparison, second: Comparison) -> list[dict[str, Any]]:
             f"second = {second.proxy} ~ {second.target}: its architectures are not those of "
             f"{first.proxy} ~ {first.target}; a difference of coefficients needs the same ones"
         )
+    note = undefined_reason(first.x, first.y) or undefined_reason(second.x, second.y)
     rows = []
     for name in COEFFICIENTS:
         row: dict[str, Any] = {key: getattr(first, key) for key in ("source", "dataset", "proxy", "target")}
-        row |= {"other_proxy": second.proxy, "other_target": second.target, "scope": first.scope}
-        row |= {"n": len(first.x), "statistic": name, "value": first.value(name) - second.value(name)}
+        row |= {"other_proxy": second.proxy, "other_target": second.target, "scope": first.scope, "n": len(first.x)}
+        row |= {"statistic": name, "first": first.value(name), "second": second.value(name)}
+        row["value"] = row["first"] - row["second"]
         for kind in KINDS:
-            known = kind in first.resampled and kind in second.resampled and np.isfinite(row["value"])
             low, high = np.nan, np.nan
-            if known:
+            if kind in first.resampled and kind in second.resampled and not note:
                 low, high = interval(row["value"], first.draws(name, kind) - second.draws(name, kind), bound=2.0)
             row |= {f"{kind}_low": low, f"{kind}_high": high}
-        note = undefined_reason(first.x, first.y) or undefined_reason(second.x, second.y)
         rows.append(row | {"note": note})
     return rows
 
@@ -332,9 +334,14 @@ class Resampled:
         shape = (self.resamples, len(x))
         published, keys = (y, []) if isinstance(y, np.ndarray) else (None, list(y))
         target = _stack(self.mean, keys) if published is None else published
+        kinds = ["tests"]
+        if self._repeated(x):
+            kinds.append("subsets")
+        if self._repeated(x) or (keys and self._repeated(keys)):
+            kinds.append("both")
         resampled = {}
-        for kind in KINDS if self._has_subsets(x) else ("tests",):
-            # the target's own training set is not resampled with the proxy's subsets
+        for kind in kinds:
+            # the target's own repeats are not resampled with the proxy's subsets
             fixed = published is not None or kind == "subsets"
             side = np.broadcast_to(target, shape) if fixed else _stack(getattr(self, kind), keys)
             resampled[kind] = (_stack(getattr(self, kind), x), side)
@@ -342,7 +349,7 @@ class Resampled:
         repeats = _stack(self.repeats, x) if alike else None
         return Comparison(x=_stack(self.mean, x), y=target, resampled=resampled, x_repeats=repeats, **names)
 
-    def _has_subsets(self, keys: Sequence[Key]) -> bool:
+    def _repeated(self, keys: Sequence[Key]) -> bool:
         """Whether all of these have enough repeats to resample."""
         return all(len(self.bits[key]) >= MIN_REPEATS for key in keys)
 

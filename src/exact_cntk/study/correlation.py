@@ -4,38 +4,130 @@ Each comparison has a proxy (cheap accuracies) and a target over the same archit
 paper's Table 1, then this study's kernels, small training set against large, and against trained networks.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from exact_cntk.study import references
-from exact_cntk.study.comparison import Comparison, Resampled
+from exact_cntk.study.comparison import Comparison, Resampled, difference
 from exact_cntk.study.results import Study
-from exact_cntk.study.statistics import kendall, pearson, regret, remove_means, spearman
+from exact_cntk.study.statistics import FEWEST, kendall, pearson, regret, remove_means, spearman
 
-__all__ = ["Comparison", "correlations", "kendall", "pearson", "regret", "remove_means", "spearman"]
+__all__ = [
+    "Analysis",
+    "Network",
+    "analyse",
+    "correlations",
+    "kendall",
+    "pearson",
+    "regret",
+    "remove_means",
+    "spearman",
+]
+
+_PAPER_FAMILIES = {"flatten": "V", "gap": "GAP"}
 
 
-def correlations(study: Study | None, *, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """All comparisons: the paper's own columns first, then this study's.
+@dataclass(frozen=True)
+class Network:
+    """A finite network trained on the full set, over several seeds.
+
+    Attributes
+    ----------
+    family, readout : str
+    filter_size, depth, train_images : int
+    accuracy : float
+        As the protocol reports it, a fraction; a mean over seeds.
+    correct : bool array of shape (seeds, test_images)
+        Which of the study's test images each seed's network classifies rightly.
+    """
+
+    family: str
+    readout: str
+    filter_size: int
+    depth: int
+    train_images: int
+    accuracy: float
+    correct: np.ndarray
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """Its place among the kernels' keys (family, kind, depth, training images)."""
+        return self.family, "network", self.depth, self.train_images
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All comparisons of a study, in the order of the tables.
+
+    Attributes
+    ----------
+    paper : list of Comparison
+        The 2K columns of the paper's Table 1 against its full-data columns.
+    kernels : list of Comparison
+        This study's kernels from the smallest training set against those from the largest.
+    networks : list of Comparison
+        Kernels of both sizes against trained networks of the same readout and depth.
+    published : list of Comparison
+        This study's kernels against the paper's columns, on the paper's images only.
+    pairs : list of (Comparison, Comparison)
+        Same architectures, another proxy or target: how much better does the first correlate?
+    """
+
+    paper: list[Comparison]
+    kernels: list[Comparison] = field(default_factory=list)
+    networks: list[Comparison] = field(default_factory=list)
+    published: list[Comparison] = field(default_factory=list)
+    pairs: list[tuple[Comparison, Comparison]] = field(default_factory=list)
+
+    @property
+    def own(self) -> list[Comparison]:
+        """This study's comparisons."""
+        return self.kernels + self.networks + self.published
+
+    def table(self) -> pd.DataFrame:
+        """One row a comparison and statistic; columns as in `Comparison.rows`."""
+        return pd.DataFrame([row for comparison in self.paper + self.own for row in comparison.rows()])
+
+    def differences(self) -> pd.DataFrame:
+        """One row a pair and coefficient; columns as in `comparison.difference`."""
+        return pd.DataFrame([row for first, second in self.pairs for row in difference(first, second)])
+
+
+def analyse(study: Study | None, networks: Sequence[Network] = (), *, resamples: int = 2000, seed: int = 0) -> Analysis:
+    """Compare few training images with many: the paper's own columns, then this study's kernels and networks.
 
     Parameters
     ----------
     study : Study or None
-        None gives the paper's rows alone.
+        None gives the paper's part alone.
+    networks : sequence of Network
     resamples, seed : int
         Of the bootstrap.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `Comparison.rows`.
     """
-    comparisons = paper_comparisons(resamples=resamples, seed=seed)
-    if study is not None:
-        comparisons += study_comparisons(study, resamples=resamples, seed=seed)
-    return pd.DataFrame([row for comparison in comparisons for row in comparison.rows()])
+    paper = paper_comparisons(resamples=resamples, seed=seed)
+    pairs = list(_paper_pairs(paper))
+    if study is None:
+        return Analysis(paper, pairs=pairs)
+    sample = resample(study, networks, resamples=resamples, seed=seed)
+    against = list(_against_networks(study, networks, sample))
+    return Analysis(
+        paper,
+        kernels=_small_against_full(study, sample) if len(study.train_sizes) > 1 else [],
+        networks=against,
+        published=_against_paper(study, sample) if study.is_paper_data else [],
+        pairs=pairs + list(_network_pairs(study, networks, sample)),
+    )
+
+
+def correlations(
+    study: Study | None, networks: Sequence[Network] = (), *, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """The table of `analyse`, which has the same parameters."""
+    return analyse(study, networks, resamples=resamples, seed=seed).table()
 
 
 def paper_comparisons(*, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
@@ -57,9 +149,6 @@ def paper_comparisons(*, resamples: int = 2000, seed: int = 0) -> list[Compariso
         for model, source, target in targets
     ]
     return comparisons + pooled + [comparison.without_family_means() for comparison in pooled]
-
-
-_PAPER_FAMILIES = {"flatten": "V", "gap": "GAP"}
 
 
 def _binomially_resampled(table: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
@@ -88,28 +177,111 @@ def _paper_comparison(
     )
 
 
-def study_comparisons(study: Study, *, resamples: int, seed: int) -> list[Comparison]:
-    """The study's smallest training set against its largest, and against the paper's columns on the paper's data."""
-    sample = resample(study, resamples=resamples, seed=seed)
-    comparisons = []
-    if len(study.train_sizes) > 1:
-        comparisons += _small_against_full(study, sample)
-    if study.is_paper_data:
-        comparisons += _against_paper(study, sample)
-    return comparisons
+def _paper_pairs(paper: Sequence[Comparison]) -> Iterator[tuple[Comparison, Comparison]]:
+    """Kernels against kernels and against networks, from the same 2K column."""
+    for first, second in itertools.product(paper, repeat=2):
+        same = (first.proxy, first.scope) == (second.proxy, second.scope)
+        if same and first.target.startswith("CNTK") and second.target.startswith("CNN"):
+            yield first, second
 
 
-def resample(study: Study, *, resamples: int, seed: int) -> Resampled:
-    """All kernels of a study under one bootstrap, by (family, kind, depth, training images)."""
+def resample(study: Study, networks: Sequence[Network] = (), *, resamples: int, seed: int) -> Resampled:
+    """All kernels and networks of a study under one bootstrap, by (family, kind, depth, training images)."""
     bits: dict[tuple, np.ndarray] = {}
     for family, kind, depth, size, _ in study.correct:
         key = (family, kind, depth, size)
         if key not in bits:
             repeats = sorted(problem for problem in study.correct if problem[:4] == key)
             bits[key] = np.stack([study.correct[problem] for problem in repeats])
-    # repeat r of a size is the same images for every kernel
-    draws = {key: ("kernels", key[3]) for key in bits}
-    return Resampled(bits, draws, resamples=resamples, seed=seed)
+    # repeat r of a size is the same images for every kernel; a network's seeds are its own
+    draws: dict[tuple, tuple] = {key: ("kernels", key[3]) for key in bits}
+    draws |= {network.key: network.key for network in networks}
+    bits |= {network.key: network.correct for network in networks}
+    reported = {network.key: network.accuracy for network in networks}
+    return Resampled(bits, draws, accuracies=reported, resamples=resamples, seed=seed)
+
+
+def _against_networks(study: Study, networks: Sequence[Network], sample: Resampled) -> Iterator[Comparison]:
+    """Kernels against networks of their readout across depths; then readouts pooled, with and without their means."""
+    sizes = dict.fromkeys([study.train_sizes[0], study.train_sizes[-1]])
+    for kind in study.accuracy.kind.unique():
+        for size in sizes:
+            members = _beside_networks(study, networks, kind, size, sample)
+            for family in dict.fromkeys(network.family for _, network in members):
+                chosen = [member for member in members if member[1].family == family]
+                if len(chosen) >= FEWEST:
+                    yield _network_comparison(study, sample, chosen, "across depths")
+            if len({network.readout for _, network in members}) > 1:
+                pooled = _network_comparison(study, sample, members, "pooled")
+                yield from (pooled, pooled.without_family_means())
+
+
+def _network_pairs(
+    study: Study, networks: Sequence[Network], sample: Resampled
+) -> Iterator[tuple[Comparison, Comparison]]:
+    """What predicts networks better, and whether few images predict kernels better than networks."""
+    small, full = study.train_sizes[0], study.train_sizes[-1]
+    kinds = list(study.accuracy.kind.unique())
+    sides = {
+        (kind, size): _beside_networks(study, networks, kind, size, sample) for kind in kinds for size in (small, full)
+    }
+    if min(len({network.readout for _, network in side}) for side in sides.values()) < 2 or small == full:
+        return
+    for kind in kinds:
+        few, all_ = (_network_comparison(study, sample, sides[kind, size], "pooled") for size in (small, full))
+        keys = [key for key, _ in sides[kind, small]]
+        if few.architectures == all_.architectures:
+            kernels = sample.comparison(keys, [(*key[:3], full) for key in keys], **_names(few), target=all_.proxy)
+            yield from _with_and_without_means(kernels, few)
+            yield from _with_and_without_means(all_, few)
+    if len(kinds) > 1:
+        first, second = (_network_comparison(study, sample, sides[kind, small], "pooled") for kind in kinds[:2])
+        if first.architectures == second.architectures:
+            yield from _with_and_without_means(first, second)
+
+
+def _with_and_without_means(first: Comparison, second: Comparison) -> Iterator[tuple[Comparison, Comparison]]:
+    yield first, second
+    yield first.without_family_means(), second.without_family_means()
+
+
+def _names(comparison: Comparison) -> dict[str, object]:
+    return {key: getattr(comparison, key) for key in ("source", "dataset", "proxy", "scope", "architectures")}
+
+
+def _beside_networks(
+    study: Study, networks: Sequence[Network], kind: str, size: int, sample: Resampled
+) -> list[tuple[tuple, Network]]:
+    """Kernels of one kind and size, each with the network of its readout, filters and depth."""
+    same = ["readout", "filter_size"]
+    kernels = study.accuracy[study.accuracy.kind == kind].drop_duplicates(same)
+    families = {(row.readout, row.filter_size): row.family for row in kernels.itertuples()}
+    members = []
+    for network in sorted(networks, key=lambda one: (one.readout, one.family, one.depth)):
+        family = families.get((network.readout, network.filter_size))
+        key = (family, kind, network.depth, size)
+        if key in sample.bits and network.readout in _PAPER_FAMILIES:
+            members.append((key, network))
+    return members
+
+
+def _network_comparison(
+    study: Study, sample: Resampled, members: Sequence[tuple[tuple, Network]], scope: str
+) -> Comparison:
+    families, (_, kind, _, size) = {key[0] for key, _ in members}, members[0][0]
+    rows = study.accuracy[study.accuracy.family.isin(families) & (study.accuracy.kind == kind)]
+    readouts = dict.fromkeys(network.readout for _, network in members)
+    networks = " and ".join(f"CNN-{_PAPER_FAMILIES[readout]}" for readout in readouts)
+    return sample.comparison(
+        [key for key, _ in members],
+        [network.key for _, network in members],
+        source=study.name,
+        dataset=study.dataset,
+        proxy=f"{' and '.join(dict.fromkeys(rows.kernel))}, n = {size}",
+        target=f"{networks}, n = {members[0][1].train_images}",
+        scope=scope,
+        architectures=[(_PAPER_FAMILIES[one.readout], one.depth) for _, one in members],
+    )
 
 
 def _small_against_full(study: Study, sample: Resampled) -> list[Comparison]:
