@@ -27,7 +27,9 @@ class _CNTKEstimator(BaseEstimator):
     def __init__(
         self,
         *,
-        readout: Literal["flatten", "gap"] = "flatten",
+        readout: Literal["flatten", "lap", "gap"] = "flatten",
+        pooling_window: int | None = None,
+        flips: bool = False,
         depth: int | Sequence[int] = 3,
         trained: Literal["all", "hidden"] = "all",
         filter_size: int = 3,
@@ -39,6 +41,8 @@ class _CNTKEstimator(BaseEstimator):
         threads: int | None = None,
     ) -> None:
         self.readout = readout
+        self.pooling_window = pooling_window
+        self.flips = flips
         self.depth = depth
         self.trained = trained
         self.filter_size = filter_size
@@ -92,6 +96,8 @@ class _CNTKEstimator(BaseEstimator):
             x2,
             depths=depths,
             readout=self.readout,
+            pooling_window=self.pooling_window,
+            flips=self.flips,
             trained=check.as_choice("trained", self.trained, ("all", "hidden")),
             filter_size=self.filter_size,
             backend=self.backend,
@@ -132,7 +138,11 @@ class _CNTKEstimator(BaseEstimator):
 _PARAMETERS = """
     Parameters
     ----------
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
+    pooling_window : int, odd
+        Of `lap`, which needs it.
+    flips : bool
+        Average the kernel over horizontal flips of the images.
     depth : int or sequence of int, each ≥ 2 (≥ 3 if only hidden layers are trained)
         Of a sequence, the depth with the best leave-one-out score is taken. All depths come out of one kernel pass to
         the deepest, at its cost: much cheaper than a grid search over `depth`, which starts a pass for every value.
@@ -145,7 +155,7 @@ _PARAMETERS = """
     image_shape : (P, Q, C), optional
         Shape of the image in a row of X. Without, a row of F numbers is an image of one row: shape (1, F, 1).
     backend, dtype, threads
-        As in `exact_cntk.cntk`, which explains `readout`, `depth`, `trained` and `filter_size` as well.
+        As in `exact_cntk.cntk`, which explains the architecture's parameters as well.
 """
 
 

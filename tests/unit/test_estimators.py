@@ -51,6 +51,21 @@ def test_classifier_is_kernel_regression_with_the_cntk(digits):
     assert (model.depth_, model.ridge_) == (4, 1e-3)
 
 
+def test_local_pooling_and_flips_reach_the_kernel(digits):
+    X, y, X_test, _ = digits
+    architecture = {"readout": "lap", "pooling_window": 3, "flips": True}
+    model = CNTKClassifier(depth=3, ridge=1e-3, image_shape=SHAPE, **architecture).fit(X, y)
+    images, tests = X.reshape(-1, *SHAPE), X_test.reshape(-1, *SHAPE)
+    K = cntk(images, depths=3, **architecture)["ntk", 3]
+    K_test = cntk(tests, images, depths=3, **architecture)["ntk", 3]
+    expected = kernel_regression(K, y, K_test, ridges=1e-3).predictions[0]
+    np.testing.assert_array_equal(model.decision_function(X_test), expected)
+    mirrored = tests[:, :, ::-1].reshape(X_test.shape)
+    np.testing.assert_allclose(model.decision_function(mirrored), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="pooling_window is None with readout 'lap'"):
+        CNTKClassifier(readout="lap", image_shape=SHAPE).fit(X, y)
+
+
 def test_several_depths_cost_one_pass_and_the_best_is_taken(digits, passes):
     X, y, X_test, _ = digits
     model = CNTKClassifier(depth=[6, 2, 3], ridges=[0, 1e-2, 1], image_shape=SHAPE).fit(X, y)
