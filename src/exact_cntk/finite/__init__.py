@@ -11,19 +11,36 @@ if TYPE_CHECKING:
     from exact_cntk.finite.convergence import WidthSweep, width_sweep
     from exact_cntk.finite.empirical import empirical_kernel, random_features
     from exact_cntk.finite.networks import CNN
-    from exact_cntk.finite.training import CurveRow, train_full_batch
+    from exact_cntk.finite.protocol import Outcome, outcome
+    from exact_cntk.finite.training import CurveRow, predict_classes, train_full_batch, train_sgd
 
-__all__ = ["CNN", "CurveRow", "WidthSweep", "empirical_kernel", "random_features", "train_full_batch", "width_sweep"]
+__all__ = [
+    "CNN",
+    "CurveRow",
+    "Outcome",
+    "WidthSweep",
+    "empirical_kernel",
+    "outcome",
+    "predict_classes",
+    "random_features",
+    "train_full_batch",
+    "train_sgd",
+    "width_sweep",
+]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "CNN": "networks",
         "CurveRow": "training",
+        "Outcome": "protocol",
         "WidthSweep": "convergence",
         "empirical_kernel": "empirical",
+        "outcome": "protocol",
+        "predict_classes": "training",
         "random_features": "empirical",
         "train_full_batch": "training",
+        "train_sgd": "training",
         "width_sweep": "convergence",
     },
 )

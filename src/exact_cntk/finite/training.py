@@ -1,49 +1,29 @@
-"""Full-batch gradient descent on the paper's quadratic loss, which goes on where it was interrupted."""
+"""Gradient descent on the paper's quadratic loss, full-batch and stochastic, which goes on where it was interrupted."""
 
-import hashlib
 import math
-import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from exact_cntk import _validation as check
-from exact_cntk._atomic import replacing
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._regression import OTHER_CLASSES
-from exact_cntk.errors import InputError
-from exact_cntk.finite._signals import in_blocks
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.finite._checkpoint import Checkpoint
+from exact_cntk.finite._descent import (
+    Computation,
+    CurveRow,
+    LabelledImages,
+    as_labelled,
+    classes_of,
+    descend,
+    every_seconds,
+)
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.empirical import exact_arithmetic
-from exact_cntk.finite.networks import CNN
-
-
-class CurveRow(NamedTuple):
-    """A row of a learning curve: the network after `step` steps.
-
-    Attributes
-    ----------
-    step : int
-    loss : float
-        On the training images.
-    train_accuracy : float
-        In [0, 1].
-    test_accuracy : float
-        NaN without test images.
-    """
-
-    step: int
-    loss: float
-    train_accuracy: float
-    test_accuracy: float
-
-
-class LabelledImages(NamedTuple):
-    """Images of shape (n, P, Q, C₀), in the network's dtype, and their classes, of shape (n,)."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
+from exact_cntk.finite.networks import CNN, check_seed
+from exact_cntk.finite.protocol import full_accuracy_epoch
 
 
 def train_full_batch(
@@ -75,7 +55,7 @@ def train_full_batch(
     ----------
     network : CNN
         With one output for each class; its weights are those after the last step when this returns. It computes on
-        the device that they are on.
+        the device that they are on, which takes the images as well.
     x : array of shape (n, P, Q, C₀)
     labels : array of shape (n,), int
         Classes, from 0 to the network's outputs less one.
@@ -90,7 +70,7 @@ def train_full_batch(
         Images whose activations are in memory at a time. It changes the result by rounding.
     checkpoint : Path, optional
         A file that holds weights and rows so far. If it is one of the same initial weights, data, rate, `every`,
-        images_at_once, version and threads of torch, training goes on from it; any other is replaced.
+        images_at_once, version and threads of torch, and device, training goes on from it; any other is replaced.
     checkpoint_every : int ≥ 1
         Steps from one checkpoint to the next; the last step has one too.
     progress : bool or callable
@@ -119,142 +99,235 @@ def train_full_batch(
     arXiv 1904.11955v2, section 3, lemma 3.1, and appendix A.
     """
     step_size = check.as_number("rate", rate)
-    last = check.as_integer("steps", steps, at_least=0)
-    stride = check.as_integer("every", every, at_least=1)
+    plan = _AllImages(
+        check.as_integer("steps", steps, at_least=0), stride := check.as_integer("every", every, at_least=1)
+    )
     at_once = check.as_integer("images_at_once", images_at_once, at_least=1)
     save_every = check.as_integer("checkpoint_every", checkpoint_every, at_least=1)
-    train = _as_labelled(network, "x", x, "labels", labels)
-    if (x_test is None) != (labels_test is None):
-        raise InputError("x_test and labels_test belong together; allowed are both or neither")
-    test = None if x_test is None else _as_labelled(network, "x_test", x_test, "labels_test", labels_test)
+    train, test = _as_sets(network, x, labels, x_test, labels_test)
+    bar = reporting(check.as_progress("progress", progress), "training", "steps")
+    file = _checkpoint(checkpoint, network, train, test, (step_size, stride, at_once))
+    with bar as report, exact_arithmetic():
+        return descend(
+            network,
+            train,
+            test,
+            step_size,
+            plan,
+            Computation(at_once, network),
+            checkpoint=file,
+            save_due=lambda step: step % save_every == 0 or step == plan.last,
+            report=report,
+        )
+
+
+def train_sgd(
+    network: CNN,
+    x: Any,
+    labels: Any,
+    *,
+    rate: float,
+    max_epochs: int,
+    batch_images: int,
+    seed: int | Sequence[int] = 0,
+    averaged_epochs: int | None = None,
+    x_test: Any = None,
+    labels_test: Any = None,
+    images_at_once: int = 256,
+    tf32: bool = False,
+    compiled: bool | None = None,
+    channels_last: bool | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60,
+    progress: bool | Progress = False,
+    log: Callable[[str], object] | None = None,
+) -> list[CurveRow]:
+    r"""Train a network, in place, by stochastic gradient descent with a fixed rate, as the paper trains its CNNs.
+
+    An epoch takes all images once, in an order drawn anew, in batches; a step descends the loss of `train_full_batch`
+    on the images of its batch B::
+
+        θ ← θ − rate · ∂/∂θ 1/(2|B|) Σ_{i ∈ B} ‖f(x_i) − y_i‖²
+
+    Parameters
+    ----------
+    network, x, labels, rate, x_test, labels_test
+        As `train_full_batch` takes them.
+    max_epochs : int ≥ 0
+        Counted from the initial weights, those of earlier, interrupted calls included.
+    batch_images : int ≥ 1
+        At most n; the last batch of an epoch has what is left.
+    seed : int ≥ 0 or sequence of them
+        The order of the images in an epoch is a function of seed, epoch and n alone.
+    averaged_epochs : int ≥ 1, optional
+        The paper's stop rule: training ends this many epochs after the first one that classifies all of `x` rightly,
+        or after `max_epochs`; see `exact_cntk.finite.outcome`. By default there is no such rule.
+    images_at_once : int ≥ 1
+        Images whose activations are in memory at a time, in rows and in large batches. It changes the result by
+        rounding.
+    tf32 : bool
+        On a GPU: let products of float32 be rounded to TF32, 10 bits of mantissa, which is several times faster.
+    compiled : bool, optional
+        Whether steps go through torch.compile. By default on a GPU; where it fails there, training does without, and
+        `log` is told so.
+    channels_last : bool, optional
+        Whether filters lie in memory with their channels last. By default on a GPU.
+    checkpoint : Path, optional
+        As `train_full_batch` takes it; another seed, size of batches or `averaged_epochs` makes another run as well.
+    checkpoint_seconds : float ≥ 0
+        From one checkpoint to the next.
+    progress : bool or callable
+        True shows a bar on stderr; a callable is called with (done, total), in steps of `max_epochs` epochs.
+    log : callable(line), optional
+
+    Returns
+    -------
+    list of CurveRow
+        Of the epochs 0, 1, 2, …; their `step` counts batches. Where the loss is no longer finite at the end of an
+        epoch, the rate being too high, training ends and that row is the last.
+
+    Raises
+    ------
+    InputError
+        (a ValueError) An argument is not allowed.
+    UserError
+        The checkpoint cannot be written.
+
+    Notes
+    -----
+    On one machine, weights and rows are the same bytes at every call, interrupted and resumed or not; compiled or not,
+    with channels last or not, and with another size of `images_at_once` they differ by rounding.
+
+    References
+    ----------
+    Arora, Du, Hu, Li, Salakhutdinov, Wang: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
+    arXiv 1904.11955v2, appendix A. Neither the size of batches nor whether there is momentum is stated there.
+    """
+    step_size = check.as_number("rate", rate)
+    epochs = check.as_integer("max_epochs", max_epochs, at_least=0)
+    size = check.as_integer("batch_images", batch_images, at_least=1)
+    averaged = None if averaged_epochs is None else check.as_integer("averaged_epochs", averaged_epochs, at_least=1)
+    at_once = check.as_integer("images_at_once", images_at_once, at_least=1)
+    pause = check.as_number("checkpoint_seconds", checkpoint_seconds)
+    entropy = check_seed(seed)
+    train, test = _as_sets(network, x, labels, x_test, labels_test)
+    if size > len(train.labels):
+        raise InputError(
+            f"batch_images is {size}; allowed are integers up to the number of images, {len(train.labels)}"
+        )
+    plan = _Epochs(epochs, size, len(train.labels), entropy, averaged)
     bar = reporting(check.as_progress("progress", progress), "training", "steps")
 
-    file = (
-        None if checkpoint is None else _Checkpoint(Path(checkpoint), network, train, test, step_size, stride, at_once)
-    )
-    first, rows = (0, []) if file is None else file.restore(network, last)
-    with bar as report, exact_arithmetic():
-        for step in range(first, last + 1):
-            loss, right = _loss_and_gradients(network, train, at_once)
-            if step % stride == 0 or step == last or not math.isfinite(loss):
-                rows.append(
-                    CurveRow(step, loss, right, math.nan if test is None else _accuracy(network, test, at_once))
-                )
-            if step == last or not math.isfinite(loss):
-                break
-            _descend(network, step_size)
-            if file is not None and ((step + 1) % save_every == 0 or step + 1 == last):
-                file.save(network, step + 1, rows)
-            if report is not None:
-                report(step + 1, last)
-    network.zero_grad(set_to_none=True)
-    return rows
+    on_gpu = network.readout_weight.is_cuda
+    last = on_gpu if channels_last is None else channels_last
+    if last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with bar as report, exact_arithmetic(tf32=tf32):
+        forward: Callable[[torch.Tensor], torch.Tensor] = network
+        if on_gpu if compiled is None else compiled:
+            forward = _compile(network, train.images[: min(size, at_once)], log, required=compiled is not None)
+        how = Computation(at_once, forward)
+        options = (*("sgd", step_size, size, entropy, averaged, at_once), tf32, forward is network, last)
+        file = _checkpoint(checkpoint, network, train, test, options)
+        return descend(network, train, test, step_size, plan, how, file, every_seconds(pause), report)
 
 
-def _loss_and_gradients(network: CNN, train: LabelledImages, at_once: int) -> tuple[float, float]:
-    """Loss and accuracy at the present weights; the loss's gradients are added up in the weights' `grad`."""
-    network.zero_grad(set_to_none=True)
-    n, loss, right = len(train.labels), 0.0, 0
-    device = network.readout_weight.device
-    for block in in_blocks(n, at_once):
-        labels = train.labels[block].to(device)
-        with torch.enable_grad():  # whatever the caller's context
-            outputs = network(train.images[block].to(device))
-            part = ((outputs - _targets(labels, outputs)) ** 2).sum() / (2 * n)
-        if part.requires_grad:  # not where both layers of a network of depth 2 are fixed
-            part.backward()
-        loss += part.item()
-        right += int((outputs.argmax(dim=1) == labels).sum())
-    return loss, right / n
+def predict_classes(network: CNN, x: Any, *, images_at_once: int = 256, tf32: bool = False) -> np.ndarray:
+    """Class of each image: the output that is largest.
+
+    Parameters
+    ----------
+    network : CNN
+    x : array of shape (n, P, Q, C₀)
+    images_at_once, tf32
+        As `train_sgd` takes them.
+
+    Returns
+    -------
+    array of shape (n,), int
+    """
+    images = torch.from_numpy(check.as_images("x", x)).to(network.readout_weight.dtype)
+    with exact_arithmetic(tf32=tf32):
+        return classes_of(network, images, check.as_integer("images_at_once", images_at_once, at_least=1)).cpu().numpy()
 
 
-def _accuracy(network: CNN, data: LabelledImages, at_once: int) -> float:
-    device = network.readout_weight.device
-    with torch.no_grad():
-        return sum(
-            int((network(data.images[block].to(device)).argmax(dim=1) == data.labels[block].to(device)).sum())
-            for block in in_blocks(len(data.labels), at_once)
-        ) / len(data.labels)
+class _AllImages:
+    """All images at each step, and a row every so many."""
+
+    def __init__(self, steps: int, every: int) -> None:
+        self.last, self._every = steps, every
+
+    def batch(self, step: int) -> None:
+        return None
+
+    def has_row(self, step: int) -> bool:
+        return step % self._every == 0 or step == self.last
+
+    def ends(self, rows: list[CurveRow]) -> bool:
+        return False
 
 
-def _targets(labels: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """−0.1, and 0.9 for the image's class; of the outputs' shape and dtype."""
-    targets = torch.full_like(outputs.detach(), OTHER_CLASSES)
-    targets[torch.arange(len(labels), device=labels.device), labels] += 1
-    return targets
+class _Epochs:
+    """Batches of a permutation of the images, a row an epoch, and the paper's stop rule."""
+
+    def __init__(self, epochs: int, size: int, n: int, entropy: list[int], averaged: int | None) -> None:
+        self._steps = math.ceil(n / size)  # of an epoch
+        self.last = epochs * self._steps
+        self._size, self._n, self._entropy, self._averaged = size, n, entropy, averaged
+        self._epoch, self._order = -1, np.arange(0)
+
+    def batch(self, step: int) -> np.ndarray:
+        epoch, position = divmod(step, self._steps)
+        if epoch != self._epoch:
+            # A key of three numbers: those of the weights, which may have the same seed, are shorter.
+            rng = np.random.default_rng(np.random.SeedSequence(self._entropy, spawn_key=(epoch, 0, 0)))
+            self._epoch, self._order = epoch, rng.permutation(self._n)
+        return self._order[position * self._size : (position + 1) * self._size]
+
+    def has_row(self, step: int) -> bool:
+        return step % self._steps == 0
+
+    def ends(self, rows: list[CurveRow]) -> bool:
+        full = full_accuracy_epoch(rows)
+        return self._averaged is not None and full is not None and len(rows) - 1 >= full + self._averaged
 
 
-def _descend(network: CNN, rate: float) -> None:
-    with torch.no_grad():
-        for weight in network.parameters():
-            if weight.grad is not None:
-                weight.sub_(rate * weight.grad)
+def _as_sets(
+    network: CNN, x: Any, labels: Any, x_test: Any, labels_test: Any
+) -> tuple[LabelledImages, LabelledImages | None]:
+    train = as_labelled(network, "x", x, "labels", labels)
+    if (x_test is None) != (labels_test is None):
+        raise InputError("x_test and labels_test belong together; allowed are both or neither")
+    return train, None if x_test is None else as_labelled(network, "x_test", x_test, "labels_test", labels_test)
 
 
-def _as_labelled(network: CNN, x_name: str, x: Any, labels_name: str, labels: Any) -> LabelledImages:
-    images = check.as_images(x_name, x)
-    if images.shape[1:] != network.image_shape:
-        raise InputError(
-            f"{x_name} has images of shape {images.shape[1:]}; allowed is the network's, {network.image_shape}"
-        )
-    classes = check.as_array(labels_name, labels)
-    outputs = len(network.readout_weight)
-    if classes.shape != (len(images),):
-        raise InputError(f"{labels_name} has shape {classes.shape}; allowed is ({len(images)},), one for each image")
-    wrong = classes[(classes != np.floor(classes)) | (classes < 0) | (classes >= outputs)]
-    if len(wrong):
-        raise InputError(f"{labels_name} has {wrong[0]:g}; allowed are integers from 0 to {outputs - 1}, one an output")
-    tensor = torch.from_numpy(images).to(network.readout_weight.dtype)
-    return LabelledImages(tensor, torch.from_numpy(classes.astype(np.int64)))
+def _checkpoint(
+    file: Path | None, network: CNN, train: LabelledImages, test: LabelledImages | None, options: tuple
+) -> Checkpoint | None:
+    data = [train.images, train.labels, *(() if test is None else (test.images, test.labels))]
+    return None if file is None else Checkpoint(Path(file), network, data, options)
 
 
-class _Checkpoint:
-    """Weights and rows after some steps, in a file that counts for the very run that it was written by alone."""
+def _compile(
+    network: CNN, images: torch.Tensor, log: Callable[[str], object] | None, *, required: bool
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The compiled network, tried out on images; the network itself where that fails, if it is not required.
 
-    def __init__(
-        self,
-        file: Path,
-        network: CNN,
-        train: LabelledImages,
-        test: LabelledImages | None,
-        *numbers: float,
-    ) -> None:
-        """Take the initial weights as the run's."""
-        self._file = file
-        identity = hashlib.sha256(repr((torch.__version__, torch.get_num_threads(), numbers)).encode())
-        architecture = (network.readout, network.output_scale, str(network.readout_weight.device))
-        identity.update(repr(architecture).encode())
-        for name, weight in network.named_parameters():
-            identity.update(f"{name} {weight.requires_grad} {weight.dtype} {tuple(weight.shape)}".encode())
-            identity.update(_bytes(weight))
-        for part in train if test is None else (*train, *test):
-            identity.update(repr(tuple(part.shape)).encode())
-            identity.update(_bytes(part))
-        self._identity = identity.hexdigest()
-
-    def restore(self, network: CNN, last: int) -> tuple[int, list[CurveRow]]:
-        """Set the network's weights to those of the file; its step and rows, or none if it is not of this run."""
-        names = [name for name, _ in network.named_parameters()]
-        try:
-            with np.load(self._file, allow_pickle=False) as saved:
-                if str(saved["identity"]) != self._identity or int(saved["step"]) > last:
-                    return 0, []
-                step, rows = int(saved["step"]), saved["rows"]
-                weights = [saved[f"weights.{name}"] for name in names]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):  # missing, or not of ours
-            return 0, []
-        with torch.no_grad():
-            for weight, values in zip(network.parameters(), weights, strict=True):
-                weight.copy_(torch.from_numpy(values))
-        return step, [CurveRow(int(row[0]), *map(float, row[1:])) for row in rows]
-
-    def save(self, network: CNN, step: int, rows: list[CurveRow]) -> None:
-        """Replace the file."""
-        contents: dict[str, Any] = {"identity": self._identity, "step": step, "rows": np.array(rows, dtype=np.float64)}
-        contents |= {f"weights.{name}": weight.detach().cpu().numpy() for name, weight in network.named_parameters()}
-        with replacing(self._file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **contents)
+    torch.compile needs a compiler of the machine, and fails by errors of many types, some of them the compiler's.
+    """
+    forward = torch.compile(network, dynamic=False)
+    try:
+        forward(images).sum().backward()
+    except Exception as error:
+        if required:
+            raise UserError(f"compiled is True, but torch.compile fails here: {_first_line(error)}") from error
+        if log is not None:
+            log(f"training without torch.compile, which fails here: {_first_line(error)}")
+        return network
+    finally:
+        network.zero_grad(set_to_none=True)
+    return forward
 
 
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
