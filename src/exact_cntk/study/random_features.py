@@ -1,0 +1,154 @@
+"""Random features beside the exact kernels: the section's files, and what they cost; cheap to import.
+
+What a job does is in `exact_cntk.study.random_features_jobs`.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from exact_cntk.study.params import image_shape
+
+DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows what rounding does
+HALVINGS = 2  # of the training images, which show how kernels' condition grows with them
+WORK_GIB = 2.0  # memory to compute empirical kernels in; it sets their blocks, and so the last digits
+
+# Costs. A product of float64 numbers takes as long as two of float32; torch takes this long to be imported, and draws
+# and multiplies at this part of the speed of one large product (measured with 32 and 128 channels on 8×8 and 16×16).
+FLOAT64 = 2
+TORCH_SECONDS = 2.5
+EFFICIENCY = 0.4
+GPU_FLOPS = 2e13  # of one H200 in float32 without TF32, expected
+FILE_BYTES = 6_000  # of a result file, for each of its results
+PRODUCT = 1000  # rows of the matrices that are multiplied to measure this machine
+
+
+def random_features_names(params: Mapping[str, Any]) -> list[str]:
+    """Stems of the section's files, in results/<study>/random_features; empty where its key is null."""
+    section = params["random_features"]
+    if section is None:
+        return []
+    families = section["families"]
+    names = [f"{family}-draw-{draw:02d}" for family in families for draw in range(section["draws"])]
+    names += [f"{family}-exact" for family in families]
+    return names + [f"{family}-sweep" for family in families if section["sweep"] is not None]
+
+
+def train_sizes(n: int) -> list[int]:
+    """Numbers of training images, each half of the one before: n, n/2, n/4, and none below 2."""
+    sizes = [n // 2**k for k in range(HALVINGS + 1)]
+    return [size for size in sizes if size >= 2]
+
+
+def count_features(
+    image_shape: tuple[int, ...], architecture: Mapping[str, Any], kind: str, depth: int, width: int
+) -> int:
+    """How many features a network of one output has: a bound for the rank of its empirical kernel.
+
+    Trained weights for the NTK: C·C₀·q² + (L − 1)·C²·q² + C (GAP; C·P·Q otherwise), the first and the last of these
+    left out if only hidden layers are trained. For the NNGP kernel the last layer: C, or C·P·Q.
+
+    Parameters
+    ----------
+    image_shape : (P, Q, C₀)
+    architecture : mapping
+        With `readout`, `trained` and `filter_size`.
+    kind : {"ntk", "nngp"}
+    depth : int
+        L + 1.
+    width : int
+        C.
+    """
+    P, Q, channels = image_shape
+    last = width if architecture["readout"] == "gap" else width * P * Q
+    if kind == "nngp":
+        return last
+    taps = architecture["filter_size"] ** 2
+    hidden = (depth - 2) * width**2 * taps
+    return hidden if architecture["trained"] == "hidden" else width * channels * taps + hidden + last
+
+
+def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> float:
+    """Seconds of all jobs of the section on this machine; 0 where its key is null.
+
+    Parameters
+    ----------
+    params : mapping
+        Checked parameters of a study. With the backend "cuda" the networks are expected to run on one H200.
+    calibration_seconds : float
+        How long to measure products of matrices, if there is anything to compute.
+    """
+    names = random_features_names(params)
+    if not names:
+        return 0.0
+    speed = GPU_FLOPS if params["kernels"]["backend"] == "cuda" else _measure(calibration_seconds)
+    return len(names) * TORCH_SECONDS + sum(_operations(params)) / (EFFICIENCY * speed)
+
+
+def expected_memory(params: Mapping[str, Any]) -> int:
+    """Peak memory of the largest job, bytes; 0 where the section's key is null.
+
+    Kernels of all kinds in both precisions, what solving one holds, the memory that networks are computed in, and the
+    largest network's weights twice.
+    """
+    section = params["random_features"]
+    if section is None:
+        return 0
+    n, m = section["train_images"], section["test_images"]
+    kernels = 8 * len(params["kernels"]["kinds"]) * len(DTYPES) * n * (n + m)
+    solving = 8 * (5 * n**2 + len(params["solve"]["ridges"]) * 10 * (n + m))
+    weights = 2 * 8 * section["depths"][-1] * (9 * section["width"] ** 2)
+    return kernels + solving + weights + int(WORK_GIB * 2**30)
+
+
+def expected_disk(params: Mapping[str, Any]) -> int:
+    """Bytes of the section's result files."""
+    section = params["random_features"]
+    if section is None:
+        return 0
+    a_job = len(section["depths"]) * len(params["kernels"]["kinds"]) * len(DTYPES) * (HALVINGS + 1)
+    return len(random_features_names(params)) * a_job * FILE_BYTES
+
+
+def _operations(params: Mapping[str, Any]) -> Iterator[float]:
+    """Floating-point operations of the jobs, as many of float32."""
+    section, shape = params["random_features"], image_shape(params["prepare"])
+    families = {one["name"]: one for one in params["kernels"]["families"]}
+    n, m = section["train_images"], section["test_images"]
+    for name in section["families"]:
+        one = families[name]
+        for depth in section["depths"]:
+            yield section["draws"] * (1 + FLOAT64) * _empirical(one, shape, depth, section["width"], 2 * n + m, n, m)
+        if section["sweep"] is not None:
+            sweep = section["sweep"]
+            for width in sweep["widths"]:
+                images, kinds = sweep["images"], len(params["kernels"]["kinds"])
+                yield kinds * sweep["draws"] * _empirical(one, shape, sweep["depth"], width, images, images, 0)
+
+
+def _empirical(
+    architecture: Mapping[str, Any], shape: tuple[int, int, int], depth: int, width: int, images: int, n: int, m: int
+) -> float:
+    """Operations of one network's kernels of n images with themselves and m with them.
+
+    Forwards, backwards and gradients of every image, three convolutions a layer; then products of gradients.
+    """
+    pixels = math.prod(shape[:2])
+    taps = architecture["filter_size"] ** 2
+    convolutions = 2 * 3 * images * pixels * taps * width * (shape[2] + (depth - 2) * width)
+    weights = count_features(shape, architecture, "ntk", depth, width)
+    return convolutions + 2 * weights * (n * (n + 1) // 2 + n * m)
+
+
+def _measure(seconds: float) -> float:
+    """Operations/s of products of float32 matrices."""
+    A = np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT), dtype=np.float32)
+    A @ A  # loads and starts what multiplies
+    start, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - start < seconds:
+        A @ A
+        done += 1
+    return done * 2 * PRODUCT**3 / (time.perf_counter() - start)
