@@ -11,7 +11,7 @@ from exact_cntk._backends import BACKENDS, load_backend
 from exact_cntk._flips import averaged
 from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
+from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec, kernel_key
 from exact_cntk.errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -273,5 +273,4 @@ def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 
 
 def _keys(spec: KernelSpec, *, nested: bool) -> Iterator[tuple]:
-    for output in spec.outputs:
-        yield tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
+    return (kernel_key(output, nested=nested) for output in spec.outputs)

@@ -1,5 +1,7 @@
 """What kernels cost: entries of covariance tensors taken through layers, and memory."""
 
+import math
+
 ITEM_BYTES = 8  # kernels are float64
 COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and hands it over
 TABLE_BYTES = 2**30  # the most that the backend's norm tables take
@@ -10,22 +12,35 @@ TABLE_BYTES_A_PIXEL = 32  # of an image, by layer; generous
 # - cpu: 2e9 a core, between the figures of AVX2 and AVX-512 in benchmarks/results, on NOMINAL_CORES cores.
 # - cuda: one H200, from counting the instructions of the compiled kernels; 1.05e12 is the bound for `gap`.
 # - reference: the two cores of benchmarks/results on 8×8 and 32×32 images; it takes the full tensor for `flatten` too.
+# `lap` is between the two others; its rates are no measurements.
 NOMINAL_CORES = 4
 NOMINAL_RATES = {
     ("cpu", "gap"): 2e9 * NOMINAL_CORES,
+    ("cpu", "lap"): 2e9 * NOMINAL_CORES,
     ("cpu", "flatten"): 2e9 * NOMINAL_CORES,
     ("cuda", "gap"): 8e11,
+    ("cuda", "lap"): 5e11,
     ("cuda", "flatten"): 5e11,
     ("reference", "gap"): 1e7,
+    ("reference", "lap"): 1e6,
     ("reference", "flatten"): 1e4,
 }
 H200_FLOPS = 4e13  # float64 operations/s of large products, expected; the data sheet has 6.7e13 for tensor cores
 
 
-def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth: int) -> int:
+def element_layers(
+    pairs: int,
+    image_shape: tuple[int, ...],
+    readout: str,
+    depth: int,
+    *,
+    pooling_window: int | None = None,
+    flips: bool = False,
+) -> int:
     """Entries of all pairs' covariance tensors × ReLU layers (depth − 1) of one pass to `depth`.
 
-    A pair of P×Q images has (P·Q)² entries, of which the readout `flatten` needs P·Q.
+    A pair of P×Q images has (P·Q)² entries, of which the readout `flatten` needs P·Q, and `lap` with windows of w×w
+    those whose pixels are less than w apart in either direction.
 
     Parameters
     ----------
@@ -33,12 +48,18 @@ def element_layers(pairs: int, image_shape: tuple[int, ...], readout: str, depth
         Pairs of images; of a symmetric matrix n(n + 1)/2.
     image_shape : tuple
         (P, Q) or (P, Q, C).
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
     depth : int
         The deepest of the pass; the others come out of it for free.
+    pooling_window : int, optional
+        w, of `lap`.
+    flips : bool
+        Twice as many, of the pairs with a flipped image.
     """
-    pixels = image_shape[0] * image_shape[1]
-    return pairs * (pixels if readout == "flatten" else pixels**2) * (depth - 1)
+    reach = {"flatten": 1, "lap": pooling_window or 1, "gap": max(image_shape[:2])}[readout]
+    sides = image_shape[:2]
+    entries = math.prod(sum(max(0, side - abs(d)) for d in range(1 - reach, reach)) for side in sides)
+    return pairs * entries * (depth - 1) * (2 if flips else 1)
 
 
 def block_bytes(rows: int, cols: int, outputs: int) -> int:

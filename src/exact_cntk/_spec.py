@@ -16,6 +16,11 @@ class Output(NamedTuple):
     trained: str | None
 
 
+def kernel_key(output: Output, *, nested: bool) -> tuple:
+    """The key that `exact_cntk.cntk` gives a kernel; where `nested`, the NTK's names its trained layers."""
+    return tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
+
+
 @dataclass(frozen=True)
 class KernelSpec:
     """The kernels of one pass, all of one architecture but for its depth.

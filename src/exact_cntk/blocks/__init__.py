@@ -19,6 +19,7 @@ from exact_cntk.blocks._grid import (
 from exact_cntk.blocks._sizes import BlockSizes, block_sizes, planned_backend
 
 if TYPE_CHECKING:
+    from exact_cntk.blocks._block_set import BlockSet, read_block_set
     from exact_cntk.blocks._compute import compute_block
     from exact_cntk.blocks._file import Header, read_header, read_kernel
     from exact_cntk.blocks._merge import merge_blocks, read_list
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from exact_cntk.blocks._writer import BlockWriter, write_block
 
 __all__ = [
+    "BlockSet",
     "BlockSizes",
     "BlockWriter",
     "Header",
@@ -43,6 +45,7 @@ __all__ = [
     "open_kernel",
     "parse_span",
     "planned_backend",
+    "read_block_set",
     "read_header",
     "read_kernel",
     "read_list",
@@ -52,12 +55,14 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "BlockSet": "_block_set",
         "BlockWriter": "_writer",
         "Header": "_file",
         "Kernel": "_merged",
         "compute_block": "_compute",
         "merge_blocks": "_merge",
         "open_kernel": "_merged",
+        "read_block_set": "_block_set",
         "read_header": "_file",
         "read_kernel": "_file",
         "read_list": "_merge",

@@ -91,12 +91,14 @@ def compute_block(
     *,
     family: str,
     readout: str,
-    trained: str,
+    trained: str | Sequence[str],
     filter_size: int,
     depths: Sequence[int],
     kinds: Sequence[str],
     rows: Span,
     cols: Span,
+    pooling_window: int | None = None,
+    flips: bool = False,
     backend: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
@@ -116,7 +118,7 @@ def compute_block(
         The HDF5 file.
     family : str
         Name of the architecture, recorded with the block.
-    readout, trained, filter_size, depths, kinds, backend, dtype, threads, progress
+    readout, trained, filter_size, depths, kinds, pooling_window, flips, backend, dtype, threads, progress
         As `exact_cntk.cntk` takes them; `kinds` is its `get`.
     rows, cols : Span
         Which images; see `exact_cntk.blocks`.
@@ -137,7 +139,7 @@ def compute_block(
         header = Header(
             family=family,
             readout=check.as_choice("readout", readout, READOUTS),
-            trained=check.as_choice("trained", trained, TRAINED),
+            trained=",".join(check.as_choices("trained", trained, TRAINED)),
             filter_size=check.as_filter_size("filter_size", filter_size),
             depths=check.as_depths("depths", depths),
             kinds=check.as_choices("kinds", kinds, KINDS),
@@ -147,12 +149,16 @@ def compute_block(
             n_train=len(images.train_images),
             n_test=len(images.test_images),
             position=Position(rows, cols),
+            pooling_window=check.as_pooling_window("pooling_window", pooling_window, readout),
+            flips=check.as_flag("flips", flips),
         )
-        work = element_layers(header.position.pairs, images.train_images.shape[1:], readout, header.depths[-1])
+        shape = images.train_images.shape[1:]
+        work = element_layers(
+            header.position.pairs, shape, readout, header.depths[-1], pooling_window=header.pooling_window, flips=flips
+        )
         if is_complete(out, header):
             return BlockSummary(header, chosen, work, None)
-        outputs = len(header.kinds) * len(header.depths)
-        need = block_memory(*header.shape, outputs, images.train_images.shape[1:], header.depths[-1])
+        need = block_memory(*header.shape, len(header.datasets), shape, header.depths[-1])
         require_memory(f"block {header.position} of {family}", need)
         seconds: dict[str, float] = {}
         with replacing(out) as temporary, BlockWriter(temporary, out, header, chosen.instruction_set) as writer:
@@ -163,7 +169,8 @@ def compute_block(
 def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], object], **how: Any) -> None:
     rows, cols = header.position
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
-    _cntk.by_rows(left, right, header.spec, backend=header.backend, dtype=header.dtype, on_rows=on_rows, **how)
+    how |= {"backend": header.backend, "dtype": header.dtype, "flips": header.flips, "nested": header.nested}
+    _cntk.by_rows(left, right, header.spec, on_rows=on_rows, **how)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,10 +1,11 @@
 """One block on disk: an HDF5 file for one pass and one rectangle of its kernel matrices.
 
-Every kind and depth is a dataset `/<kind>/depth_<dd>` of shape (rows, columns), float64, with a checksum. Attributes
-say what was computed, from what, and where it belongs. There are no time stamps: same input, same bytes.
+Every kernel of the pass is a dataset `/<kind>/depth_<dd>`, or `/ntk-<trained>/depth_<dd>` where the pass has the NTK of
+all and of the hidden layers, of shape (rows, columns), float64, with a checksum. Attributes say what was computed, from
+what, and where it belongs. There are no time stamps: same input, same bytes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._spec import KernelSpec
+from exact_cntk._spec import KernelSpec, kernel_key
 from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
 from exact_cntk.errors import InputError, UserError
 
@@ -30,8 +31,10 @@ class Header:
     ----------
     family : str
         Name of the architecture in params.yaml.
-    readout, trained, filter_size, depths, kinds, dtype
+    readout, filter_size, depths, kinds, dtype, pooling_window, flips
         As `exact_cntk.cntk` takes them; `kinds` is its `get`.
+    trained : {"all", "hidden", "all,hidden"}
+        Both variants come out of one pass.
     backend : str
         The one that computed, never "auto".
     data_digest : str
@@ -53,6 +56,8 @@ class Header:
     n_train: int
     n_test: int
     position: Position
+    pooling_window: int | None = None
+    flips: bool = False
 
     def __post_init__(self) -> None:
         check_position(self.position, self.n_train, self.n_test)
@@ -70,20 +75,32 @@ class Header:
     @property
     def spec(self) -> KernelSpec:
         """What the backend computes."""
-        return KernelSpec(self.depths, self.readout, (self.trained,), self.filter_size, self.kinds)
+        variants = tuple(self.trained.split(","))
+        return KernelSpec(self.depths, self.readout, variants, self.filter_size, self.kinds, self.pooling_window)
+
+    @property
+    def nested(self) -> bool:
+        """Whether the block has the NTK of more than one choice of trained layers."""
+        return len(self.spec.trained) > 1
+
+    @property
+    def datasets(self) -> dict[tuple, str]:
+        """Names of all datasets, by the key that `exact_cntk.cntk` gives each kernel."""
+        return {
+            key: dataset_name(*key) for key in (kernel_key(output, nested=self.nested) for output in self.spec.outputs)
+        }
 
     def attributes(self) -> dict[str, Any]:
         """As HDF5 stores it."""
         values = asdict(self) | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}
         del values["position"]
+        values = without_defaults(values)
         return values | {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Header":
         """Back from HDF5; KeyError, TypeError or ValueError if they are not a header's."""
-        values = {field.name: attributes[field.name] for field in fields(cls) if field.name != "position"}
-        for name in ("filter_size", "n_train", "n_test"):
-            values[name] = int(values[name])
+        values = with_defaults(attributes, [field.name for field in fields(cls) if field.name != "position"])
         values["depths"] = tuple(int(depth) for depth in values["depths"])
         values["kinds"] = tuple(values["kinds"].split(","))
         rows, cols = (Span(*(int(edge) for edge in attributes[name])) for name in ("rows", "cols"))
@@ -102,8 +119,32 @@ def read_header(path: Path) -> tuple[Header, str]:
         return _header(path, file)
 
 
-def read_kernel(path: Path, kind: str, depth: int) -> np.ndarray:
+# Attributes that a file has only where they are not these.
+_DEFAULTS: dict[str, Any] = {"pooling_window": None, "flips": False}
+
+
+def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as files have them."""
+    return {name: value for name, value in values.items() if name not in _DEFAULTS or value != _DEFAULTS[name]}
+
+
+def with_defaults(attributes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Attributes of these names from a file, numbers as Python's; KeyError for one that is missing."""
+    values = {name: attributes[name] if name in attributes else _DEFAULTS[name] for name in names}
+    for name in ("filter_size", "n_train", "n_test", "depth", "pooling_window"):
+        if values.get(name) is not None:
+            values[name] = int(values[name])
+    return values | {"flips": bool(values["flips"])}
+
+
+def read_kernel(path: Path, kind: str, depth: int, trained: str | None = None) -> np.ndarray:
     """One kernel of a block, array of the header's shape, float64, checked against its checksum and for NaN.
+
+    Parameters
+    ----------
+    path : Path
+    kind, depth, trained
+        `trained` where the block has the NTK of several choices of trained layers.
 
     Raises
     ------
@@ -112,7 +153,7 @@ def read_kernel(path: Path, kind: str, depth: int) -> np.ndarray:
     """
     with _open(path) as file:
         header, _ = _header(path, file)
-        return _kernel(path, file, header, kind, depth)
+        return _kernel(path, file, header, (kind, depth, *([trained] if trained else [])))
 
 
 def is_complete(path: Path, header: Header) -> bool:
@@ -123,9 +164,8 @@ def is_complete(path: Path, header: Header) -> bool:
         with _open(path) as file:
             if _header(path, file)[0] != header:
                 return False
-            for kind in header.kinds:
-                for depth in header.depths:
-                    _kernel(path, file, header, kind, depth)
+            for key in header.datasets:
+                _kernel(path, file, header, key)
     except UserError:
         return False
     return True
@@ -169,11 +209,11 @@ def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
         raise UserError(f"block {path} has wrong attributes ({error}): {REMEDY}") from error
 
 
-def _kernel(path: Path, file: h5py.File, header: Header, kind: str, depth: int) -> np.ndarray:
-    name = dataset_name(kind, depth)
+def _kernel(path: Path, file: h5py.File, header: Header, key: tuple) -> np.ndarray:
+    name = dataset_name(*key)
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
-        held = ", ".join(dataset_name(k, d) for k in header.kinds for d in header.depths)
+        held = ", ".join(header.datasets.values())
         raise UserError(f"block {path} has no {name}; by its attributes it holds {held}")
     if dataset.shape != header.shape:
         raise UserError(f"block {path}: {name} has shape {dataset.shape}, not {header.shape}: {REMEDY}")

@@ -137,6 +137,6 @@ def kernel_name(family: str, depth: int) -> str:
     return f"{family}-depth-{depth:02d}"
 
 
-def dataset_name(kind: str, depth: int) -> str:
-    """Dataset of a block file, for example "ntk/depth_03"."""
-    return f"{kind}/depth_{depth:02d}"
+def dataset_name(kind: str, depth: int, trained: str | None = None) -> str:
+    """Dataset of a block file, for example "ntk/depth_03"; with the trained layers where it has several choices."""
+    return f"{kind}-{trained}/depth_{depth:02d}" if trained else f"{kind}/depth_{depth:02d}"

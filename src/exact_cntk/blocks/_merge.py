@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from exact_cntk._cost import ITEM_BYTES
 from exact_cntk._machine import require_disk, require_memory
 from exact_cntk.blocks._cover import Gap, find_fault, placements
 from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
-from exact_cntk.blocks._grid import block_name
+from exact_cntk.blocks._grid import Span, block_name
 from exact_cntk.blocks._merged import Kernel, KernelWriter
 from exact_cntk.errors import UserError
 
@@ -71,8 +72,8 @@ def merge_blocks(
         Naming the file: a block is missing, damaged, has NaN, differs from the others in parameters or data, lies
         over another one or leaves a gap. Naming the numbers: memory or disk do not suffice.
     """
-    blocks = _read_headers(paths)
-    _check_equal(blocks)
+    blocks = read_headers(paths)
+    check_equal(blocks)
     _check_cover(blocks)
     kernel = _kernel(blocks, depth)
     largest = max(header.position.entries for header, _ in blocks.values())
@@ -82,7 +83,7 @@ def merge_blocks(
     with replacing(out) as temporary, KernelWriter(temporary, kernel) as writer:
         for done, (path, (header, _)) in enumerate(blocks.items(), start=1):
             for kind in kernel.kinds:
-                _copy(path, header, kind, depth, writer)
+                copy_block(path, header, (kind, depth), writer)
             if progress is not None:
                 progress(done, len(blocks))
     return kernel
@@ -91,7 +92,14 @@ def merge_blocks(
 Blocks = dict[Path, tuple[Header, str]]
 
 
-def _read_headers(paths: Sequence[Path]) -> Blocks:
+def read_headers(paths: Sequence[Path]) -> Blocks:
+    """Header and instruction set of each block.
+
+    Raises
+    ------
+    UserError
+        There are none, one is named twice, is missing or damaged.
+    """
     if not paths:
         raise UserError("no blocks to merge: name the block files, or a list of them with --blocks")
     twice = [path for path, count in Counter(paths).items() if count > 1]
@@ -100,8 +108,14 @@ def _read_headers(paths: Sequence[Path]) -> Blocks:
     return {path: read_header(path) for path in paths}
 
 
-def _check_equal(blocks: Blocks) -> None:
-    """Everything but the position must be the same; the first file that differs from the majority is named."""
+def check_equal(blocks: Blocks) -> None:
+    """Everything but the position must be the same.
+
+    Raises
+    ------
+    UserError
+        Naming the first file that differs from the majority.
+    """
     versions = Counter(tuple(header.common.items()) for header, _ in blocks.values())
     majority = dict(versions.most_common(1)[0][0])
     for path, (header, _) in blocks.items():
@@ -131,14 +145,33 @@ def _kernel(blocks: Blocks, depth: int) -> Kernel:
     path, (header, _) = next(iter(blocks.items()))
     if depth not in header.depths:
         raise UserError(f"depth is {depth}, but block {path} holds depths {', '.join(map(str, header.depths))}")
+    if header.nested:
+        raise UserError(
+            f"block {path} has the NTK of {header.trained.replace(',', ' and of ')} layers trained; a merged kernel is "
+            "of one of them: compute blocks with --trained all or --trained hidden"
+        )
     common = header.common
     del common["depths"]
     instruction_sets = sorted({instruction_set for _, instruction_set in blocks.values()})
     return Kernel(**common, depth=depth, instruction_set=", ".join(instruction_sets))
 
 
-def _copy(path: Path, header: Header, kind: str, depth: int, writer: KernelWriter) -> None:
-    values = read_kernel(path, kind, depth)
+class Writer(Protocol):
+    """Takes rectangles of a kernel."""
+
+    def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
+        """Put `values`, of shape (rows.length, cols.length), in their place."""
+
+
+def copy_block(path: Path, header: Header, key: tuple, writer: Writer) -> None:
+    """Copy one kernel of a block, by its key in `Header.datasets`, to its place, and its mirror image to that.
+
+    Raises
+    ------
+    UserError
+        The block is damaged, has NaN, or is not symmetric where it lies on the diagonal.
+    """
+    values, kind = read_kernel(path, *key), key[0]
     if header.position.diagonal and not np.array_equal(values, values.T):
         raise UserError(f"block {path} lies on the diagonal, but its {kind} kernel is not symmetric; {REMEDY}")
     own, *mirrored = placements(header.position, header.n_train)

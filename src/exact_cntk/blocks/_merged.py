@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._cost import ITEM_BYTES
-from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER
+from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, with_defaults, without_defaults
 from exact_cntk.blocks._grid import Span
 from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
@@ -40,6 +40,8 @@ class Kernel:
     data_digest: str
     n_train: int
     n_test: int
+    pooling_window: int | None = None
+    flips: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,9 +56,7 @@ class Kernel:
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Kernel":
         """Back from HDF5; KeyError, TypeError or ValueError if they are not a kernel's."""
-        values = {field.name: attributes[field.name] for field in fields(cls)}
-        for name in ("filter_size", "depth", "n_train", "n_test"):
-            values[name] = int(values[name])
+        values = with_defaults(attributes, [field.name for field in fields(cls)])
         return cls(**values | {"kinds": tuple(values["kinds"].split(","))})
 
 
@@ -76,7 +76,7 @@ class KernelWriter:
         layout.set_obj_track_times(False)
         with h5py.File(path, "w", libver=LIBVER) as file:
             file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs.update(asdict(kernel) | {"kinds": ",".join(kernel.kinds)})
+            file.attrs.update(without_defaults(asdict(kernel) | {"kinds": ",".join(kernel.kinds)}))
             for kind in kernel.kinds:
                 space = h5py.h5s.create_simple(kernel.shape)
                 dataset = h5py.h5d.create(file.id, kind.encode(), h5py.h5t.IEEE_F64LE, space, layout)

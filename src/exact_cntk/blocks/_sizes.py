@@ -4,7 +4,7 @@ A study that is resumed on another machine thus finds its own grid again.
 """
 
 from math import ceil, isqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exact_cntk._cost import NOMINAL_RATES, block_bytes, element_layers
 from exact_cntk.errors import InputError
@@ -43,7 +43,15 @@ class BlockSizes(NamedTuple):
 
 
 def planned_backend(
-    n_train: int, n_test: int, image_shape: tuple[int, ...], *, readout: str, depth: int, backend: str
+    n_train: int,
+    n_test: int,
+    image_shape: tuple[int, ...],
+    *,
+    readout: str,
+    depth: int,
+    backend: str,
+    pooling_window: int | None = None,
+    flips: bool = False,
 ) -> str:
     """The backend that blocks are cut for: "auto" is the CPU, unless the pass takes that longer than a night.
 
@@ -52,7 +60,8 @@ def planned_backend(
     if backend != "auto":
         return backend
     pairs = n_train * (n_train + 1) // 2 + n_test * n_train
-    seconds = element_layers(pairs, image_shape, readout, depth) / NOMINAL_RATES["cpu", readout]
+    layers = element_layers(pairs, image_shape, readout, depth, pooling_window=pooling_window, flips=flips)
+    seconds = layers / NOMINAL_RATES["cpu", readout]
     return "cuda" if seconds > NIGHT_SECONDS else "cpu"
 
 
@@ -65,6 +74,8 @@ def block_sizes(
     depth: int,
     outputs: int,
     backend: str,
+    pooling_window: int | None = None,
+    flips: bool = False,
 ) -> BlockSizes:
     """Sizes of blocks that take one to five minutes at the nominal rate.
 
@@ -77,21 +88,25 @@ def block_sizes(
         Images of the training pool and of the test set, at least 1 and 0.
     image_shape : tuple
         (P, Q) or (P, Q, C).
-    readout : {"flatten", "gap"}
+    readout : {"flatten", "lap", "gap"}
     depth : int
         The deepest of the pass.
     outputs : int
-        Kernels that come out of the pass: kinds × depths.
+        Kernels that come out of the pass: depths × kinds, the NTK counted for each choice of trained layers.
     backend : {"auto", "cpu", "cuda", "reference"}
         As the parameters name it; its rate is in `exact_cntk._cost.NOMINAL_RATES`.
+    pooling_window : int, optional
+        Of `lap`.
+    flips : bool
 
     Raises
     ------
     InputError
         So many kernels come out of the pass that 2,000 blocks of `BLOCK_BYTES` do not hold them.
     """
-    chosen = planned_backend(n_train, n_test, image_shape, readout=readout, depth=depth, backend=backend)
-    rate = NOMINAL_RATES[chosen, readout] / element_layers(1, image_shape, readout, depth)
+    options: dict[str, Any] = {"pooling_window": pooling_window, "flips": flips}
+    chosen = planned_backend(n_train, n_test, image_shape, readout=readout, depth=depth, backend=backend, **options)
+    rate = NOMINAL_RATES[chosen, readout] / element_layers(1, image_shape, readout, depth, **options)
     most = max(1, BLOCK_BYTES // block_bytes(1, 1, outputs))
     sizes, pairs = _of_area(n_train, n_test, BLOCK_SECONDS * rate, most)
     while sizes.blocks(n_train, n_test) > MAX_BLOCKS:

@@ -16,7 +16,6 @@ import numpy as np
 
 from exact_cntk._atomic import replacing
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
-from exact_cntk.blocks._grid import dataset_name
 
 CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
 DATASET = {"dtype": "<f8", "fletcher32": True, "track_times": False}
@@ -31,8 +30,8 @@ def write_block(path: Path, header: Header, kernels: Kernels, instruction_set: s
     ----------
     path : Path
     header : Header
-    kernels : mapping of (kind, depth) to array of shape header.shape
-        As `exact_cntk.cntk` returns them.
+    kernels : mapping of key to array of shape header.shape
+        As `exact_cntk.cntk` returns them, with the keys of `Header.datasets`.
     instruction_set : str
         What the backend computed with. Blocks of one kernel may differ in it, so it is no part of the header.
 
@@ -87,7 +86,7 @@ class BlockWriter:
 
         Parameters
         ----------
-        kernels : mapping of (kind, depth) to array of shape (any number of rows, header.shape[1])
+        kernels : mapping of key to array of shape (any number of rows, header.shape[1])
 
         Raises
         ------
@@ -111,15 +110,14 @@ class BlockWriter:
         size = layout.chunk_rows
         first = start // size * size
         last = stop if stop == self._header.shape[0] else stop // size * size
-        for kind in self._header.kinds:
-            for depth in self._header.depths:
-                rows, name = kernels[kind, depth], dataset_name(kind, depth)
-                check_finite(rows, f"{self._name}: {name} as computed from the data", start)
-                if first < start:
-                    rows = np.concatenate((self._rest[kind, depth], rows))
-                for row in range(first, last, size):
-                    layout.write(name, row // size, rows[row - first : min(row + size, last) - first])
-                self._rest[kind, depth] = rows[max(0, last - first) :].copy()
+        for key, name in self._header.datasets.items():
+            rows = kernels[key]
+            check_finite(rows, f"{self._name}: {name} as computed from the data", start)
+            if first < start:
+                rows = np.concatenate((self._rest[key], rows))
+            for row in range(first, last, size):
+                layout.write(name, row // size, rows[row - first : min(row + size, last) - first])
+            self._rest[key] = rows[max(0, last - first) :].copy()
         os.fsync(self._descriptor)  # now, beside the computation, rather than all at the end
 
 
@@ -138,7 +136,7 @@ class _Layout:
         rows, columns = header.shape
         self.chunk_rows = max(1, min(rows, CHUNK_BYTES // (8 * columns)))
         chunk = (self.chunk_rows, columns)
-        names = [dataset_name(kind, depth) for kind in header.kinds for depth in header.depths]
+        names = list(header.datasets.values())
         with _in_memory(f"layout {descriptor}") as file:
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs.update(header.attributes())

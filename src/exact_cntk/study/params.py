@@ -18,7 +18,7 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
 
-from exact_cntk._cost import block_memory
+from exact_cntk._cost import block_memory, element_layers
 from exact_cntk.blocks._grid import Position, block_positions, kernel_id
 from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
@@ -37,18 +37,38 @@ _CIFAR10_CLASSES = 10
 
 @dataclass(frozen=True)
 class KernelPass:
-    """One pass of the recursion: a family's architecture at all depths that are computed together."""
+    """One pass of the recursion: a family's architecture at all depths that are computed together.
+
+    Attributes
+    ----------
+    family, readout, filter_size, depths, pooling_window, flips
+        As `exact_cntk.cntk` takes them.
+    trained : {"all", "hidden", "all,hidden"}
+        Both variants come out of one pass.
+    """
 
     family: str
     readout: str
     trained: str
     filter_size: int
     depths: tuple[int, ...]
+    pooling_window: int | None = None
+    flips: bool = False
 
     @property
     def kernel_id(self) -> str:
         """Name of the pass and of the folder of its blocks."""
         return kernel_id(self.family, self.depths)
+
+    def outputs(self, kinds: Sequence[str]) -> int:
+        """Count the kernels that come out of it."""
+        variants = {"ntk": len(self.trained.split(",")), "nngp": 1}
+        return len(self.depths) * sum(variants[kind] for kind in kinds)
+
+    def layers(self, pairs: int, shape: tuple[int, ...], depth: int | None = None) -> int:
+        """Count the element-layers of pairs of images, by default to its deepest; `exact_cntk._cost.element_layers`."""
+        options: dict[str, Any] = {"pooling_window": self.pooling_window, "flips": self.flips}
+        return element_layers(pairs, shape, self.readout, depth or self.depths[-1], **options)
 
 
 def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str, Any]:
@@ -164,8 +184,10 @@ def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
         image_shape(prepare),
         readout=one.readout,
         depth=max(one.depths),
-        outputs=len(kernels["kinds"]) * len(one.depths),
+        outputs=one.outputs(kernels["kinds"]),
         backend=kernels["backend"],
+        pooling_window=one.pooling_window,
+        flips=one.flips,
     )
 
 
@@ -179,7 +201,7 @@ def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:
     """Peak of the largest block job of a pass, in bytes: the images, and `exact_cntk._cost.block_memory`."""
     prepare, shape = params["prepare"], image_shape(params["prepare"])
     largest = max(kernel_blocks(params, one), key=lambda position: position.entries)
-    outputs = len(params["kernels"]["kinds"]) * len(one.depths)
+    outputs = one.outputs(params["kernels"]["kinds"])
     images = 4 * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
     return images + block_memory(*largest.shape, outputs, shape, one.depths[-1])
 

@@ -1,0 +1,114 @@
+"""All blocks of a pass as the kernels of the pool's first images, put together in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from exact_cntk.blocks._cover import Gap, find_fault
+from exact_cntk.blocks._file import Header
+from exact_cntk.blocks._grid import Position, Span, block_name
+from exact_cntk.blocks._merge import check_equal, copy_block, read_headers
+from exact_cntk.errors import UserError
+
+
+@dataclass(frozen=True)
+class BlockSet:
+    """Blocks that hold the kernels between the pool's first n images, and between them and the test set.
+
+    Attributes
+    ----------
+    headers : dict of Path to Header
+        Of all blocks; equal but for their positions.
+    n : int
+        May be less than the whole pool.
+    """
+
+    headers: dict[Path, Header]
+    n: int
+
+    @property
+    def header(self) -> Header:
+        """One block's; all say the same of the pass."""
+        return next(iter(self.headers.values()))
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of images that were computed."""
+        return sum(header.position.pairs for header in self.headers.values())
+
+    def kernel(self, kind: str, depth: int, trained: str | None = None) -> np.ndarray:
+        """One kernel of the pass, of shape (n + n_test, n), float64; the symmetric part is filled.
+
+        Parameters
+        ----------
+        kind, depth, trained
+            `trained` where the blocks have the NTK of several choices of trained layers.
+
+        Raises
+        ------
+        UserError
+            A block is damaged, has NaN, or does not hold this kernel.
+        """
+        writer = _InMemory(np.empty((self.n + self.header.n_test, self.n)), self)
+        for path, header in self.headers.items():
+            copy_block(path, header, (kind, depth, *([trained] if trained else [])), writer)
+        return writer.kernel
+
+
+class _InMemory:
+    """Takes rectangles of a kernel of the whole pool to their place in that of its first images."""
+
+    def __init__(self, kernel: np.ndarray, blocks: BlockSet) -> None:
+        self.kernel = kernel
+        self._blocks = blocks
+
+    def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
+        """Put `values` in their place."""
+        rows = _moved(rows, self._blocks.header.n_train, self._blocks.n)
+        self.kernel[rows.start : rows.stop, cols.start : cols.stop] = values
+
+
+def read_block_set(paths: Sequence[Path], n: int) -> BlockSet:
+    """Check that blocks belong together and hold all of the kernels of the pool's first n images.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All blocks of one pass.
+    n : int
+
+    Raises
+    ------
+    UserError
+        Naming the file: a block is missing or damaged, differs from the others in parameters or data, lies over another
+        one, beyond the first n images, or leaves a gap.
+    """
+    blocks = read_headers(paths)
+    check_equal(blocks)
+    headers = {path: header for path, (header, _) in blocks.items()}
+    first = next(iter(headers.values()))
+    for path, header in headers.items():
+        rows, cols = header.position
+        if cols.stop > n or n < rows.stop <= header.n_train:
+            raise UserError(f"block {path} ({header.position}) reaches beyond the first {n} images of the pool")
+    moved = [Position(_moved(one.position.rows, first.n_train, n), one.position.cols) for one in headers.values()]
+    fault = find_fault(moved, n, first.n_test)
+    if isinstance(fault, Gap):
+        rows = fault.position.rows
+        shifted = Span(rows.start + first.n_train - n, rows.stop + first.n_train - n) if rows.start >= n else rows
+        likely = Position(shifted, fault.position.cols)
+        where = paths[0].with_name(block_name(likely))
+        raise UserError(f"no block covers {likely} of the kernel: {where} is missing, or of another grid")
+    if fault is not None:
+        raise UserError(
+            f"block {list(headers)[fault.second]} overlaps {list(headers)[fault.first]}: they are of two grids; delete "
+            "the one of the old block size"
+        )
+    return BlockSet(headers, n)
+
+
+def _moved(rows: Span, n_train: int, n: int) -> Span:
+    """Rows of the test set come after the first n images instead of the whole pool."""
+    return Span(rows.start - n_train + n, rows.stop - n_train + n) if rows.start >= n_train else rows

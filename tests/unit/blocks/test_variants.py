@@ -1,0 +1,82 @@
+"""Blocks of passes with local pooling, flips and both choices of trained layers, and what is put together of them."""
+
+import numpy as np
+import pytest
+
+from exact_cntk import cntk
+from exact_cntk._cost import element_layers
+from exact_cntk.blocks import Span, block_positions, compute_block, merge_blocks, read_block_set, read_header
+from exact_cntk.data import prepare
+from exact_cntk.errors import UserError
+
+PASS = {"readout": "lap", "pooling_window": 3, "flips": True, "filter_size": 3, "depths": [3, 4]}
+POOL, TEST, N = 12, 5, 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    file = tmp_path_factory.mktemp("data") / "digits.h5"
+    return file, prepare("digits", file, train_images=POOL, test_images=TEST)
+
+
+@pytest.fixture(scope="module")
+def blocks(data, tmp_path_factory):
+    """Blocks of the pool's first 8 images, in pieces of 5, and of the test set."""
+    folder = tmp_path_factory.mktemp("blocks")
+    for rows, cols in block_positions(N, TEST, 5):
+        rows = Span(rows.start + POOL - N, rows.stop + POOL - N) if rows.start >= N else rows
+        out = folder / f"{rows.start}-{cols.start}.h5"
+        compute_block(
+            *(data[0], out), family="a", trained=["all", "hidden"], kinds=["ntk", "nngp"], rows=rows, cols=cols, **PASS
+        )
+    return sorted(folder.glob("*.h5"))
+
+
+def test_block_set_is_what_the_public_function_gives(data, blocks):
+    held = read_block_set(blocks, N)
+    images = data[1].train_images[:N], data[1].test_images
+    left = np.concatenate(images)
+    expected = cntk(left, images[0], trained=["all", "hidden"], get=("ntk", "nngp"), **PASS)
+    assert set(held.header.datasets) == set(expected)
+    assert held.pairs == N * (N + 1) // 2 + N * TEST
+    for key, kernel in expected.items():
+        # the triangle and the rectangle go through the float32 recursion in another order of pairs
+        np.testing.assert_allclose(held.kernel(*key), kernel, rtol=1e-5)
+        assert np.array_equal(held.kernel(*key)[:N], held.kernel(*key)[:N].T)
+
+
+def test_header_tells_the_pass(blocks):
+    header, _ = read_header(blocks[0])
+    assert (header.readout, header.pooling_window, header.flips, header.trained) == ("lap", 3, True, "all,hidden")
+
+
+def test_same_block_is_complete_and_another_is_not(data, blocks):
+    before = blocks[0].read_bytes()
+    position = read_header(blocks[0])[0].position
+    how = PASS | {"family": "a", "kinds": ["ntk", "nngp"], "rows": position.rows, "cols": position.cols}
+    assert compute_block(data[0], blocks[0], trained=["all", "hidden"], **how).seconds is None
+    assert blocks[0].read_bytes() == before
+
+
+def test_gaps_strangers_and_mixtures_are_refused(data, blocks, tmp_path):
+    with pytest.raises(UserError, match=r"no block covers rows 12:17, columns 0:5.*12-0\.h5 is missing"):
+        read_block_set([block for block in blocks if block.name != "12-0.h5"], N)
+    with pytest.raises(UserError, match="beyond the first 7 images"):
+        read_block_set(blocks, 7)
+    whole = []
+    for rows, cols in block_positions(POOL, TEST, POOL):
+        whole.append(tmp_path / f"{rows.start}-{cols.start}.h5")
+        how = {"readout": "flatten", "filter_size": 3, "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
+        compute_block(data[0], whole[-1], family="a", trained=["all", "hidden"], **how)
+    with pytest.raises(UserError, match="has the NTK of all and of hidden layers trained"):
+        merge_blocks(whole, 3, tmp_path / "k.h5")
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 15, 17])
+def test_element_layers_of_local_pooling(window):
+    p = np.arange(8)
+    near = (np.abs(p[:, None] - p) < window).sum() ** 2
+    assert element_layers(2, (8, 8, 1), "lap", 3, pooling_window=window) == 2 * near * 2
+    assert element_layers(2, (8, 8, 1), "lap", 3, pooling_window=window, flips=True) == 2 * near * 2 * 2
+    assert element_layers(1, (8, 8), "lap", 2, pooling_window=1) == element_layers(1, (8, 8), "flatten", 2)
+    assert element_layers(1, (8, 8), "lap", 2, pooling_window=15) == element_layers(1, (8, 8), "gap", 2)
