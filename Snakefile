@@ -11,6 +11,7 @@ configfile: "params.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/sections.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"

@@ -65,11 +65,6 @@ def each_kernel(pattern, families=None):
     return [f"{RESULTS}/{pattern.format(kernel=name)}" for name in names]
 
 
-def section_files(key):
-    """List the files that a section's own rules make; in each section's file of rules is a function that says so."""
-    return globals()[f"{key}_files"]()
-
-
 def sources(*patterns):
     """List source files that define a stage's numbers: Snakemake does not see by itself that a command has changed."""
     return [str(path) for pattern in patterns for path in sorted(Path("src/exact_cntk").glob(pattern))]

@@ -1,20 +1,83 @@
 # Tables, figures, notebooks and the page that people look at, all from the metrics alone.
 TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "correlation.csv", "table1.csv"]
 FIGURES = ["accuracy", "small_against_full", "ridge_path", "spectra", "condition_number", "paper_table1"]
-# With the parameters that a notebook takes beside the study's folder and its metrics.
-NOTEBOOKS = {"table1": [], "correlation": ["resamples", "seed"], "ridge": []}
-STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "correlation.py", "markup.py"]))
 
 
 wildcard_constraints:
     notebook="|".join(NOTEBOOKS),
 
 
+rule baselines:
+    """All that the study computes beside its kernels."""
+    input:
+        [section_files(key) for key in PRESENT],
+
+
+for key in PRESENT:
+
+    rule:
+        name:
+            f"section_{key}"
+        input:
+            metrics=rules.metrics.input,
+            files=section_files(key),
+            sources=section_sources(key),
+        output:
+            tables=[
+                report(
+                    f"{RESULTS}/tables/{table}.csv",
+                    category="Tables",
+                    caption=f"../report/tables/{table}.rst",
+                    labels={"table": table},
+                )
+                for table in SECTIONS[key].tables
+            ],
+            figures=[
+                report(
+                    f"{RESULTS}/figures/{figure}.svg",
+                    category="Figures",
+                    caption=f"../report/figures/{figure}.rst",
+                    labels={"figure": figure},
+                )
+                for figure in SECTIONS[key].figures
+            ],
+            page=f"{RESULTS}/sections/{key}.json",
+        log:
+            f"{RESULTS}/logs/section/{key}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/section/{key}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            gpu=0,
+            mem_mb=2000,
+            runtime=30,
+        params:
+            key=key,
+            study_dir=study_dir,
+            metrics=lambda _wildcards, input: " ".join(f"--metrics {path}" for path in input.metrics),
+            resamples=REPORT["resamples"],
+            seed=REPORT["seed"],
+        message:
+            "section: {params.key}"
+        shell:
+            "exact-cntk section {params.key} --study-dir {params.study_dir} {params.metrics}"
+            " --resamples {params.resamples} --seed {params.seed} {input.files} > {log} 2>&1"
+
+
+rule sections:
+    """Tables and figures of all sections."""
+    input:
+        PAGES,
+
+
 rule tables:
     """Tidy tables of all metrics, the paper's table beside ours, and a summary for `dvc metrics`."""
     input:
         metrics=rules.metrics.input,
-        sources=STUDY_SOURCES + sources("study/tables.py"),
+        sections=PAGES,
+        sources=STUDY_SOURCES + sources("study/tables.py", "study/sections/_dispatch.py"),
     output:
         csv=[
             report(
@@ -40,6 +103,7 @@ rule tables:
         runtime=10,
     params:
         study_dir=study_dir,
+        sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
         resamples=REPORT["resamples"],
         seed=REPORT["seed"],
     message:
@@ -88,7 +152,8 @@ rule notebook:
     input:
         notebook="notebooks/{notebook}.ipynb",
         metrics=rules.metrics.input,
-        sources=rules.figures.input.sources + sources("study/headline.py"),
+        files=notebook_files,
+        sources=notebook_sources,
         runner="workflow/scripts/run_notebook.py",
     output:
         notebook=f"{RESULTS}/notebooks/{{notebook}}.ipynb",
@@ -110,14 +175,11 @@ rule notebook:
         mem_mb=2000,
         runtime=30,
     params:
-        study_dir=study_dir,
-        metrics=lambda _wildcards, input: comma(input.metrics),
-        more=lambda wildcards: " ".join(f"{name}={REPORT[name]}" for name in NOTEBOOKS[wildcards.notebook]),
+        given=notebook_parameters,
     message:
         "notebook: {output.page}"
     shell:
-        "python {input.runner} {input.notebook} {output.notebook} {output.page} study_dir={params.study_dir}"
-        " 'metrics=[{params.metrics}]' {params.more} > {log} 2>&1"
+        "python {input.runner} {input.notebook} {output.notebook} {output.page} {params.given} > {log} 2>&1"
 
 
 rule report:
@@ -127,8 +189,17 @@ rule report:
         provenance=each_kernel("provenance/{kernel}.json"),
         tables=rules.tables.output,
         figures=rules.figures.output,
+        sections=PAGES,
+        drawn=[f"{RESULTS}/figures/{figure}.svg" for key in PRESENT for figure in SECTIONS[key].figures],
         notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
-        sources=rules.figures.input.sources + sources("study/headline.py", "study/report.py", "study/templates/*"),
+        sources=rules.figures.input.sources
+        + sources(
+            "study/headline.py",
+            "study/report.py",
+            "study/templates/*",
+            "study/sections/__init__.py",
+            "study/sections/_dispatch.py",
+        ),
     output:
         report(f"{RESULTS}/report.html", category="Report", caption="../report/report.rst"),
     log:
@@ -144,7 +215,9 @@ rule report:
         runtime=10,
     params:
         study_dir=study_dir,
+        sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
     message:
         "report: {output}"
     shell:
-        "exact-cntk report --study-dir {params.study_dir} --out {output} {input.metrics} > {log} 2>&1"
+        "exact-cntk report --study-dir {params.study_dir} --out {output} {params.sections} {input.metrics}"
+        " > {log} 2>&1"

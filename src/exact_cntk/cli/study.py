@@ -86,9 +86,20 @@ Metrics = Annotated[
 ]
 
 
+Sections = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--section",
+        help="From `exact-cntk section`, repeatable. [default: all in DIR/sections]",
+        metavar="FILE.json",
+    ),
+]
+
+
 def table(
     study_dir: StudyDir,
     metrics: Metrics = None,
+    sections: Sections = None,
     resamples: Annotated[
         int, typer.Option(help="Of the bootstrap behind intervals of correlations.", metavar="N")
     ] = 2000,
@@ -96,7 +107,7 @@ def table(
 ) -> None:
     """Write the tables of a study to DIR/tables.
 
-    Among them the paper's table beside ours; and summarise the metrics.
+    Among them the paper's table beside ours; and summarise the metrics, and what the sections found.
 
     \b
     Example:
@@ -104,7 +115,7 @@ def table(
     """
     from exact_cntk.study.tables import write_tables
 
-    _say_written(write_tables(study_dir, metrics or None, resamples=resamples, seed=seed))
+    _say_written(write_tables(study_dir, metrics or None, sections=sections, resamples=resamples, seed=seed))
 
 
 def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
@@ -122,6 +133,7 @@ def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
 def report(
     study_dir: StudyDir,
     metrics: Metrics = None,
+    sections: Sections = None,
     out: Annotated[Path | None, typer.Option(help="The page. [default: DIR/report.html]", metavar="FILE.html")] = None,
 ) -> None:
     """Write the report of a study, one page.
@@ -134,7 +146,7 @@ def report(
     """
     from exact_cntk.study.report import write_report
 
-    _say_written([write_report(study_dir, metrics or None, out=out)])
+    _say_written([write_report(study_dir, metrics or None, sections=sections, out=out)])
 
 
 def _say_written(paths: list[Path]) -> None:

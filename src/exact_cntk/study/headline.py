@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk.study import references, tables
-from exact_cntk.study.markup import MINUS, percent, signed_points
+from exact_cntk.study.markup import MINUS, percent, signed_points, unbroken
 from exact_cntk.study.results import Study
 
 
@@ -21,8 +21,7 @@ def headline(study: Study, correlation: pd.DataFrame) -> list[str]:
     full = tables.accuracy_by_depth(study)
     full = full[full.train_images == study.train_sizes[-1]]
     sentences = [_best(full), _ridge(full), _pooling(full), _paper(study), _transfer(study, correlation)]
-    # no line break between a number and its %
-    return [sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in sentences if sentence]
+    return [unbroken(sentence) for sentence in sentences if sentence]
 
 
 def _best(full: pd.DataFrame) -> str:

@@ -40,6 +40,11 @@ def to_html(frame: pd.DataFrame, caption: str = "") -> str:
     return f'{title}<div class="scroll"{label} tabindex="0">{table}</div>'
 
 
+def unbroken(sentence: str) -> str:
+    """The sentence without line breaks between a number and its %."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def to_texts(frame: pd.DataFrame) -> list[list[str]]:
     """The cells, row by row, as tables show them: `str`, NaN as nothing."""
     return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]

@@ -20,6 +20,7 @@ from exact_cntk.study.figures import CAPTIONS, FIGURES
 from exact_cntk.study.headline import headline
 from exact_cntk.study.markup import percent, to_html
 from exact_cntk.study.results import Study, load
+from exact_cntk.study.sections import SECTIONS, read_pages, section_pages
 
 NOTEBOOKS = {
     "table1": "the paper's table beside this study's, differences, depth curves",
@@ -32,16 +33,19 @@ def write_report(
     study_dir: str | Path,
     metrics: Iterable[str | Path] | None = None,
     *,
+    sections: Iterable[str | Path] | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """Write ``report.html`` of a study, from its metrics, tables, figures and provenance files.
+    """Write ``report.html`` of a study, from its metrics, tables, figures, sections and provenance files.
 
     Parameters
     ----------
     study_dir : path
-        results/<study>, after `write_tables` and `write_figures`.
+        results/<study>, after `write_tables`, `write_figures` and `sections.write_section`.
     metrics : iterable of paths, optional
         The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+    sections : iterable of paths, optional
+        Pages of the study's sections; default: all in ``<study_dir>/sections``.
     out : path, optional
         Where to write; default ``<study_dir>/report.html``.
 
@@ -65,11 +69,14 @@ def write_report(
     template = environment.from_string(templates.joinpath("report.html.j2").read_text(encoding="utf-8"))
     correlation = pd.read_csv(_needed(directory / "tables" / "correlation.csv", "table"))
     documents = _provenance(directory, chosen)
+    pages = read_pages(section_pages(directory) if sections is None else sections)
     page = template.render(
         study=study,
         style=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
         n_test=int(study.accuracy.test_images.max()),
         headline=headline(study, correlation),
+        findings=_findings(pages),
+        sections=[_section(directory, page) for page in pages],
         figures={
             name: Markup(inline_svg(_needed(_figure(directory, name), "figure"), CAPTIONS[name])) for name in FIGURES
         },
@@ -85,7 +92,7 @@ def write_report(
         follow_ups=_follow_ups(),
         shared=Markup(to_html(shared_provenance(documents))) if documents else None,
         kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
-        notebooks=_notebooks(directory, out.parent),
+        notebooks=_notebooks(directory, out.parent, pages),
     )
     write_bytes(out, page.encode())
     return out
@@ -219,12 +226,41 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _notebooks(directory: Path, page_folder: Path) -> list[dict[str, str]]:
+def _findings(pages: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """What sections say at the top: key, short name and sentences, of those that say something."""
+    return [(page["key"], page["navigation"], page["headline"]) for page in pages if page["headline"]]
+
+
+def _section(directory: Path, page: dict[str, Any]) -> dict[str, Any]:
+    """One section ready for the template: figures and tables as HTML."""
+    text, remedy = page["text"], f"section {page['key']}"
+    return {
+        "key": page["key"],
+        "title": page["title"],
+        "navigation": page["navigation"],
+        "text": Markup(text if text.lstrip().startswith("<p") else f"<p>{text}</p>"),
+        "figures": [
+            {
+                "name": figure["name"],
+                "caption": figure["caption"],
+                "svg": Markup(inline_svg(_needed(_figure(directory, figure["name"]), remedy), figure["caption"])),
+            }
+            for figure in page["figures"]
+        ],
+        "tables": [
+            Markup(to_html(pd.DataFrame(table["rows"], columns=table["columns"]), table["caption"]))
+            for table in page["tables"]
+        ],
+    }
+
+
+def _notebooks(directory: Path, page_folder: Path, pages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Links to the executed notebooks that are there, relative to the page."""
     links = []
-    for name, what in NOTEBOOKS.items():
-        pages = [directory / "notebooks" / f"{name}{suffix}" for suffix in (".html", ".ipynb")]
-        found = [page for page in pages if page.is_file()]
+    of_sections = [SECTIONS[page["key"]] for page in pages]
+    for name, what in (NOTEBOOKS | {one.notebook: one.about for one in of_sections}).items():
+        candidates = [directory / "notebooks" / f"{name}{suffix}" for suffix in (".html", ".ipynb")]
+        found = [candidate for candidate in candidates if candidate.is_file()]
         if found:
             href = Path(os.path.relpath(found[0].resolve(), page_folder.resolve())).as_posix()
             links.append({"name": name, "what": what, "href": href})

@@ -12,6 +12,7 @@ from exact_cntk.study import references
 from exact_cntk.study.correlation import correlations
 from exact_cntk.study.markup import MINUS, percent, signed_points, to_markdown
 from exact_cntk.study.results import Study, binomial_error, load
+from exact_cntk.study.sections import read_pages, section_pages
 
 SUMMARY = "summary.json"
 FILES = (
@@ -31,6 +32,7 @@ def write_tables(
     study_dir: str | Path,
     metrics: Iterable[str | Path] | None = None,
     *,
+    sections: Iterable[str | Path] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Path]:
@@ -42,6 +44,8 @@ def write_tables(
         results/<study>.
     metrics : iterable of paths, optional
         The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+    sections : iterable of paths, optional
+        Pages of the study's sections, whose numbers go into the summary; default: all in ``<study_dir>/sections``.
     resamples, seed : int
         Of the bootstrap behind the intervals of correlation.csv.
 
@@ -53,7 +57,7 @@ def write_tables(
     Raises
     ------
     UserError
-        As `results.load`; and if the disk is full or not writable.
+        As `results.load` and `sections.read_pages`; and if the disk is full or not writable.
     """
     study = load(study_dir, metrics)
     frames = {
@@ -67,7 +71,9 @@ def write_tables(
     texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
     paths = write_texts(Path(study_dir) / "tables", texts | {"table1.md": table1_markdown(study)})
     # not among the metrics, which are an output of another DVC stage
-    return paths + write_texts(Path(study_dir), {SUMMARY: json.dumps(summary(study), indent=2) + "\n"})
+    found = section_pages(study_dir) if sections is None else sections
+    tree = summary(study) | {page["key"]: page["summary"] for page in read_pages(found)}
+    return paths + write_texts(Path(study_dir), {SUMMARY: json.dumps(tree, indent=2) + "\n"})
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:

@@ -44,7 +44,13 @@ from typing import TYPE_CHECKING, Any
 from exact_cntk._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from exact_cntk.study.sections._dispatch import open_section, read_documents, read_pages, write_section
+    from exact_cntk.study.sections._dispatch import (
+        open_section,
+        read_documents,
+        read_pages,
+        section_pages,
+        write_section,
+    )
 
 __all__ = [
     "ALWAYS",
@@ -54,11 +60,13 @@ __all__ = [
     "present",
     "read_documents",
     "read_pages",
+    "section_pages",
     "write_section",
 ]
 
 __getattr__ = lazy_exports(
-    __name__, dict.fromkeys(["open_section", "read_documents", "read_pages", "write_section"], "_dispatch")
+    __name__,
+    dict.fromkeys(["open_section", "read_documents", "read_pages", "section_pages", "write_section"], "_dispatch"),
 )
 
 
@@ -99,7 +107,17 @@ SECTIONS: dict[str, SectionFiles] = {
     "random_features": SectionFiles(
         notebook="random_features",
         about="kernels of random finite networks beside the exact ones",
+        tables=(
+            "random_features",
+            "random_features_draws",
+            "random_features_ridge_path",
+            "random_features_losses",
+            "table2",
+            "width_sweep",
+        ),
+        figures=("random_features_ridge_path", "random_features_condition", "width_sweep"),
         folders=("random_features",),
+        sources=("study/sections/_random_features_*.py", "study/figures.py", "study/tables.py"),
     ),
     "correlation": SectionFiles(
         notebook="correlation",
@@ -114,13 +132,16 @@ SECTIONS: dict[str, SectionFiles] = {
     "small_data": SectionFiles(
         notebook="small_data",
         about="kernels, networks and standard methods from 10 images on",
+        tables=("small_data_accuracy", "small_data_differences"),
+        figures=("small_data_curves", "small_data_differences"),
         folders=("small_data",),
+        sources=("study/small_data_results.py", "study/statistics.py"),
     ),
 }
 # Part of every study, without a key of its own.
-ALWAYS = ("correlation",)
+ALWAYS: tuple[str, ...] = ()
 
 
 def present(params: Mapping[str, Any]) -> list[str]:
     """List the keys of the sections that a study has, in the order of the report."""
-    return [key for key in SECTIONS if key in ALWAYS or params[key] is not None]
+    return [key for key in SECTIONS if key in ALWAYS or params.get(key) is not None]

@@ -14,7 +14,7 @@ import pandas as pd
 from exact_cntk._atomic import write_texts
 from exact_cntk.errors import UserError
 from exact_cntk.study._json import write_json
-from exact_cntk.study.markup import to_texts
+from exact_cntk.study.markup import to_texts, unbroken
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.section_params import nearest
 from exact_cntk.study.sections import SECTIONS
@@ -161,7 +161,7 @@ def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
         "title": module.TITLE,
         "navigation": module.NAVIGATION,
         "text": module.TEXT,
-        "headline": module.headline(results),
+        "headline": [unbroken(sentence) for sentence in module.headline(results)],
         "figures": [{"name": name, "caption": module.CAPTIONS[name]} for name in names],
         "tables": [
             {"caption": caption, "columns": list(map(str, frame.columns)), "rows": to_texts(frame)}
@@ -169,6 +169,11 @@ def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
         ],
         "summary": plain_numbers(module.summary(results)),
     }
+
+
+def section_pages(study_dir: str | Path) -> list[Path]:
+    """List the pages of sections that are there."""
+    return sorted((Path(study_dir) / "sections").glob("*.json"))
 
 
 def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
