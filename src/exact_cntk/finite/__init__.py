@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from exact_cntk.finite.empirical import empirical_kernel, random_features
     from exact_cntk.finite.networks import CNN
     from exact_cntk.finite.protocol import Outcome, outcome
-    from exact_cntk.finite.training import CurveRow, predict_classes, train_full_batch, train_sgd
+    from exact_cntk.finite.training import CurveRow, compiles, predict_classes, train_full_batch, train_sgd
 
 __all__ = [
     "CNN",
     "CurveRow",
     "Outcome",
     "WidthSweep",
+    "compiles",
     "empirical_kernel",
     "outcome",
     "predict_classes",
@@ -35,6 +36,7 @@ __getattr__ = lazy_exports(
         "CurveRow": "training",
         "Outcome": "protocol",
         "WidthSweep": "convergence",
+        "compiles": "training",
         "empirical_kernel": "empirical",
         "outcome": "protocol",
         "predict_classes": "training",

@@ -140,7 +140,6 @@ def train_sgd(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60,
     progress: bool | Progress = False,
-    log: Callable[[str], object] | None = None,
 ) -> list[CurveRow]:
     r"""Train a network, in place, by stochastic gradient descent with a fixed rate, as the paper trains its CNNs.
 
@@ -168,8 +167,7 @@ def train_sgd(
     tf32 : bool
         On a GPU: let products of float32 be rounded to TF32, 10 bits of mantissa, which is several times faster.
     compiled : bool, optional
-        Whether steps go through torch.compile. By default on a GPU; where it fails there, training does without, and
-        `log` is told so.
+        Whether steps go through torch.compile. By default on a GPU; `compiles` says whether it works there.
     channels_last : bool, optional
         Whether filters lie in memory with their channels last. By default on a GPU.
     checkpoint : Path, optional
@@ -178,7 +176,6 @@ def train_sgd(
         From one checkpoint to the next.
     progress : bool or callable
         True shows a bar on stderr; a callable is called with (done, total), in steps of `max_epochs` epochs.
-    log : callable(line), optional
 
     Returns
     -------
@@ -191,7 +188,7 @@ def train_sgd(
     InputError
         (a ValueError) An argument is not allowed.
     UserError
-        The checkpoint cannot be written.
+        The checkpoint cannot be written, or torch.compile fails.
 
     Notes
     -----
@@ -225,7 +222,7 @@ def train_sgd(
     with bar as report, exact_arithmetic(tf32=tf32):
         forward: Callable[[torch.Tensor], torch.Tensor] = network
         if on_gpu if compiled is None else compiled:
-            forward = _compile(network, train.images[: min(size, at_once)], log, required=compiled is not None)
+            forward = _compile(network, train.images[: min(size, at_once)])
         how = Computation(at_once, forward)
         options = (*("sgd", step_size, size, entropy, averaged, at_once), tf32, forward is network, last)
         file = _checkpoint(checkpoint, network, train, test, options)
@@ -249,6 +246,28 @@ def predict_classes(network: CNN, x: Any, *, images_at_once: int = 256, tf32: bo
     images = torch.from_numpy(check.as_images("x", x)).to(network.readout_weight.dtype)
     with exact_arithmetic(tf32=tf32):
         return classes_of(network, images, check.as_integer("images_at_once", images_at_once, at_least=1)).cpu().numpy()
+
+
+def compiles(network: CNN, images: int, log: Callable[[str], object] | None = None) -> bool:
+    """Whether torch.compile works here for this network, which takes up to a minute to find out.
+
+    Parameters
+    ----------
+    network : CNN
+        Its weights are left as they are.
+    images : int
+        In a batch.
+    log : callable(line), optional
+        Is told why not.
+    """
+    try:
+        with exact_arithmetic():
+            _compile(network, torch.zeros(images, *network.image_shape).to(network.readout_weight))
+    except UserError as error:
+        if log is not None:
+            log(f"training without torch.compile: {error}")
+        return False
+    return True
 
 
 class _AllImages:
@@ -308,22 +327,19 @@ def _checkpoint(
     return None if file is None else Checkpoint(Path(file), network, data, options)
 
 
-def _compile(
-    network: CNN, images: torch.Tensor, log: Callable[[str], object] | None, *, required: bool
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The compiled network, tried out on images; the network itself where that fails, if it is not required.
+def _compile(network: CNN, images: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The compiled network, tried out on images.
 
-    torch.compile needs a compiler of the machine, and fails by errors of many types, some of them the compiler's.
+    Raises
+    ------
+    UserError
+        torch.compile fails: it needs a compiler of the machine, and its errors are of many types.
     """
     forward = torch.compile(network, dynamic=False)
     try:
         forward(images).sum().backward()
     except Exception as error:
-        if required:
-            raise UserError(f"compiled is True, but torch.compile fails here: {_first_line(error)}") from error
-        if log is not None:
-            log(f"training without torch.compile, which fails here: {_first_line(error)}")
-        return network
+        raise UserError(f"compiled is True, but torch.compile fails here: {_first_line(error)}") from error
     finally:
         network.zero_grad(set_to_none=True)
     return forward
