@@ -57,6 +57,10 @@ struct exact_cntk_remote_shape {
     std::int32_t fields;            // Fields of problem.hpp; a pair has 1 + fields sums a depth
     std::int32_t theta_from_sigma;  // Theta⁰ = Sigma⁰ instead of 0
     std::int32_t arccos_degree;     // of the polynomial in a layer's constants
+    std::int32_t pooling;           // other displacements than (0, 0) count, up to the next two numbers
+    std::int32_t reach_rows;
+    std::int32_t reach_columns;
+    std::int32_t pooling_radius;  // of local pooling, which weighs entries; −1: all count once
 };
 
 // Keeps a copy of the request, but not of what it points to. `gains` [layers] stand in for 1/q²; null lets each layer

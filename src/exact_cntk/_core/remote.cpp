@@ -45,7 +45,11 @@ template <class T> class Remote final : public exact_cntk_remote {
                  job_.problem.emissions,
                  static_cast<std::int32_t>(job_.problem.fields),
                  job_.problem.theta_from_sigma,
-                 ArccosDegree<T>::value};
+                 ArccosDegree<T>::value,
+                 job_.problem.pooling,
+                 job_.problem.reach_rows,
+                 job_.problem.reach_columns,
+                 job_.problem.pooling_radius};
     }
 
     void constants(std::int32_t* emission, void* out) const override {

@@ -90,6 +90,8 @@ def _choose_variant(call: Call, device: Device) -> plan.Variant:
         shape.layers,
         shape.emissions,
         pooling=shape.pooling,
+        reach=shape.reach,
+        pooling_radius=shape.pooling_radius,
         fields=shape.fields,
         theta_from_sigma=shape.theta_from_sigma,
         dtype=shape.dtype.name,

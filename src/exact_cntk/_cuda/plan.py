@@ -64,6 +64,8 @@ class _Problem:
     layers: int
     emissions: int
     pooling: bool
+    reach: tuple[int, int]
+    pooling_radius: int
     fields: int
     theta_from_sigma: bool
     dtype: str
@@ -101,6 +103,8 @@ def choose_variant(
     fields: int,
     theta_from_sigma: bool,
     dtype: str,
+    reach: tuple[int, int] | None = None,
+    pooling_radius: int = -1,
     shared_limit: int = SHARED_DEFAULT,
 ) -> Variant:
     """Choose the fastest kernel that can compute a problem.
@@ -114,13 +118,17 @@ def choose_variant(
     layers, emissions : int
         ReLU layers of the deepest network, and how many of them are asked for.
     pooling : bool
-        Whether all displacements count, or (0, 0) alone.
+        Whether other displacements count than (0, 0).
     fields : {0, 1, 2}
         Fields carried beside Sigma.
     theta_from_sigma : bool
         Whether Theta⁰ is Sigma⁰ or 0.
     dtype : {"float32", "float64"}
         Type of the recursion.
+    reach : (int, int), optional
+        With pooling, the largest displacements that count, of rows and of columns; None for all.
+    pooling_radius : int
+        (w − 1)/2 of local pooling with windows of w×w pixels; −1 where all entries count once.
     shared_limit : int
         Bytes of shared memory that a block may have.
 
@@ -128,9 +136,15 @@ def choose_variant(
     -------
     Variant
         A tuned kernel for 3×3 filters in float32 where whole planes fit the registers of a warp and float32 the range
-        of their units, otherwise the general one.
+        of their units, otherwise the general one; also for local pooling.
     """
-    problem = _Problem(height, width, radius, layers, emissions, pooling, fields, theta_from_sigma, dtype)
+    if reach is None:
+        reach = (height - 1, width - 1) if pooling else (0, 0)
+    problem = _Problem(
+        *(height, width, radius, layers, emissions, pooling, reach, pooling_radius, fields, theta_from_sigma, dtype)
+    )
+    if pooling_radius >= 0:
+        return _general(problem, shared_limit)
     rectangle = _lane_rectangle(height, width)
     if dtype == "float32" and radius == 1 and rectangle is not None and _holds_range(problem):
         variant = (_torus if pooling else _flatten)(problem, *rectangle)
@@ -251,7 +265,14 @@ def _general(problem: _Problem, shared_limit: int) -> Variant:
     sums = 8 * (parts * problem.emissions * problem.carried + (problem.carried + 1) * 32 * warps) + 4 * 2 * parts
     in_shared = sums + planes * (4 if problem.dtype == "float32" else 8)
     fits = in_shared <= shared_limit
-    macros = problem.macros(BLOCK_WARPS=warps, BLOCKS_PER_SM=2, IN_SHARED=int(fits))
+    macros = problem.macros(
+        BLOCK_WARPS=warps,
+        BLOCKS_PER_SM=2,
+        IN_SHARED=int(fits),
+        REACH_ROWS=problem.reach[0],
+        REACH_COLUMNS=problem.reach[1],
+        POOLING_RADIUS=problem.pooling_radius,
+    )
     return Variant(
         "general.cu", macros, 32 * warps, 2, in_shared if fits else sums, workspace_scalars=0 if fits else planes
     )

@@ -22,6 +22,10 @@ class _Shape(ctypes.Structure):
         ("fields", ctypes.c_int32),
         ("theta_from_sigma", ctypes.c_int32),
         ("arccos_degree", ctypes.c_int32),
+        ("pooling", ctypes.c_int32),
+        ("reach_rows", ctypes.c_int32),
+        ("reach_columns", ctypes.c_int32),
+        ("pooling_radius", ctypes.c_int32),
     )
 
 
@@ -40,6 +44,11 @@ class PassShape:
     emissions : int
         Depths asked for.
     pooling : bool
+        Whether other displacements than (0, 0) count.
+    reach : (int, int)
+        The largest displacements that do, of rows and of columns.
+    pooling_radius : int
+        (w − 1)/2 of local pooling, which weighs the entries; −1 where all count once.
     fields : {0, 1, 2}
         Fields beside Sigma; a pair has 1 + fields sums a depth.
     theta_from_sigma : bool
@@ -54,6 +63,8 @@ class PassShape:
     layers: int
     emissions: int
     pooling: bool
+    reach: tuple[int, int]
+    pooling_radius: int
     fields: int
     theta_from_sigma: bool
     arccos_degree: int
@@ -81,8 +92,11 @@ class PassShape:
     @property
     def element_layers(self) -> int:
         """Of one pair."""
-        pixels = self.height * self.width
-        return self.layers * pixels * (pixels if self.pooling else 1)
+        rows, columns = (
+            sum(size - abs(shift) for shift in range(-reach, reach + 1))
+            for size, reach in zip((self.height, self.width), self.reach, strict=True)
+        )
+        return self.layers * rows * columns
 
 
 class Remote:
@@ -111,7 +125,9 @@ class Remote:
             radius=asked.filter_size // 2,
             layers=found.layers,
             emissions=found.emissions,
-            pooling=bool(asked.pooling),
+            pooling=bool(found.pooling),
+            reach=(found.reach_rows, found.reach_columns),
+            pooling_radius=found.pooling_radius,
             fields=found.fields,
             theta_from_sigma=bool(found.theta_from_sigma),
             arccos_degree=found.arccos_degree,

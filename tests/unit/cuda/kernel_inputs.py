@@ -32,6 +32,14 @@ class Problem:
     theta_from_sigma: bool = False
     dtype: str = "float32"
     channels: int = 3
+    pooling_window: int | None = None  # of local pooling
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The largest displacements that count."""
+        if self.pooling_window is not None:
+            return min(self.pooling_window, self.height) - 1, min(self.pooling_window, self.width) - 1
+        return (self.height - 1, self.width - 1) if self.pooling else (0, 0)
 
     @property
     def layers(self) -> int:
@@ -147,13 +155,26 @@ def _fill_pair(x: np.ndarray, y: np.ndarray, problem: Problem, sums: np.ndarray,
             from_sigma = problem.fields != 2 and problem.theta_from_sigma
             Theta, Gap = Sigma if from_sigma else np.zeros_like(Sigma), Sigma
             angle = math.pi * (1 - K_dot * problem.filter_size**2)
-            near[...] = _count_near(np.minimum(angle, math.pi - angle))
+            near[...] = _count_near(np.where(_weights(problem) > 0, np.minimum(angle, math.pi - angle), np.inf))
         Theta, Gap = K_dot * Theta, K_dot * Gap
         if problem.emission[h] >= 0:
             for s, tensor in enumerate((K, Theta, Gap)):
-                sums[:, problem.emission[h], s] = _parts(tensor)
+                sums[:, problem.emission[h], s] = _parts(tensor * _weights(problem))
         if h + 1 < problem.layers:
             Theta, Gap = _reference.box(Theta + K, problem.filter_size), _reference.box(Gap, problem.filter_size)
+
+
+def _weights(problem: Problem) -> np.ndarray:
+    """How often an entry counts, of shape (P, Q, P, Q): by the windows that hold both of its pixels."""
+    shape = (problem.height, problem.width, problem.height, problem.width)
+    if problem.pooling_window is None:
+        return np.ones(shape)
+    c = problem.pooling_window // 2
+    rows, columns = (
+        sum(np.outer(np.abs(np.arange(n) - a) <= c, np.abs(np.arange(n) - a) <= c).astype(float) for a in range(n))
+        for n in shape[:2]
+    )
+    return rows[:, None, :, None] * columns[None, :, None, :]
 
 
 def _parts(tensor: np.ndarray) -> tuple[float, float]:

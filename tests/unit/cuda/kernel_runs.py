@@ -33,6 +33,8 @@ def variant_of(problem: Problem, shared_limit: int = 227 * 1024) -> plan.Variant
         problem.layers,
         len(problem.depths),
         pooling=problem.pooling,
+        reach=problem.reach,
+        pooling_radius=-1 if problem.pooling_window is None else problem.pooling_window // 2,
         fields=problem.fields,
         theta_from_sigma=problem.theta_from_sigma,
         dtype=problem.dtype,

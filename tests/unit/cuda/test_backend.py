@@ -52,6 +52,29 @@ def test_agrees_with_reference_and_cpu(readout, shape):
         assert not actual[:, 1].any()
 
 
+# 8×8 and 7×11: float32; 5×4: so few pixels that it takes float64. Windows of one pixel and beyond the image are flatten
+# and gap; one that is higher than the image, but not as wide, is local.
+@pytest.mark.parametrize(("shape", "window"), [((8, 8), 3), ((7, 11), 5), ((7, 11), 15), ((5, 4), 3)])
+def test_local_pooling_agrees_with_reference_and_cpu(shape, window):
+    x = awkward_images(*shape)
+    what = spec("lap", pooling_window=window)
+    for x1, x2 in ((x, None), (x[:4], x[2:])):
+        expected = _reference.compute(x1, x2, what)
+        actual = compute(x1, x2, what)
+        np.testing.assert_allclose(actual, expected, rtol=TOLERANCE["float32"], atol=1e-9 * expected.max())
+        on_cpu = _cpu.compute(x1, x2, what, threads=2)
+        np.testing.assert_allclose(actual, on_cpu, rtol=TOLERANCE["float32"], atol=1e-12 * expected.max())
+        assert not actual[:, 1].any()
+
+
+def test_ends_of_local_pooling():
+    x = photographs(4, 8, 8)
+    flat, pooled = compute(x, None, spec("flatten")), compute(x, None, spec("gap"))
+    assert np.array_equal(compute(x, None, spec("lap", pooling_window=1)), flat)
+    local = compute(x, None, spec("lap", pooling_window=15))
+    np.testing.assert_allclose(local, pooled * 64**3 / 15**4, rtol=1e-14)
+
+
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_float64(readout):
     x1, x2 = photographs(2, 8, 8), photographs(3, 8, 8, seed=1)

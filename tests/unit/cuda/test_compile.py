@@ -67,6 +67,8 @@ GENERAL = {
     (Problem(9, 11, radius=2, fields=2), 80): 128,
     (Problem(9, 11, dtype="float64", fields=2), 90): 160,
     (Problem(12, 7, dtype="float64", pooling=False, radius=0), 120): 160,
+    (Problem(32, 32, fields=2, pooling_window=5), 90): 128,
+    (Problem(32, 32, dtype="float64", fields=2, pooling_window=5), 90): 160,
 }
 
 
@@ -81,7 +83,7 @@ def reports():
 
 def case_id(case) -> str:
     problem, architecture = case
-    kind = "gap" if problem.pooling else "flatten"
+    kind = f"lap{problem.pooling_window}" if problem.pooling_window else "gap" if problem.pooling else "flatten"
     return f"{kind}-{problem.height}x{problem.width}-fields{problem.fields}-{problem.dtype}-sm{architecture}"
 
 

@@ -58,6 +58,8 @@ def check_random_images(problem: Problem, n: int, m: int, tolerance: float | Non
 
 def problem_id(problem: Problem) -> str:
     kind = "gap" if problem.pooling else "flatten"
+    if problem.pooling_window is not None:
+        kind = f"lap{problem.pooling_window}"
     return f"{kind}-{problem.height}x{problem.width}-q{problem.filter_size}-fields{problem.fields}-{problem.dtype}"
 
 
@@ -86,7 +88,15 @@ GENERAL = (
     Problem(5, 6, depths=(3, 5), dtype="float64", fields=2),
     Problem(6, 4, depths=(2, 21), dtype="float64", pooling=False),
 )
-SMALL = (TORUS[-1], FLATTEN[-1], GENERAL[0], GENERAL[-2])
+LOCAL = (
+    Problem(9, 11, depths=(2, 4), fields=2, pooling_window=3),
+    Problem(8, 8, depths=(3,), theta_from_sigma=True, pooling_window=5),
+    Problem(17, 19, depths=(2, 3), radius=2, channels=1, pooling_window=3),
+    # A window higher than the image but not as wide as it.
+    Problem(2, 12, depths=(2, 3), radius=0, fields=0, dtype="float64", pooling_window=7),
+    Problem(5, 6, depths=(3, 5), dtype="float64", fields=2, pooling_window=5),
+)
+SMALL = (TORUS[-1], FLATTEN[-1], GENERAL[0], GENERAL[-2], LOCAL[-1])
 
 
 def sources(problems: tuple[Problem, ...]) -> set[str]:
@@ -96,7 +106,7 @@ def sources(problems: tuple[Problem, ...]) -> set[str]:
 def test_each_kernel_is_among_the_cases():
     assert sources(TORUS) == {"torus.cu"}
     assert sources(FLATTEN) == {"flatten.cu"}
-    assert sources(GENERAL) == {"general.cu"}
+    assert sources(GENERAL) == sources(LOCAL) == {"general.cu"}
 
 
 @pytest.mark.parametrize("problem", TORUS, ids=problem_id)
@@ -115,6 +125,11 @@ def test_flatten(problem):
 def test_general(problem):
     # Where q = 1 nothing averages over a pixel's neighbourhood.
     check_random_images(problem, 3, 2, 3e-6 if problem.radius == 0 else None, blocks=2)
+
+
+@pytest.mark.parametrize("problem", LOCAL, ids=problem_id)
+def test_local_pooling(problem):
+    check_random_images(problem, 3, 2, blocks=2)
 
 
 def test_general_in_global_memory():

@@ -1,9 +1,10 @@
-// Every other problem: planes of any shape, any odd filter, either readout, float or double.
+// Every other problem: planes of any shape, any odd filter, any readout, float or double.
 //
 // A block takes a pair of images, one displacement plane at a time: (P − |di|)·(Q − |dj|) pairs of pixels, threads
 // striding over them. Fields and one plane of scratch lie in shared memory if IN_SHARED, otherwise in the block's part
-// of the workspace. The box filter runs along rows into the scratch, then down columns back. A thread adds up its own
-// pixels; those of all threads are added in a fixed order, in float64.
+// of the workspace. Local average pooling needs few planes, and weighs their entries in the sums. The box filter runs
+// along rows into the scratch, then down columns back. A thread adds up its own pixels; those of all threads are added
+// in a fixed order, in float64.
 #include "relu.cuh"
 
 using Scalar = SCALAR;
@@ -11,6 +12,7 @@ using Scalar = SCALAR;
 constexpr int carried = 1 + FIELDS, radius = RADIUS, pixels = HEIGHT * WIDTH;
 constexpr int block_threads = 32 * BLOCK_WARPS;
 constexpr int scratch_planes = carried + 1;
+constexpr bool weighted = POOLING_RADIUS >= 0;
 
 // What a block works in.
 struct Memory {
@@ -21,19 +23,34 @@ struct Memory {
     Scalar* scratch;  // [pixels]
 };
 
+// Pixels a of [0, size) whose windows [a − POOLING_RADIUS, a + POOLING_RADIUS] hold both p and p + shift.
+__device__ int windows_with_both(int p, int shift, int size) {
+    const int low = shift < 0 ? p + shift : p, high = shift < 0 ? p : p + shift;
+    const int first = high > POOLING_RADIUS ? high - POOLING_RADIUS : 0;
+    const int last = size - 1 - low > POOLING_RADIUS ? low + POOLING_RADIUS : size - 1;
+    return last < first ? 0 : last - first + 1;
+}
+
 // A displacement plane: pixel (i, j) of it is (x_row + i, x_column + j) of x, and displaced by (di, dj) in x′.
 struct Plane {
-    int height, width, x_first, y_first, part;
+    int height, width, x_first, y_first, part, di, dj;
 
     __device__ Plane(int di, int dj)
         : height(HEIGHT - (di < 0 ? -di : di)),
           width(WIDTH - (dj < 0 ? -dj : dj)),
           x_first((di < 0 ? -di : 0) * WIDTH + (dj < 0 ? -dj : 0)),
           y_first((di < 0 ? 0 : di) * WIDTH + (dj < 0 ? 0 : dj)),
-          part(di == 0 && dj == 0 ? 0 : 1) {}
+          part(di == 0 && dj == 0 ? 0 : 1),
+          di(di),
+          dj(dj) {}
     __device__ int size() const { return height * width; }
     // Of pixel n within an image, from its first one.
     __device__ int offset(int n) const { return n / width * WIDTH + n % width; }
+    // How often entry n counts in a sum.
+    __device__ double weight(int n) const {
+        return static_cast<double>(windows_with_both(n / width + (di < 0 ? -di : 0), di, HEIGHT)) *
+               windows_with_both(n % width + (dj < 0 ? -dj : 0), dj, WIDTH);
+    }
 };
 
 // The box filter, in place.
@@ -89,11 +106,12 @@ __device__ Own apply_relu(const Plane& plane, const LayerConstants<Scalar>& cons
         Scalar k, k_dot;
         const Scalar angle = relu(constants, fields[n], x[plane.x_first + offset], y[plane.y_first + offset], k, k_dot);
         own.near += (angle < Scalar(close_angle) ? 1LL << 32 : 0) + (angle == 0 ? 1 : 0);
-        own.of[0] += k;
+        const double weight = weighted ? plane.weight(n) : 1;
+        own.of[0] = weighted ? fused(weight, double(k), own.of[0]) : own.of[0] + k;
         fields[n] = k;
         for (int f = 1; f < carried; ++f) {
             Scalar& field = fields[f * pixels + n];
-            own.of[f] = fused(double(k_dot), double(field), own.of[f]);
+            own.of[f] = fused(weighted ? weight * k_dot : double(k_dot), double(field), own.of[f]);
             field = f == 1 ? fused(k_dot, field, k) : k_dot * field;
         }
     }
@@ -159,8 +177,7 @@ extern "C" __global__ void __launch_bounds__(32 * BLOCK_WARPS, BLOCKS_PER_SM)
     cntk_pairs(const Scalar* x_pixels, const Scalar* x_norms, const Scalar* y_pixels, const Scalar* y_norms,
                const int2* tiles, int tile_count, int rows, int columns, int channels, int layers, const int* emission,
                const LayerConstants<Scalar>* constants, Scalar* workspace, double* sums, int* near) {
-    constexpr int parts = POOLING ? 2 : 1, rows_apart = POOLING ? HEIGHT - 1 : 0,
-                  columns_apart = POOLING ? WIDTH - 1 : 0;
+    constexpr int parts = POOLING ? 2 : 1;
     const int emissions = emission[layers - 1] + 1, count = parts * emissions * carried;
     const Memory memory = block_memory(parts, emissions, workspace);
     const long pairs = static_cast<long>(rows) * columns;
@@ -170,8 +187,8 @@ extern "C" __global__ void __launch_bounds__(32 * BLOCK_WARPS, BLOCKS_PER_SM)
         for (int v = threadIdx.x; v < count; v += block_threads) memory.sums[v] = 0;
         for (int v = threadIdx.x; v < 2 * parts; v += block_threads) memory.near[v] = 0;
         __syncthreads();
-        for (int di = -rows_apart; di <= rows_apart; ++di)
-            for (int dj = -columns_apart; dj <= columns_apart; ++dj) {
+        for (int di = -REACH_ROWS; di <= REACH_ROWS; ++di)
+            for (int dj = -REACH_COLUMNS; dj <= REACH_COLUMNS; ++dj) {
                 const Plane plane(di, dj);
                 start(plane, x_pixels + row * channels * pixels, y_pixels + column * channels * pixels, channels,
                       memory);
