@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
-from exact_cntk.cli import data, kernel, study
+from exact_cntk.cli import data, kernel, random_features, section, small_data, study
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
@@ -96,7 +96,18 @@ def _program(
 
 
 app.add_typer(data.app, name="data")
-for verb in (kernel.block, kernel.merge, study.solve, study.table, study.figure, study.report, kernel.estimate):
+app.add_typer(random_features.app, name="random-features")
+app.add_typer(small_data.app, name="small-data")
+for verb in (
+    kernel.block,
+    kernel.merge,
+    study.solve,
+    section.section,
+    study.table,
+    study.figure,
+    study.report,
+    kernel.estimate,
+):
     app.command()(verb)
 
 

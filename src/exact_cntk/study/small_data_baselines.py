@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
-from scipy.spatial.distance import cdist
 
 from exact_cntk._regression import choose, kernel_regression
 from exact_cntk.errors import InputError
@@ -72,9 +71,10 @@ def gaussian_kernel(
     Bandwidth b and ridge are chosen together by leave-one-out on the training images, as `kernel_regression` chooses a
     ridge: highest accuracy, then lowest squared error; of equals, the larger ridge, then the larger bandwidth.
     """
-    squares = cdist(x, x, "sqeuclidean")
+    squares = _square_distances(x, x)
+    np.fill_diagonal(squares, 0)
     median = float(np.median(squares[np.triu_indices(len(x), 1)])) or 1.0  # all images equal
-    fits = []
+    fits: list[tuple[Any, ...]] = []
     for bandwidth in bandwidths:
         K = np.exp(-squares / (2 * bandwidth**2 * median))
         # rounding of the distances, relative to 1, the diagonal; a wide kernel is nearly singular
@@ -85,10 +85,16 @@ def gaussian_kernel(
     scores = np.empty((len(x_test), dual.shape[1]))
     for start in range(0, len(x_test), TEST_ROWS):
         rows = slice(start, start + TEST_ROWS)
-        scores[rows] = np.exp(-cdist(x_test[rows], x, "sqeuclidean") / (2 * minus_bandwidth**2 * median)) @ dual
+        scores[rows] = np.exp(-_square_distances(x_test[rows], x) / (2 * minus_bandwidth**2 * median)) @ dual
     return Predictions(
         classes[scores.argmax(axis=1)], {"bandwidth": rounded(-minus_bandwidth), "ridge": rounded(-ridge)}
     )
+
+
+def _square_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """‖a_i − b_j‖² as a matrix product, tens of times faster than pair by pair; at least 0."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T)
+    return np.maximum(squares, 0, out=squares)
 
 
 def logistic_regression(
@@ -96,12 +102,14 @@ def logistic_regression(
 ) -> Predictions:
     """Multinomial logistic regression with an L2 penalty, chosen by stratified cross-validation on training images.
 
-    The coordinates are those of the n training images' span, which leaves the penalised optimum the same and makes
-    the problem smaller where there are more pixels than images. Without two images of each class there are no folds:
-    `WITHOUT_FOLDS` then.
+    With fewer images than pixels, coordinates are those of an orthonormal basis of the training images' span, which
+    leaves the penalised optimum the same and makes the problem smaller. Without two images of each class there are no
+    folds: `WITHOUT_FOLDS` then.
     """
-    left, sizes, right = scipy.linalg.svd(x, full_matrices=False)
-    inside, outside = left * sizes, x_test @ right.T
+    inside, outside = x, x_test
+    if len(x) < x.shape[1]:
+        basis, triangle = scipy.linalg.qr(x.T, mode="economic", check_finite=False)
+        inside, outside = np.ascontiguousarray(triangle.T), x_test @ basis
     folds = min(FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     penalty = WITHOUT_FOLDS if folds < 2 else _cross_validated(inside, labels, seed, sorted(penalties), folds)
     (model,) = _logistic_path(inside, labels, [penalty])

@@ -116,6 +116,50 @@ def baseline_to_file(
     )
 
 
+def network_to_file(
+    name: str,
+    data_file: Path,
+    out: Path,
+    design: Design,
+    *,
+    max_train_images: int,
+    network_subsets: int,
+    study: str | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | Progress = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write the results of a finite CNN, which takes torch.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    max_train_images, network_subsets : int
+        Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
+    **options
+        Those of `small_data_cnn.Network`.
+    data_file, out, design, study, checkpoint, progress :
+        As in `baseline_to_file`.
+    """
+    from exact_cntk.study.small_data_cnn import Network
+
+    design_of_network = Design([n for n in design.train_images if n <= max_train_images], network_subsets, design.seed)
+    parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
+    return method_to_file(
+        name,
+        Network(**options),
+        parameters,
+        data_file,
+        out,
+        design,
+        only=design_of_network,
+        study=study,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
 def method_to_file(
     name: str,
     method: Method,
@@ -124,6 +168,7 @@ def method_to_file(
     out: Path,
     design: Design,
     *,
+    only: Design | None = None,
     study: str | None = None,
     checkpoint: Path | None = None,
     progress: bool | Progress = False,
@@ -138,29 +183,33 @@ def method_to_file(
         Sees images of shape (n, P, Q, C), and labels of the training images alone.
     parameters : dict
         For the file; with the data they are all that the results depend on.
+    only : Design, optional
+        Sizes, and the number of training sets of each, that the method is run on; by default all.
     data_file, out, design, study, checkpoint, progress :
         As in `baseline_to_file`.
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
     finished = _Finished(checkpoint, name, parameters, data, draws)
+    wanted = design if only is None else only
+    chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
     results = []
     with reporting(progress, name, "training sets") as report:
-        for done, draw in enumerate(draws, start=1):
+        for done, draw in enumerate(chosen, start=1):
             row = finished.get(draw)
             if row is None:
                 row = _run(method, data, draw, design.seed)
                 finished.add(row)
             results.append(row)
             if report is not None:
-                report(done, len(draws))
+                report(done, len(chosen))
     document = _write(out, study or data_file.stem, data, draws, design, name, parameters, results)
     finished.forget()
     return document
 
 
 def _run(method: Method, data: ProcessedData, draw: Draw, seed: int) -> dict[str, Any]:
-    x, labels = data.train_images[draw.index], data.train_labels[draw.index]
+    x, labels = data.train_images[draw.positions], data.train_labels[draw.positions]
     found = method(x, labels, data.test_images, [seed, draw.train_images, draw.repeat])
     correct = int((found.labels == data.test_labels).sum())
     return {

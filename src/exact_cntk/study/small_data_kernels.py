@@ -95,8 +95,8 @@ def fitting_bytes(n: int, pool: int) -> int:
 
 def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, ridges: Sequence[float], tolerance: float) -> _Fit:
     # row by row: a selection of thousands of points takes h5py quadratic time
-    K = np.stack([dataset[row][draw.index] for row in draw.index])
-    fit = kernel_regression(K, data.train_labels[draw.index], ridges=ridges, tolerance=tolerance, method="eigh")
+    K = np.stack([dataset[row][draw.positions] for row in draw.positions])
+    fit = kernel_regression(K, data.train_labels[draw.positions], ridges=ridges, tolerance=tolerance, method="eigh")
     assert fit.classes is not None  # labels have classes
     plain = list(ridges).index(0)
     duals = {"loo": (fit.best_ridge, fit.dual[fit.best])}
@@ -113,7 +113,7 @@ def _count_correct(dataset: h5py.Dataset, data: ProcessedData, fits: Sequence[_F
         stop = min(start + TEST_ROWS, n_test)
         rows, labels = dataset[n_train + start : n_train + stop], data.test_labels[start:stop]
         for fit, count in zip(fits, counts, strict=True):
-            kernel = rows[:, fit.draw.index]
+            kernel = rows[:, fit.draw.positions]
             for name, (_, dual) in fit.duals.items():
                 count[name] += int((fit.classes[(kernel @ dual).argmax(axis=1)] == labels).sum())
     return counts

@@ -13,12 +13,12 @@ class Draw(NamedTuple):
     """A training set: repeat number `repeat` of its size, as increasing positions in the pool, of shape (n,)."""
 
     repeat: int
-    index: np.ndarray
+    positions: np.ndarray
 
     @property
     def train_images(self) -> int:
         """Number of images."""
-        return len(self.index)
+        return len(self.positions)
 
 
 def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, seed: int) -> list[Draw]:
@@ -80,7 +80,7 @@ def describe_subsets(draws: Sequence[Draw], seed: int) -> dict[str, Any]:
     sizes = list(dict.fromkeys(draw.train_images for draw in draws))
     digest = hashlib.sha256()
     for draw in draws:
-        digest.update(f"{draw.train_images} {draw.repeat} {draw.index.tolist()}\n".encode())
+        digest.update(f"{draw.train_images} {draw.repeat} {draw.positions.tolist()}\n".encode())
     return {
         "train_images": sizes,
         "subsets": max(draw.repeat for draw in draws) + 1,
@@ -94,7 +94,7 @@ def _shared(draws: Sequence[Draw]) -> float:
     """Mean over pairs of sets of |A ∩ B| / n: an image that is in c of them is shared by c(c − 1)/2 pairs."""
     if len(draws) < 2:
         return 0.0
-    _, times = np.unique(np.concatenate([draw.index for draw in draws]), return_counts=True)
+    _, times = np.unique(np.concatenate([draw.positions for draw in draws]), return_counts=True)
     pairs = len(draws) * (len(draws) - 1)
     return round(float((times * (times - 1)).sum()) / (pairs * draws[0].train_images), 6)
 
