@@ -11,15 +11,11 @@ configfile: "params.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/sections.smk"
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"
-include: "workflow/rules/cnns.smk"
-include: "workflow/rules/random_features.smk"
-include: "workflow/rules/architectures.smk"
-include: "workflow/rules/small_data.smk"
-include: "workflow/rules/correlation.smk"
+include: "workflow/rules/sections.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -1,14 +1,14 @@
 # What the study computes beside its kernels, section by section: names of files, and what is made from what.
 from exact_cntk.study.sections import SECTIONS, present
 
-STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "correlation.py", "markup.py"]))
+STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
 # Of the sections that this study has.
 PRESENT = present(PARAMS)
 PAGES = [f"{RESULTS}/sections/{key}.json" for key in PRESENT]
 # The files that a section's own rules make, by its key; each section's file of rules fills in its own.
 SECTION_FILES = {}
 # The section that a notebook shows, None where it shows the metrics alone.
-NOTEBOOKS = {"table1": None, "ridge": None, "correlation": None} | {SECTIONS[key].notebook: key for key in PRESENT}
+NOTEBOOKS = {"table1": None, "ridge": None} | {SECTIONS[key].notebook: key for key in PRESENT}
 
 
 def section_files(key):
@@ -41,3 +41,8 @@ def notebook_parameters(wildcards, input):
     if NOTEBOOKS[wildcards.notebook]:
         given |= {"files": f"[{comma(input.files)}]", "resamples": REPORT["resamples"], "seed": REPORT["seed"]}
     return " ".join(f"'{name}={value}'" for name, value in given.items())
+
+
+for key in SECTIONS:
+
+    include: f"{key}.smk"

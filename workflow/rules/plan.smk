@@ -1,0 +1,54 @@
+# What a run says before it starts and when it fails.
+
+
+def describe_plan():
+    """Say what the jobs still to run take here: a line for the blocks of kernels, and one for each section."""
+    from exact_cntk.study.section_costs import costly_sections
+
+    return "\n".join([describe_blocks(), *filter(None, map(describe_section, costly_sections(PARAMS)))])
+
+
+def describe_blocks():
+    """Say what the blocks still to compute take: on a CPU measured in half a second, else expected."""
+    from exact_cntk.study.estimate import expected_seconds, format_count, format_time
+
+    blocks = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "kernel_block"]
+    if not blocks:
+        return f"{PARAMS['study']}: no kernel to compute"
+    pairs = dict.fromkeys(PASSES, 0)
+    for block in blocks:
+        pairs[block.kernel_id] += block_position(block).pairs
+    try:
+        seconds = expected_seconds(PARAMS, pairs, backend_here(), calibration_seconds=0.5)
+    except UserError as error:  # the jobs that it stops say it again
+        return f"{PARAMS['study']}: no estimate, {error}"
+    return (
+        f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
+        f"about {format_time(seconds)} on backend {backend_here()}"
+    )
+
+
+def describe_section(key):
+    """Say what a section's jobs still to run take, as a share of all of them; nothing if there are none."""
+    from exact_cntk.study.estimate import format_time
+    from exact_cntk.study.section_costs import section_seconds
+
+    # its own rules are in a file of its name; the one that only lists their files has no output
+    jobs = [job for job in workflow.dag.jobs if job.output and Path(job.rule.snakefile).stem == key]
+    left = set(jobs) & set(workflow.dag.needrun_jobs())
+    if not left:
+        return ""
+    try:
+        seconds = section_seconds(PARAMS, key, calibration_seconds=0.5) * len(left) / len(jobs)
+    except UserError as error:
+        return f"{PARAMS['study']}: no estimate of {key}, {error}"
+    return f"{PARAMS['study']}: {len(left)} jobs of {key}, about {format_time(seconds)}"
+
+
+def describe_failure():
+    """Say how to go on, and name the disks that are full, for what a job writes to its log is then lost as well."""
+    from exact_cntk._machine import free_disk
+
+    full = [folder for folder in (RESULTS, str(Path(DATA).parent), ".snakemake") if free_disk(Path(folder)) < 2**20]
+    reason = f"no space left on the disk of {' and '.join(full)}; free some. " if full else ""
+    return f"{PARAMS['study']}: {reason}Finished files stay: the same command goes on from there."
