@@ -111,7 +111,10 @@ def block_position(wildcards):
 def kernel_sources(_wildcards):
     """List the only files of which an edit makes the kernels stale; an edit of plots or later stages does not."""
     backend = sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
-    return sources("_spec.py", "_cntk.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py") + backend
+    return (
+        sources("_spec.py", "_cntk.py", "_flips.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py")
+        + backend
+    )
 
 
 def cuda_sources(wildcards):

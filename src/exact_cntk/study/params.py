@@ -148,7 +148,15 @@ def find_schema(start: Path | None = None) -> Path:
 def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
     """List the passes of all families, in the order of the file."""
     return tuple(
-        KernelPass(family["name"], family["readout"], family["trained"], family["filter_size"], tuple(depths))
+        KernelPass(
+            family["name"],
+            family["readout"],
+            family["trained"],
+            family["filter_size"],
+            tuple(depths),
+            family.get("pooling_window"),
+            family.get("flips", False),
+        )
         for family in params["kernels"]["families"]
         for depths in family["depth_passes"]
     )
@@ -283,6 +291,7 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         names.add(family["name"])
         if family["filter_size"] % 2 == 0:
             yield f"{key}.filter_size: {family['filter_size']} is even; filters have a centre, so give an odd size"
+        yield from _window_contradictions(key, family)
         seen: set[int] = set()
         for j, depths in enumerate(family["depth_passes"]):
             if any(a >= b for a, b in pairwise(depths)):
@@ -291,6 +300,17 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
     yield from _block_contradictions(params)
+
+
+def _window_contradictions(key: str, family: Mapping[str, Any]) -> Iterator[str]:
+    window = family.get("pooling_window")
+    if family["readout"] != "lap":
+        if window is not None:
+            yield f"{key}.pooling_window: {window} with readout {family['readout']}; windows are lap's, so leave it out"
+    elif window is None:
+        yield f"{key}.pooling_window: missing with readout lap; give an odd number of pixels, the side of its windows"
+    elif window % 2 == 0:
+        yield f"{key}.pooling_window: {window} is even; windows have a centre, so give an odd size"
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

@@ -133,9 +133,9 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     )
 
 
-def kernel_label(family: str, kind: str, readout: str, trained: str, filter_size: int) -> str:
+def kernel_label(family: str, kind: str, readout: str, trained: str, filter_size: int, *, flips: bool = False) -> str:
     """The paper's name of a kernel where it has one, else family and kind."""
-    name = _PAPER_NAMES.get((readout, trained, kind)) if filter_size == 3 else None
+    name = _PAPER_NAMES.get((readout, trained, kind)) if filter_size == 3 and not flips else None
     return name or f"{family} {kind.upper()}"
 
 
@@ -185,7 +185,8 @@ def _check_same_data(documents: Sequence[tuple[Path, dict[str, Any]]]) -> None:
 def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     row = {name: document[name] for name in ("family", "readout", "trained", "filter_size", "depth")}
     row |= {name: result[name] for name in ("kind", "train_images", "repeat")}
-    row["kernel"] = kernel_label(row["family"], row["kind"], row["readout"], row["trained"], row["filter_size"])
+    names = ("family", "kind", "readout", "trained", "filter_size")
+    row["kernel"] = kernel_label(*(row[name] for name in names), flips=document.get("flips", False))
     return row
 
 

@@ -360,6 +360,8 @@ def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict
         "trained": kernel.trained,
         "filter_size": kernel.filter_size,
         "depth": kernel.depth,
+        **({} if kernel.pooling_window is None else {"pooling_window": kernel.pooling_window}),
+        **({"flips": True} if kernel.flips else {}),
         "data": describe_data(data),
         "results": results,
     }

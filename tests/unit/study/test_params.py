@@ -55,6 +55,19 @@ def test_passes_depths_and_blocks():
         assert len(kernel_blocks(params, one)) == 7
 
 
+def test_families_with_local_pooling_and_flips():
+    family = {"readout": "lap", "pooling_window": 5, "flips": True}
+    params = copy.deepcopy(PARAMS)
+    params["kernels"]["families"][0] |= family
+    one, *_, other = kernel_passes(check_params(params))
+    assert (one.readout, one.pooling_window, one.flips) == ("lap", 5, True)
+    assert (other.readout, other.pooling_window, other.flips) == ("gap", None, False)
+    assert one.layers(1, (8, 8)) == 2 * (8 + 2 * (7 + 6 + 5 + 4)) ** 2 * 20
+    params["kernels"]["families"][0]["pooling_window"] = 4
+    with pytest.raises(InputError, match=r"kernels\.families\[0\]\.pooling_window: 4 is even"):
+        check_params(params)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -69,6 +82,10 @@ def test_passes_depths_and_blocks():
         ("kernels.families.0.depth_passes", [[4, 3]], ["depth_passes[0]", "[4, 3]", "increase"]),
         ("kernels.families.0.depth_passes", [[3], [3, 4]], ["depth_passes[1]", "depth 3", "earlier"]),
         ("kernels.families.0.filter_size", 4, ["filter_size", "4", "odd"]),
+        ("kernels.families.0.readout", "lap", ["kernels.families[0].pooling_window", "missing", "lap"]),
+        ("kernels.families.0.pooling_window", 3, ["kernels.families[0].pooling_window", "3", "flatten"]),
+        ("kernels.families.0.pooling_window", "3", ["kernels.families[0].pooling_window", "'3'"]),
+        ("kernels.families.0.flips", "yes", ["kernels.families[0].flips", "'yes'"]),
         ("kernels.families.0.name", "cntk-gap", ["kernels.families[1].name", "'cntk-gap'", "twice"]),
         ("kernels.block_images", 0, ["kernels.block_images", "0", "minimum"]),
         ("kernels.block_images", 1, ["kernels.block_images", "1297500 blocks", "larger"]),

@@ -107,6 +107,10 @@ def test_kernel_label(arguments, label):
     assert results.kernel_label(*arguments) == label
 
 
+def test_kernel_averaged_over_flips_has_no_name_in_the_paper():
+    assert results.kernel_label("v-flips", "ntk", "flatten", "all", 3, flips=True) == "v-flips NTK"
+
+
 def test_binomial_error():
     assert results.binomial_error(0.37, 100) == pytest.approx(0.0483, abs=1e-4)
 
