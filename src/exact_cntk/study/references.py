@@ -94,8 +94,17 @@ def review() -> pd.DataFrame:
 
 
 def follow_ups() -> pd.DataFrame:
-    """What later papers reached on the whole of CIFAR-10: `method`, `conv_layers`, `accuracy` (fraction), `source`."""
+    """What later papers reached on the whole of CIFAR-10.
+
+    Returns
+    -------
+    DataFrame
+        `method` in words, `conv_layers`, `accuracy` (fraction), `source`; `kind` ("ntk" | "nngp"), `readout` ("lap" |
+        "gap"), `pooling_window` (of "lap", in pixels) and `flips`. Missing: not recorded.
+    """
     frame = pd.DataFrame(read()["follow_ups"])
     frame["accuracy"] /= 100
     frame["conv_layers"] = frame["conv_layers"].astype("Int64")
-    return frame[["method", "conv_layers", "accuracy", "source"]]
+    frame["pooling_window"] = 2 * frame["pooling_radius"].astype("Int64") + 1
+    names = ["method", "conv_layers", "accuracy", "source", "kind", "readout", "pooling_window", "flips"]
+    return frame[names]

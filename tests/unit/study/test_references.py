@@ -86,6 +86,12 @@ def test_review_and_follow_ups():
     ]
 
 
+def test_follow_ups_by_architecture():
+    local = references.follow_ups().query("readout == 'lap'").set_index("flips")
+    assert local.loc[True, ["kind", "conv_layers", "pooling_window"]].tolist() == ["ntk", 5, 25]
+    assert local.accuracy[True] > local.accuracy[False]
+
+
 def test_every_number_names_a_known_source():
     document = references.read()
     sources = set(document["sources"])
