@@ -178,7 +178,7 @@ def _correlation_tables(correlation: pd.DataFrame, study: Study) -> list[Markup]
 def _follow_ups() -> Markup:
     table = references.follow_ups()
     sources = "; ".join(map(references.citation, table.source.unique()))
-    table = table.assign(accuracy=table.accuracy.map(percent)).drop(columns="source")
+    table = table.assign(accuracy=table.accuracy.map(percent))[["method", "conv_layers", "accuracy"]]
     table = table.rename(columns={"conv_layers": "conv layers"})
     return Markup(to_html(table, f"Published since, on the whole of CIFAR-10, in %: {sources}"))
 
