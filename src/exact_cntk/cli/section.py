@@ -1,4 +1,4 @@
-"""`exact-cntk section`: tables and figures of what a study computes beside its kernels."""
+"""`exact-cntk section` and `provenance`: what a study computes beside its kernels, shown and accounted for."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,3 +35,31 @@ def section(
 
     for path in write_section(key, study_dir, metrics, files, resamples=resamples, seed=seed):
         log(str(path))
+
+
+def provenance(
+    data: Annotated[Path, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")],
+    parameters: Annotated[Path, typer.Option(help="Parameters of the section.", metavar="FILE.yaml")],
+    out: Annotated[Path, typer.Option(help="Where to write.", metavar="FILE.json")],
+) -> None:
+    """Record code, packages and machine of a run that makes the files of a section.
+
+    \b
+    Example:
+      exact-cntk provenance --data data/processed/digits.json --parameters results/digits/cnns/parameters.yaml
+        --out results/digits/section_provenance/cnns.json
+    """
+    import json
+
+    import yaml
+
+    from exact_cntk.errors import UserError
+    from exact_cntk.study._json import write_json
+    from exact_cntk.study.provenance import section_provenance
+
+    try:
+        documents = json.loads(data.read_text(encoding="utf-8")), yaml.safe_load(parameters.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{data} and {parameters} cannot be read: {error}") from error
+    write_json(out, section_provenance(documents[1] or {}, documents[0]))
+    log(str(out))

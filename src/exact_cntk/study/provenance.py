@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +15,8 @@ from exact_cntk._machine import GIB, cores, cpu_model, gpu_driver, gpu_models, t
 FORMAT_VERSION = 1
 # Those that the numbers of a study pass through.
 PACKAGES = ("exact-cntk", "numpy", "scipy", "h5py", "scikit-learn")
+# Those beside them of networks and of the standard methods, in sections.
+SECTION_PACKAGES = ("torch",)
 # CuPy is installed under the name of the CUDA that it was built for; NVRTC compiles the kernels.
 CUDA_PACKAGES = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 
@@ -56,13 +58,39 @@ def provenance(
     }
 
 
-def packages() -> dict[str, str | None]:
+def section_provenance(parameters: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known about the run in which the files of a section were made or made again, ready for JSON.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of the section.
+    data : mapping
+        Digest and name of the data.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "parameters": dict(parameters),
+        "data": dict(data),
+        "packages": packages(SECTION_PACKAGES),
+        "git": git_state(Path.cwd()),
+        "hardware": hardware(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def packages(more: Sequence[str] = ()) -> dict[str, str | None]:
     """Versions of Python and of the packages that the numbers pass through; None where one is not installed.
 
     Of those for GPUs, only what is installed is listed.
+
+    Parameters
+    ----------
+    more : sequence of str
+        Packages beside `PACKAGES`.
     """
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 from exact_cntk.study import provenance as module
-from exact_cntk.study.provenance import git_state, packages, provenance
+from exact_cntk.study.provenance import git_state, packages, provenance, section_provenance
 
 
 def _git(folder, *arguments):
@@ -50,3 +50,11 @@ def test_git(tmp_path):
 def test_no_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state(tmp_path) == {"revision": None, "dirty": None}
+
+
+def test_of_a_section_tells_torch():
+    record = section_provenance({"width": 64}, {"digest": "0" * 64})
+    assert json.loads(json.dumps(record)) == record
+    assert "torch" in record["packages"] and "torch" not in packages()
+    assert record["parameters"] == {"width": 64}
+    assert set(record) >= {"data", "git", "hardware", "finished"}
