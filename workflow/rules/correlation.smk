@@ -1,6 +1,12 @@
-# Few training images against all of them: what it compares comes from other sections.
+# Few training images against all of them: the section computes nothing itself, but compares what others have.
 
 
 def correlation_files():
-    """List what the section's tables and figures are made from, beside the metrics."""
-    return []
+    """List the trained networks, if the study has any: what is compared beside the metrics."""
+    return section_files("cnns") if "cnns" in PRESENT else []
+
+
+rule correlation:
+    """All files that the section compares beside the metrics."""
+    input:
+        correlation_files(),

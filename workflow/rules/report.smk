@@ -1,16 +1,63 @@
 # Tables, figures, notebooks and the page that people look at, all from the metrics alone.
-TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "correlation.csv", "table1.csv"]
-FIGURES = ["accuracy", "small_against_full", "ridge_path", "spectra", "condition_number", "paper_table1"]
+TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "table1.csv"]
+FIGURES = ["accuracy", "ridge_path", "spectra", "condition_number"]
 
 
 wildcard_constraints:
+    section="|".join(SECTIONS),
     notebook="|".join(NOTEBOOKS),
 
 
+localrules:
+    section_parameters,
+
+
+# DVC wants each of its outputs to exist, in a study without the section as well.
+rule section_parameters:
+    """Which parameters a section's files belong to; null where the study does not have the section."""
+    output:
+        f"{RESULTS}/{{section}}/parameters.yaml",
+    log:
+        f"{RESULTS}/logs/section_parameters/{{section}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        text=lambda wildcards: shlex.quote(json.dumps(PARAMS[wildcards.section])),
+    message:
+        "section_parameters: {wildcards.section}"
+    shell:
+        "printf '%s\\n' {params.text} > {output} 2> {log}"
+
+
+rule section_provenance:
+    """Code, packages and machine of the run in which a section's files were made."""
+    input:
+        files=lambda wildcards: section_files(wildcards.section),
+        parameters=rules.section_parameters.output,
+        digest=ancient(DIGEST),
+    output:
+        f"{RESULTS}/section_provenance/{{section}}.json",
+    log:
+        f"{RESULTS}/logs/section_provenance/{{section}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=500,
+        runtime=10,
+    message:
+        "section_provenance: {wildcards.section}"
+    shell:
+        "exact-cntk provenance --data {input.digest} --parameters {input.parameters} --out {output} > {log} 2>&1"
+
+
 rule baselines:
-    """All that the study computes beside its kernels."""
+    """All that the study computes beside its kernels, and where it comes from."""
     input:
         [section_files(key) for key in PRESENT],
+        SECTION_PARAMETERS,
+        SECTION_PROVENANCE,
 
 
 for key in PRESENT:
@@ -104,17 +151,14 @@ rule tables:
     params:
         study_dir=study_dir,
         sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
-        resamples=REPORT["resamples"],
-        seed=REPORT["seed"],
     message:
         "tables: {output.summary}"
     shell:
-        "exact-cntk table --study-dir {params.study_dir} --resamples {params.resamples} --seed {params.seed}"
-        " {input.metrics} > {log} 2>&1"
+        "exact-cntk table --study-dir {params.study_dir} {params.sections} {input.metrics} > {log} 2>&1"
 
 
 rule figures:
-    """Accuracy against depth, ridge paths, spectra, small against full training sets."""
+    """Accuracy against depth, ridge paths, spectra, condition numbers."""
     input:
         metrics=rules.metrics.input,
         sources=STUDY_SOURCES + sources("study/tables.py", "study/figures.py", "study/style.py"),
@@ -187,6 +231,7 @@ rule report:
     input:
         metrics=rules.metrics.input,
         provenance=each_kernel("provenance/{kernel}.json"),
+        section_provenance=SECTION_PROVENANCE,
         tables=rules.tables.output,
         figures=rules.figures.output,
         sections=PAGES,

@@ -7,6 +7,8 @@ PRESENT = present(PARAMS)
 PAGES = [f"{RESULTS}/sections/{key}.json" for key in PRESENT]
 # The files that a section's own rules make, by its key; each section's file of rules fills in its own.
 SECTION_FILES = {}
+SECTION_PARAMETERS = [f"{RESULTS}/{key}/parameters.yaml" for key in SECTIONS if key in PARAMS]
+SECTION_PROVENANCE = [f"{RESULTS}/section_provenance/{key}.json" for key in PRESENT if key in PARAMS]
 # The section that a notebook shows, None where it shows the metrics alone.
 NOTEBOOKS = {"table1": None, "ridge": None} | {SECTIONS[key].notebook: key for key in PRESENT}
 

@@ -100,10 +100,6 @@ def table(
     study_dir: StudyDir,
     metrics: Metrics = None,
     sections: Sections = None,
-    resamples: Annotated[
-        int, typer.Option(help="Of the bootstrap behind intervals of correlations.", metavar="N")
-    ] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.", metavar="N")] = 0,
 ) -> None:
     """Write the tables of a study to DIR/tables.
 
@@ -115,7 +111,7 @@ def table(
     """
     from exact_cntk.study.tables import write_tables
 
-    _say_written(write_tables(study_dir, metrics or None, sections=sections, resamples=resamples, seed=seed))
+    _say_written(write_tables(study_dir, metrics or None, sections=sections))
 
 
 def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.study import references
-from exact_cntk.study.comparison import Comparison, Resampled, difference
+from exact_cntk.study.comparison import Comparison, Resampled
+from exact_cntk.study.differences import difference
 from exact_cntk.study.results import Study
 from exact_cntk.study.statistics import FEWEST, kendall, pearson, regret, remove_means, spearman
 
@@ -93,7 +94,7 @@ class Analysis:
         return pd.DataFrame([row for comparison in self.paper + self.own for row in comparison.rows()])
 
     def differences(self) -> pd.DataFrame:
-        """One row a pair and coefficient; columns as in `comparison.difference`."""
+        """One row a pair and coefficient; columns as in `differences.difference`."""
         return pd.DataFrame([row for first, second in self.pairs for row in difference(first, second)])
 
 

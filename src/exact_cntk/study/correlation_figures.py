@@ -68,16 +68,13 @@ def regret(study: Study, analysis: Analysis) -> Figure:
     ]
     figure, axes = _stacked([group for group in groups if group[1]])
     for panel, (name, comparisons) in zip(axes, groups, strict=True):
-        highest = max(map(_regret_end, comparisons))
         for i, one in enumerate(comparisons):
             value, (low, high) = 100 * one.value("regret"), one.interval("regret", _kind(one))
             panel.barh(i, value, height=0.55, color=BLUE, alpha=0.75)
             if np.isfinite(low):
                 panel.plot([100 * low, 100 * high], [i, i], color="black", lw=1.1, marker="|", ms=6)
-            panel.text(
-                _regret_end(one) + 0.015 * highest, i, _picks(one, value), va="center", fontsize=9, color="#222222"
-            )
-        panel.set_xlim(0, 1.75 * highest or 1)
+            panel.text(1.03, i, _picks(one, value), transform=panel.get_yaxis_transform(), va="center", fontsize=8.5)
+        panel.set_xlim(0, None if panel.get_xlim()[1] > 0.1 else 0.1)
         panel.set_title(name, loc="left")
     axes[-1].set_xlabel("regret (points of test accuracy of the target)")
     title(figure, "What does the proxy's pick cost?", study)
@@ -95,12 +92,12 @@ def small_against_full(study: Study, analysis: Analysis) -> Figure:
     colours = _family_colours(study)
     for (left, right), (name, one) in zip(axes, rows, strict=True):
         _scatter(left, one, markers, colours, f"{name}: as measured", " (%)")
-        left.set(xlabel=f"{_short(one.proxy)} (%)", ylabel=f"{_short(one.target)} (%)")
+        left.set(xlabel=f"{short_side(one.proxy)} (%)", ylabel=f"{short_side(one.target)} (%)")
         if len(set(one.families)) < 2:
             right.set_visible(False)
             continue
         _scatter(right, one.without_family_means(), markers, colours, "family means removed", " (points)")
-        right.set(xlabel=f"{_short(one.proxy)} (points)", ylabel="points")
+        right.set(xlabel=f"{short_side(one.proxy)} (points)", ylabel="points")
     own = len(rows) > len(_paper_pooled(analysis))
     paper = f"CIFAR-10, {references.citation('paper')}"
     title(figure, "Proxy against target", study if own else None, data="" if own else paper)
@@ -154,7 +151,7 @@ CAPTIONS: dict[str, str] = {
     "the same with each family's mean removed. Lines: least squares. Bars: standard deviation over resampled subsets, "
     "seeds and test images, or binomial. The paper's columns come first, for CIFAR-10 with 2,000 and 50,000 images.",
     "correlation_regret": "Regret: how much less accurate the target is for the architecture that the proxy "
-    "picks than for the best one, in percentage points. Black bars: 95 % percentile intervals of the same resampling as above.",
+    "picks than for the best one, in percentage points. Black lines: 95 % percentile intervals of the same resampling.",
     "paper_table1": "The accuracies of the paper's Table 1 on CIFAR-10, trained networks against exact kernels.",
 }
 
@@ -210,19 +207,20 @@ def short_name(one: Comparison) -> str:
     """A comparison in at most some thirty characters; without family means it stands below its own with them."""
     if one.within_families:
         return "family means removed"
-    proxy, target = _short(one.proxy), _short(one.target)
+    proxy, target = short_side(one.proxy), short_side(one.target)
     pooled = ", pooled" if one.scope == "pooled" else ""
-    if _without_size(proxy) == _without_size(target):  # the sizes are in the heading
-        return _without_size(proxy) + pooled
-    return f"{proxy} → {_without_size(target)}{pooled}"
+    if without_size(proxy) == without_size(target):  # the sizes are in the heading
+        return without_size(proxy) + pooled
+    return f"{proxy} → {without_size(target)}{pooled}"
 
 
-def _short(side: str) -> str:
-    """CNTK-V and CNTK-GAP are the CNTK."""
+def short_side(side: str) -> str:
+    """The name of a side, shorter: CNTK-V and CNTK-GAP are the CNTK."""
     return re.sub(r"(\S+)-V and \1-GAP", r"\1", side)
 
 
-def _without_size(side: str) -> str:
+def without_size(side: str) -> str:
+    """The name of a side without its number of training images."""
     return side.rpartition(", n = ")[0] or side
 
 
@@ -240,14 +238,12 @@ def _interval_mark(axes: Axes, one: Comparison, statistic: str, y: float, colour
         axes.plot(value, y, ls="", marker=marker, color=colour, mec="white", ms=6.5)
 
 
-def _regret_end(one: Comparison) -> float:
-    """Where a bar and its interval end, in points."""
-    return 100 * float(np.nanmax([one.value("regret"), one.interval("regret", _kind(one))[1]]))
-
-
 def _picks(one: Comparison, points: float) -> str:
     picked, best = one.label(one.x), one.label(one.y)
-    return f"{points:.2f}: {picked}, the best" if picked == best else f"{points:.2f}: {picked}; best {best}"
+    if not one.proxy.startswith("all kernels"):  # pooled kernels of one kind differ in the readout alone
+        picked, best = (re.sub(r"^(CNTK|CNN-GP)-", "", label) for label in (picked, best))
+    rest = ", the best" if picked == best else f"; best: {best}"
+    return f"{points:.2f}: {picked}" + (rest if len(picked + rest) < 32 else rest.replace("; ", ";\n"))
 
 
 def _scatter_rows(study: Study, analysis: Analysis) -> list[tuple[str, Comparison]]:
@@ -257,7 +253,7 @@ def _scatter_rows(study: Study, analysis: Analysis) -> list[tuple[str, Compariso
     rows += [(study.name, one) for one in kernels or analysis.kernels]
     networks = [one for one in _pooled(analysis.networks) if not one.within_families]
     # the first kind of kernel is enough here, from few images and from all
-    kinds = [_without_size(one.proxy) for one in networks]
+    kinds = [without_size(one.proxy) for one in networks]
     return rows + [(study.name, one) for one, kind in zip(networks, kinds, strict=True) if kind == kinds[0]]
 
 
@@ -274,6 +270,7 @@ def _scatter(
         colour = colours.get(family, GREEN)
         axes.errorbar(x[i], y[i], spread_y[i], spread_x[i], color=colour, lw=0.8, alpha=0.35, zorder=1)
         axes.plot(x[i], y[i], ls="", marker=markers[architecture], color=colour, mec="white", ms=7.5)
+    axes.locator_params(nbins=5)
     if len(x) >= FEWEST and np.ptp(x) > 0:
         ends = np.array([x.min(), x.max()])
         axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=GREY, lw=1.2, zorder=0)

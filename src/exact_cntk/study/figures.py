@@ -6,22 +6,18 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
-from exact_cntk.study.correlation import pearson, spearman
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.style import (
     FAMILY_COLORS,
     GREY,
     KIND_COLORS,
     KIND_NAMES,
-    MARKERS,
-    READOUT_COLORS,
     READOUT_NAMES,
     SETTINGS,
     depth_axis,
@@ -32,8 +28,6 @@ from exact_cntk.study.style import (
     to_svg,
 )
 from exact_cntk.study.tables import RIDGES, accuracy_by_depth
-
-FEWEST_FOR_BAND = 8  # architectures, for the interval of a linear fit over them
 
 
 def write_figures(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> list[Path]:
@@ -145,7 +139,7 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
                 panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
             if j == 0:
                 panel.set_ylabel(label)
-    _ridge_axis(axes, paths.ridge)
+    ridge_axis(axes, paths.ridge)
     title(figure, f"Along the ridge path, n = {size}", study)
     handles = [Line2D([], [], color=colour) for colour in colors.values()]
     star = Line2D([], [], color="black", marker="*", ls="", ms=10)
@@ -154,7 +148,7 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
 
 
 def _draw_path(axes: Axes, curve: pd.Series, picked: pd.Series, colour: tuple) -> None:
-    positions = _ridge_positions(curve.index.to_numpy())
+    positions = ridge_positions(curve.index.to_numpy())
     axes.plot(positions, curve.to_numpy(), color=colour, marker=".", ms=4)
     # of several repeats the (lower) middle one, which is on the path
     ridge = np.sort(picked.to_numpy())[(len(picked) - 1) // 2]
@@ -162,16 +156,17 @@ def _draw_path(axes: Axes, curve: pd.Series, picked: pd.Series, colour: tuple) -
     axes.plot(positions[at], curve.iloc[at], color=colour, marker="*", ms=11, mec="black", mew=0.6, zorder=5)
 
 
-def _ridge_positions(ridges: np.ndarray) -> np.ndarray:
+def ridge_positions(ridges: np.ndarray) -> np.ndarray:
     """log₁₀ of the ridges; λ = 0 stands a decade and a half left of the smallest."""
     positive = ridges[ridges > 0]
     zero = np.log10(positive.min()) - 1.5 if positive.size else 0.0
     return np.where(ridges > 0, np.log10(np.where(ridges > 0, ridges, 1.0)), zero)
 
 
-def _ridge_axis(axes: np.ndarray, ridges: pd.Series) -> None:
+def ridge_axis(axes: np.ndarray, ridges: pd.Series) -> None:
+    """Ticks at decades and at 0, beyond a broken line, of all axes; the label under the lowest."""
     values = np.sort(ridges.unique())
-    positions = _ridge_positions(values)
+    positions = ridge_positions(values)
     exponents = [p for v, p in zip(values, positions, strict=True) if v > 0 and abs(p - round(p)) < 1e-9]
     exponents = exponents[:: max(1, len(exponents) // 4)]
     for panel in axes.flat:
@@ -241,135 +236,23 @@ def condition_number(study: Study) -> Figure:
     return figure
 
 
-@mpl.rc_context(SETTINGS)
-def small_against_full(study: Study) -> Figure:
-    """Accuracy from few training images against accuracy from all: the paper's columns, then this study's."""
-    panels = _paper_panels() + _study_panels(study)
-    figure, axes = new_figure(-(-len(panels) // 2), 2, row_height=2.9)
-    for panel in list(axes.flat)[len(panels) :]:
-        panel.set_visible(False)
-    depths = sorted({depth for _, points in panels for depth in points.depth})
-    markers = {depth: MARKERS[i % len(MARKERS)] for i, depth in enumerate(depths)}
-    for panel, (name, points) in zip(axes.flat, panels, strict=False):
-        _scatter(panel, points, markers)
-        x, y = points.iloc[:, 2].to_numpy(), points.iloc[:, 3].to_numpy()
-        panel.set_title(f"{name}\nr = {pearson(x, y):.2f}, ρ = {spearman(x, y):.2f}, n = {len(x)}", loc="left")
-    if len(panels) > 2:
-        title(figure, "Few training images against all of them", study)
-    else:  # one training-set size: the paper's columns alone
-        title(figure, "Few training images against all of them", data=f"CIFAR-10, {references.citation('paper')}")
-    handles = [Line2D([], [], color=colour, marker="o", ls="") for colour in READOUT_COLORS.values()]
-    handles += [Line2D([], [], color=GREY, marker=marker, ls="") for marker in markers.values()]
-    names = [READOUT_NAMES[readout] for readout in READOUT_COLORS]
-    legend(figure, handles, [*names, *(f"depth {depth}" for depth in markers)], columns=4)
-    return figure
-
-
-def _paper_panels() -> list[tuple[str, pd.DataFrame]]:
-    """Points of the paper's Table 1: readout, depth, small and full accuracy in percent, named as axes are."""
-    table = references.table1()
-    table = table[table.source == "paper"].set_index(["readout", "depth"])
-    small = 100 * table[(table.model == "cntk") & (table.train_images == 2000)].accuracy
-    panels = []
-    for model in ("cnn", "cntk"):
-        full = 100 * table[(table.model == model) & (table.train_images == 50000)].accuracy
-        points = pd.DataFrame({"CNTK, n = 2000": small, f"{model.upper()}, n = 50000": full})
-        panels.append(("The paper, CIFAR-10", points.reset_index()))
-    return panels
-
-
-def _study_panels(study: Study) -> list[tuple[str, pd.DataFrame]]:
-    """The same of this study's smallest and largest training set, one panel a kind of kernel."""
-    sizes = study.train_sizes
-    table = accuracy_by_depth(study)
-    panels = []
-    for kind in table.kind.unique() if len(sizes) > 1 else ():
-        sides = [
-            table[(table.kind == kind) & (table.train_images == n)].set_index(["family", "readout", "depth"])
-            for n in (sizes[0], sizes[-1])
-        ]
-        name = KIND_NAMES[kind]
-        points = pd.DataFrame(
-            {
-                f"{name}, n = {sizes[0]}": 100 * sides[0].accuracy,
-                f"{name}, n = {sizes[-1]}": 100 * sides[1].accuracy,
-                "x_error": 100 * sides[0].accuracy_std.fillna(sides[0].accuracy_se),
-                "y_error": 100 * sides[1].accuracy_std.fillna(sides[1].accuracy_se),
-            }
-        ).dropna()
-        if len(points) > 2:
-            panels.append(
-                (f"Here: {study.name}", points.reset_index(level=["readout", "depth"]).reset_index(drop=True))
-            )
-    return panels
-
-
-def _scatter(axes: Axes, points: pd.DataFrame, markers: dict[int, str]) -> None:
-    _, _, small, full = points.columns[:4]
-    # the band is seaborn's, from resampled architectures: many resamples of a few have no line
-    fit = {"scatter": False, "ci": 95 if len(points) >= FEWEST_FOR_BAND else None, "n_boot": 500, "seed": 0}
-    sns.regplot(data=points, x=small, y=full, ax=axes, color=GREY, line_kws={"color": GREY, "lw": 1.2}, **fit)
-    for point in points.to_dict("records"):
-        colour = READOUT_COLORS[point["readout"]]
-        x, y = point[small], point[full]
-        if "x_error" in point:
-            bars = {"xerr": point["x_error"], "yerr": point["y_error"]}
-            axes.errorbar(x, y, **bars, color=colour, lw=0.8, alpha=0.35, zorder=1)
-        axes.plot(x, y, ls="", marker=markers[point["depth"]], color=colour, mec="white", ms=7.5)
-    axes.set(xlabel=f"{small} (%)", ylabel=f"{full} (%)")
-
-
-@mpl.rc_context(SETTINGS)
-def paper_table1() -> Figure:
-    """The paper's Table 1 as curves against depth; its data are CIFAR-10's, never this study's."""
-    table = references.table1()
-    table = table[table.source == "paper"]
-    figure, axes = new_figure(1, 2, row_height=2.9, sharey=True)
-    depths = sorted(table.depth.unique())
-    for panel, (readout, name) in zip(axes[0], READOUT_NAMES.items(), strict=True):
-        styles = {"cnn": ("--", "s", FAMILY_COLORS[1]), "cntk": ("-", "o", FAMILY_COLORS[0])}
-        for (model, size), rows in table[table.readout == readout].groupby(["model", "train_images"], sort=False):
-            ls, marker, colour = styles[model]
-            label = f"{model.upper()}, {size:,} images"
-            panel.plot(
-                rows.depth,
-                100 * rows.accuracy,
-                ls=ls,
-                marker=marker,
-                color=colour,
-                alpha=1 if size > 2000 else 0.5,
-                label=label,
-            )
-        depth_axis(panel, depths)
-        panel.set_title(name, loc="left")
-    axes[0, 0].set_ylabel("test accuracy (%)")
-    title(figure, "The paper's Table 1", data=f"CIFAR-10, {references.citation('paper')}")
-    legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=3)
-    return figure
-
-
 def _family_title(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
-    return f"{rows.family.iloc[0]} ({READOUT_NAMES[rows.readout.iloc[0]]})"
+    readout = rows.readout.iloc[0]
+    return f"{rows.family.iloc[0]} ({READOUT_NAMES.get(readout, readout.upper())})"
 
 
 FIGURES: dict[str, Callable[[Study], Figure]] = {
     "accuracy": accuracy,
-    "small_against_full": small_against_full,
     "ridge_path": ridge_path,
     "spectra": spectra,
     "condition_number": condition_number,
-    "paper_table1": lambda study: paper_table1(),
 }
 
 CAPTIONS: dict[str, str] = {
     "accuracy": "Test accuracy against depth. Bars: standard deviation over disjoint training subsets where there are "
     "several, else the binomial standard error of the test set.",
-    "small_against_full": "Accuracy from the small training set against accuracy from the full one, over depths and "
-    "readouts; line and band: linear fit, from eight architectures on with its 95 % interval over them; thin bars: "
-    "spread over subsets, or the binomial standard error. The paper's columns come first, for CIFAR-10 with 2,000 and "
-    "50,000 images.",
     "ridge_path": "Test accuracy and leave-one-out mean squared error along the ridge path of the largest training "
     "set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge of the best leave-one-out "
     "accuracy; the squared error decides only between equal ones.",
@@ -377,5 +260,4 @@ CAPTIONS: dict[str, str] = {
     "condition_number": "Condition number of the training kernel without ridge, largest eigenvalue over smallest, or "
     "an estimate in the 1-norm where the kernel was too large for eigenvalues; median over subsets where there are "
     "several.",
-    "paper_table1": "The accuracies of the paper's Table 1 on CIFAR-10, trained networks against exact kernels.",
 }

@@ -1,26 +1,22 @@
 """What a study says in a few sentences, each number computed from its metrics."""
 
-from typing import Any
-
 import pandas as pd
 
 from exact_cntk.study import references, tables
-from exact_cntk.study.markup import MINUS, percent, signed_points, unbroken
+from exact_cntk.study.markup import percent, signed_points, unbroken
 from exact_cntk.study.results import Study
 
 
-def headline(study: Study, correlation: pd.DataFrame) -> list[str]:
+def headline(study: Study) -> list[str]:
     """The sentences that open the report and the notebooks.
 
     Parameters
     ----------
     study : Study
-    correlation : DataFrame
-        As `correlation.correlations` returns.
     """
     full = tables.accuracy_by_depth(study)
     full = full[full.train_images == study.train_sizes[-1]]
-    sentences = [_best(full), _ridge(full), _pooling(full), _paper(study), _transfer(study, correlation)]
+    sentences = [_best(full), _ridge(full), _pooling(full), _paper(study)]
     return [unbroken(sentence) for sentence in sentences if sentence]
 
 
@@ -71,23 +67,6 @@ def _paper(study: Study) -> str:
     )
 
 
-def _transfer(study: Study, correlation: pd.DataFrame) -> str:
-    pooled = correlation[(correlation.source != "paper") & (correlation.scope == "pooled")]
-    if pooled.empty or len(study.train_sizes) < 2:
-        return ""
-    first = pooled[pooled.proxy == pooled.proxy.iloc[0]].set_index("statistic")
-    r, rho, regret = (first.value[name] for name in ("pearson", "spearman", "regret"))
-    return (
-        f"Accuracy from {study.train_sizes[0]:,} images goes with accuracy from {study.train_sizes[-1]:,} over "
-        f"{first.n.iloc[0]} kernels with r = {_number(r)} and ρ = {_number(rho)}; "
-        f"picking the kernel by the former costs {100 * regret:.2f} points."
-    )
-
-
 def _range(fractions: pd.Series) -> str:
     low, high = signed_points(fractions.min()), signed_points(fractions.max())
     return low if low == high else f"{low} to {high}"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.2f}".replace("-", MINUS)

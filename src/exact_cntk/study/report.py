@@ -24,7 +24,6 @@ from exact_cntk.study.sections import SECTIONS, read_pages, section_pages
 
 NOTEBOOKS = {
     "table1": "the paper's table beside this study's, differences, depth curves",
-    "correlation": "few training images against all of them",
     "ridge": "accuracy and leave-one-out error along the ridge path, spectra, condition numbers",
 }
 
@@ -67,14 +66,13 @@ def write_report(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     templates = files(__package__).joinpath("templates")
     template = environment.from_string(templates.joinpath("report.html.j2").read_text(encoding="utf-8"))
-    correlation = pd.read_csv(_needed(directory / "tables" / "correlation.csv", "table"))
     documents = _provenance(directory, chosen)
     pages = read_pages(section_pages(directory) if sections is None else sections)
     page = template.render(
         study=study,
         style=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
         n_test=int(study.accuracy.test_images.max()),
-        headline=headline(study, correlation),
+        headline=headline(study),
         findings=_findings(pages),
         sections=[_section(directory, page) for page in pages],
         figures={
@@ -83,15 +81,12 @@ def write_report(
         captions=CAPTIONS,
         accuracies=_accuracy_tables(study),
         beside=_comparison_tables(study),
-        paper=Markup(
-            to_html(tables.paper_table1("all"), f"CIFAR-10; {references.citation('paper')}, and v1's CNN columns")
-        ),
-        correlations=_correlation_tables(correlation, study),
         claims=Markup(to_html(tables.paper_claims(), "What the paper says of its table, in points")),
         ridge_gain=Markup(to_html(tables.ridge_gain(study), "Test accuracy without and with the chosen ridge")),
         follow_ups=_follow_ups(),
         shared=Markup(to_html(shared_provenance(documents))) if documents else None,
         kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
+        origins=_origins(directory, pages),
         notebooks=_notebooks(directory, out.parent, pages),
     )
     write_bytes(out, page.encode())
@@ -163,18 +158,6 @@ def _comparison_tables(study: Study) -> list[Markup]:
     return [Markup(to_html(table, caption)) for table, caption in pairs if table is not None]
 
 
-def _correlation_tables(correlation: pd.DataFrame, study: Study) -> list[Markup]:
-    paper = correlation.source == "paper"
-    sizes = " against ".join(
-        f"{size:,}" for size in dict.fromkeys(study.train_sizes[:: len(study.train_sizes) - 1 or 1])
-    )
-    parts = [
-        (correlation[paper], "The paper's own columns (CIFAR-10, 2,000 against 50,000 training images)"),
-        (correlation[~paper], f"This study, {sizes}: {study.dataset}; intervals of 95 %"),
-    ]
-    return [Markup(to_html(tables.correlation_summary(part), caption)) for part, caption in parts if len(part)]
-
-
 def _follow_ups() -> Markup:
     table = references.follow_ups()
     sources = "; ".join(map(references.citation, table.source.unique()))
@@ -201,11 +184,29 @@ def _provenance(directory: Path, metrics: Sequence[Path] | None) -> dict[str, di
         path = directory / "provenance" / name.name
         if not path.is_file():
             continue
-        try:
-            documents[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} cannot be read as provenance: {error}; solve this kernel again") from error
+        documents[path.stem] = _read_provenance(path)
     return documents
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read as provenance: {error}; delete it and run the study again") from error
+
+
+def _origins(directory: Path, pages: Sequence[dict[str, Any]]) -> Markup | None:
+    """Where the numbers of sections come from, a row a section, of those that have computed some."""
+    documents = {
+        page["title"]: _read_provenance(path)
+        for page in pages
+        if (path := directory / "section_provenance" / f"{page['key']}.json").is_file()
+    }
+    rows = []
+    for name, document in documents.items():
+        flat = _flatten({key: document[key] for key in ("finished", "git", "packages", "hardware")})
+        rows.append({"section": name} | flat)
+    return Markup(to_html(pd.DataFrame(rows))) if rows else None
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, str]:

@@ -7,6 +7,7 @@ defined; `undefined_reason` says why in words.
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -173,39 +174,37 @@ def permutation_p(
     """
     if undefined_reason(x, y):
         return math.nan
-    groups = [None] * len(x) if groups is None else groups
-    members = _members(groups)
-    exact = math.prod(math.factorial(len(one)) for one in members) <= MOST_EXACT
-    orders = _all_orders(members, len(x)) if exact else _some_orders(members, len(x), np.random.default_rng(seed))
+    orders, exact = _orders(tuple(map(tuple, _members([None] * len(x) if groups is None else groups))), seed)
     reassigned = statistic(np.broadcast_to(x, orders.shape), np.asarray(y)[orders])
     # the same coefficient differs in its last digits from order to order
     hits = int((reassigned >= statistic(x, y) - 1e-9).sum())
     return hits / len(orders) if exact else (1 + hits) / (1 + len(orders))
 
 
-def _all_orders(members: list[np.ndarray], n: int) -> np.ndarray:
-    """Every reassignment within groups, of shape (orders, n)."""
-    each = [[np.array(order) for order in itertools.permutations(one)] for one in members]
-    orders = np.empty((math.prod(map(len, each)), n), dtype=np.intp)
-    for row, chosen in zip(orders, itertools.product(*each), strict=True):
-        for one, order in zip(members, chosen, strict=True):
-            row[one] = order
-    return orders
+@lru_cache(maxsize=8)  # one for all coefficients of a comparison
+def _orders(members: tuple[tuple[int, ...], ...], seed: int) -> tuple[np.ndarray, bool]:
+    """Reassignments within groups, of shape (orders, n), and whether they are all there are."""
+    n = sum(map(len, members))
+    if math.prod(math.factorial(len(one)) for one in members) > MOST_EXACT:
+        rng = np.random.default_rng(seed)
+        orders = np.empty((SAMPLED, n), dtype=np.intp)
+        for one in members:
+            orders[:, list(one)] = rng.permuted(np.broadcast_to(one, (SAMPLED, len(one))), axis=1)
+        return orders, False
+    each = [np.array(list(itertools.permutations(one))) for one in members]
+    places = np.indices([len(one) for one in each]).reshape(len(each), -1)
+    orders = np.empty((places.shape[1], n), dtype=np.intp)
+    for one, permuted, place in zip(members, each, places, strict=True):
+        orders[:, list(one)] = permuted[place]
+    return orders, True
 
 
-def _some_orders(members: list[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
-    orders = np.empty((SAMPLED, n), dtype=np.intp)
-    for one in members:
-        orders[:, one] = rng.permuted(np.broadcast_to(one, (SAMPLED, len(one))), axis=1)
-    return orders
-
-
-def _members(groups: Sequence[Hashable]) -> list[np.ndarray]:
+def _members(groups: Sequence[Hashable]) -> list[list[int]]:
     """Indices of each group, groups in order of appearance."""
     places: dict[Any, list[int]] = {}
     for i, group in enumerate(groups):
         places.setdefault(group, []).append(i)
-    return [np.array(indices) for indices in places.values()]
+    return list(places.values())
 
 
 def _noise(values: np.ndarray) -> float:

@@ -9,8 +9,7 @@ import pandas as pd
 
 from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
-from exact_cntk.study.correlation import correlations
-from exact_cntk.study.markup import MINUS, percent, signed_points, to_markdown
+from exact_cntk.study.markup import percent, signed_points, to_markdown
 from exact_cntk.study.results import Study, binomial_error, load
 from exact_cntk.study.sections import read_pages, section_pages
 
@@ -20,7 +19,6 @@ FILES = (
     "accuracy_by_depth.csv",
     "ridge_path.csv",
     "spectra.csv",
-    "correlation.csv",
     "table1.csv",
     "table1.md",
 )
@@ -33,8 +31,6 @@ def write_tables(
     metrics: Iterable[str | Path] | None = None,
     *,
     sections: Iterable[str | Path] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> list[Path]:
     """Write ``tables/`` and ``summary.json`` of a study.
 
@@ -46,8 +42,6 @@ def write_tables(
         The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
     sections : iterable of paths, optional
         Pages of the study's sections, whose numbers go into the summary; default: all in ``<study_dir>/sections``.
-    resamples, seed : int
-        Of the bootstrap behind the intervals of correlation.csv.
 
     Returns
     -------
@@ -65,7 +59,6 @@ def write_tables(
         "accuracy_by_depth.csv": _named(study, accuracy_by_depth(study)),
         "ridge_path.csv": _named(study, study.ridge_path),
         "spectra.csv": _named(study, study.spectra),
-        "correlation.csv": correlations(study, resamples=resamples, seed=seed),
         "table1.csv": table1(study),
     }
     texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
@@ -246,30 +239,6 @@ def paper_table1(version: str = "v2") -> pd.DataFrame:
     return references.table1_wide(version).map("{:.2f}".format).reset_index()
 
 
-def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The long correlation table for people: a row a comparison, 95 % intervals in brackets, regret in points.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `correlation.correlations` returns.
-    """
-    rows = []
-    for (proxy, target, scope, n), group in table.groupby(["proxy", "target", "scope", "n"], sort=False):
-        values = {row.statistic: row for row in group.itertuples()}
-        line: dict[str, Any] = {"architectures": _comparison_name(proxy, target, scope), "n": n}
-        for name, heading, symbol in (("pearson", "Pearson r", "r"), ("spearman", "Spearman ρ", "ρ")):
-            line[heading] = _signed(values[name].value, 3)
-            line[f"{symbol} over subsets"] = _bracket(values[name].subsets_low, values[name].subsets_high)
-            line[f"{symbol} over test images"] = _bracket(values[name].tests_low, values[name].tests_high)
-        if "regret" in values:
-            line["picks"] = values["regret"].picked
-            line["regret (points)"] = f"{100 * values['regret'].value:.2f}"
-        rows.append(line)
-    summary_table = pd.DataFrame(rows)
-    return summary_table.loc[:, [any(cell != "" for cell in summary_table[name]) for name in summary_table]]
-
-
 def table1_markdown(study: Study) -> str:
     """The page that ends a run: this study's accuracies, then the paper's Table 1 beside or below them."""
     n_test = int(study.accuracy.test_images.max())
@@ -320,17 +289,3 @@ def _paper_percent(study: Study, row: Any) -> float:
     column = references.paper_kernel(row.readout, row.train_images)
     match = [] if column is None else column[column.depth == row.depth].accuracy.tolist()
     return 100 * match[0] if match else float("nan")
-
-
-def _comparison_name(proxy: str, target: str, scope: str) -> str:
-    names = [side.rpartition(", n = ")[0] or side for side in (proxy, target)]
-    name = names[0] if names[0] == names[1] else f"{proxy} → {target}"
-    return name + {"across depths": "", "pooled": ", pooled"}.get(scope, ", pooled, family means removed")
-
-
-def _signed(value: float, decimals: int) -> str:
-    return "undefined" if pd.isna(value) else f"{value:.{decimals}f}".replace("-", MINUS)
-
-
-def _bracket(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"[{_signed(low, 2)}, {_signed(high, 2)}]"

@@ -1,7 +1,7 @@
 import pytest
 from synthetic import write_study
 
-from exact_cntk.study import figures, tables
+from exact_cntk.study import figures, sections, tables
 
 
 @pytest.fixture(scope="session")
@@ -9,6 +9,7 @@ def drawn_study(tmp_path_factory):
     """Folder of a small made-up study with its tables and figures; drawing them takes seconds, so only once."""
     folder = tmp_path_factory.mktemp("results") / "made-up"
     write_study(folder, depths=(3, 6, 21), subsets=((100, 1), (20, 3)), n_test=61)
-    tables.write_tables(folder, resamples=20)
+    sections.write_section("correlation", folder, resamples=20)
+    tables.write_tables(folder)
     figures.write_figures(folder)
     return folder

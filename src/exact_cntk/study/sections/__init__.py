@@ -121,13 +121,31 @@ SECTIONS: dict[str, SectionFiles] = {
     ),
     "correlation": SectionFiles(
         notebook="correlation",
-        about="few training images against all of them",
-        folders=("cnns", "architectures"),
+        about="few training images against all of them, and the paper's table",
+        tables=("correlation", "correlation_differences"),
+        figures=("correlation_forest", "small_against_full", "correlation_regret", "paper_table1"),
+        folders=("cnns",),
+        sources=(
+            "study/correlation.py",
+            "study/correlation_figures.py",
+            "study/comparison.py",
+            "study/differences.py",
+            "study/statistics.py",
+        ),
     ),
     "architectures": SectionFiles(
         notebook="architecture_search",
         about="many architectures ranked by few training images",
+        tables=("architectures", "architecture_correlation", "architecture_search"),
+        figures=("architecture_ranking", "architecture_cost", "architecture_search"),
         folders=("architectures",),
+        sources=(
+            "study/architectures.py",
+            "study/architecture_search.py",
+            "study/architecture_strategies.py",
+            "study/comparison.py",
+            "study/statistics.py",
+        ),
     ),
     "small_data": SectionFiles(
         notebook="small_data",
