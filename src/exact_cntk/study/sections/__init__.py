@@ -102,7 +102,10 @@ SECTIONS: dict[str, SectionFiles] = {
     "cnns": SectionFiles(
         notebook="cnn_vs_cntk",
         about="trained finite networks beside the exact kernels",
+        tables=("cnn_vs_cntk", "cnn_rates", "cnn_learning_curves"),
+        figures=("cnn_vs_cntk", "cnn_learning_curves", "cnn_rates"),
         folders=("cnns",),
+        sources=("study/sections/_cnns_figures.py",),
     ),
     "random_features": SectionFiles(
         notebook="random_features",
@@ -157,7 +160,7 @@ SECTIONS: dict[str, SectionFiles] = {
     ),
 }
 # Part of every study, without a key of its own.
-ALWAYS: tuple[str, ...] = ()
+ALWAYS = ("correlation",)
 
 
 def present(params: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,8 @@ TEXT = (
 )
 CAPTIONS = correlation_figures.CAPTIONS
 
-_NEEDED = ("family", "readout", "filter_size", "depth", "train_images", "accuracy", "test_images", "test_correct_hex")
+_NETWORK = ("family", "readout", "filter_size", "depth", "train_images", "accuracy")
+_NEEDED = (*_NETWORK, "rate", "runs", "test_images", "test_correct_hex")
 _HEADINGS = (("pearson", "Pearson r"), ("spearman", "Spearman ρ"), ("kendall", "Kendall τ"))
 _KIND_NAMES = {"subsets": "subsets", "tests": "test images", "both": "all"}
 
@@ -67,7 +68,9 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 2000, se
     """
     chosen = [path for path in map(Path, files) if path.parent.name == "cnns" and path.suffix == ".json"]
     documents = read_documents(study, chosen, keys=_NEEDED)
-    networks = [_network(path, document, study) for path, document in documents.items()]
+    # a network that diverged at every rate has no accuracy
+    trained = {path: document for path, document in documents.items() if document["accuracy"] is not None}
+    networks = [_network(path, document, study) for path, document in trained.items()]
     return Results(study, analyse(study, networks, resamples=resamples, seed=seed))
 
 
@@ -187,13 +190,15 @@ def _network(path: Path, document: Mapping[str, Any], study: Study) -> Network:
     n_test = int(study.accuracy.test_images.max())
     if document["test_images"] != n_test:
         raise UserError(f"{path}: test_images = {document['test_images']}; allowed: {n_test}, those of the metrics")
-    packed = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in document["test_correct_hex"]]
+    runs = [run for run in document["runs"] if run["rate"] == document["rate"]]
+    texts = [
+        text for run, text in zip(runs, document["test_correct_hex"], strict=False) if text and not run["diverged"]
+    ]
+    packed = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in texts]
     if not packed or any(len(one) != -(-n_test // 8) for one in packed):
         raise UserError(f"{path}: test_correct_hex does not hold {n_test} answers a seed; train this network again")
-    return Network(
-        correct=np.stack([np.unpackbits(one, count=n_test).astype(bool) for one in packed]),
-        **{key: document[key] for key in ("family", "readout", "filter_size", "depth", "train_images", "accuracy")},
-    )
+    correct = np.stack([np.unpackbits(one, count=n_test).astype(bool) for one in packed])
+    return Network(correct=correct, **{key: document[key] for key in _NETWORK})
 
 
 def _kernels_sentence(results: Results) -> str:
