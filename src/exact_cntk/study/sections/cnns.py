@@ -1,0 +1,329 @@
+"""Trained finite CNNs beside the exact kernels of the same depth on the same images, and the paper's Table 1."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from exact_cntk.errors import UserError
+from exact_cntk.study import references
+from exact_cntk.study.markup import percent, signed_points
+from exact_cntk.study.results import Study
+from exact_cntk.study.sections import _cnns_figures, read_documents
+
+TITLE = "Trained CNNs beside the kernels"
+NAVIGATION = "CNNs"
+TEXT = (
+    "<p>CNN-V and CNN-GAP in the paper's parametrisation, trained by stochastic gradient descent on the quadratic loss "
+    "at a fixed rate, without momentum, decay or augmentation, until every training image is classified rightly and "
+    "some epochs beyond, over which the test accuracy is averaged. The paper names the rate that does best on the test "
+    "images; here the rate is chosen on images of the training pool that the networks do not see while it is chosen, "
+    "and the paper's choice stands beside it, named so. The kernel is kernel regression without ridge on the same "
+    "training images. The paper's own figures are for CIFAR-10 and networks of 1,024 channels: they are beside this "
+    "study's, not among them.</p>"
+)
+CAPTIONS = {
+    "cnn_vs_cntk": "Test accuracy of trained CNNs and of kernel regression against depth: this study on the left, with "
+    "standard deviations over seeds and the binomial errors of the kernels, the paper's Table 1 on the right.",
+    "cnn_learning_curves": "Learning curves at the rate chosen on validation images: loss and training accuracy, and "
+    "accuracy on the test images, which choose nothing; a line a seed, a dot where training accuracy is first full.",
+    "cnn_rates": "How the rate is chosen: accuracy on validation images, with a ring around the highest, and test "
+    "accuracy beside it; rates at which training diverges have no marker.",
+}
+NAMES = {"flatten": "CNN-V", "gap": "CNN-GAP"}
+KEYS = ("family", "readout", "depth", "width", "train_images", "runs", "rate", "validation", "accuracy", "protocol")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The networks of a study.
+
+    Attributes
+    ----------
+    study : Study
+    networks : DataFrame
+        One row an architecture: `family`, `network` (the paper's name where it has one), `readout`, `trained`,
+        `filter_size`, `depth`, `width`, `train_images`, `test_images`, `seeds`, `diverged_seeds`, `rate`, `accuracy`,
+        `accuracy_sd`, `rate_test_chosen`, `accuracy_test_chosen`. NaN where every rate diverges.
+    rates : DataFrame
+        One row an architecture and rate: `validation_accuracy`, `test_accuracy` and `test_accuracy_sd` over the seeds
+        that did not diverge, `diverged_seeds`, `full_accuracy_epoch` (the median over seeds; NaN where one of them does
+        not reach it), `epochs` (the most), `chosen`, `test_chosen`.
+    curves : DataFrame
+        One row an architecture, run and epoch: `split`, `rate`, `seed`, `epoch`, `step`, `loss`, `train_accuracy`,
+        `validation_accuracy`, `test_accuracy`.
+    right : dict
+        (family, depth) → array of shape (seeds, test images), bool: what each seed that did not diverge at the chosen
+        rate classifies rightly in the end.
+    protocol : dict
+        Of the first architecture.
+    """
+
+    study: Study
+    networks: pd.DataFrame
+    rates: pd.DataFrame
+    curves: pd.DataFrame
+    right: dict[tuple[str, int], np.ndarray]
+    protocol: dict[str, Any]
+
+
+def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int = 0) -> Results:
+    """Read what `exact-cntk gather-runs` wrote; nothing is resampled.
+
+    Raises
+    ------
+    UserError
+        A file is missing, damaged or of other data.
+    """
+    documents = read_documents(study, files, keys=KEYS)
+    if not documents:
+        raise UserError("the section cnns has no results: run `exact-cntk gather-runs` first, or the rule cnns")
+    ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))
+    right = {}
+    for _, one in ordered:
+        packed = [bytes.fromhex(text) for text in one["test_correct_hex"] if text]
+        bits = [np.unpackbits(np.frombuffer(row, np.uint8), count=one["test_images"]) for row in packed]
+        right[one["family"], one["depth"]] = np.array(bits, dtype=bool).reshape(len(bits), one["test_images"])
+    return Results(
+        study=study,
+        networks=pd.DataFrame([_network(one) for _, one in ordered]),
+        rates=pd.DataFrame([row for _, one in ordered for row in _rates(one)]),
+        curves=pd.concat([_curves(path, one) for path, one in ordered], ignore_index=True),
+        right=right,
+        protocol=ordered[0][1]["protocol"],
+    )
+
+
+def comparison(results: Results) -> pd.DataFrame:
+    """Every network beside the kernels of its readout, filters, depth and training images.
+
+    Returns
+    -------
+    DataFrame
+        Those columns of `Results.networks`, and `kernel`, `cntk_accuracy` (without ridge), `cntk_accuracy_loo_ridge`;
+        `difference` (network less kernel without ridge) and `difference_se`, its standard error over test images,
+        paired, for the networks after the last epoch; `paper_cnn`, `paper_cntk` and `paper_difference`, Table 1 at the
+        same depth, whatever the study's data. Accuracies and differences are fractions.
+    """
+    kernels = results.study.accuracy
+    kernels = kernels[(kernels.kind == "ntk") & (kernels.repeat == 0)]
+    paper = references.table1_wide() / 100
+    rows = []
+    for network in results.networks.to_dict("records"):
+        same = np.logical_and.reduce(
+            [kernels[name] == network[name] for name in ("readout", "filter_size", "depth", "train_images")]
+        )
+        suffix = {"flatten": "V", "gap": "GAP"}[network["readout"]]
+        known = network["depth"] in paper.index and network["filter_size"] == 3
+        cnn, cntk = (float(paper[f"{name}-{suffix}"].get(network["depth"], np.nan)) for name in ("CNN", "CNTK"))
+        published = {"paper_cnn": cnn, "paper_cntk": cntk} if known else {"paper_cnn": np.nan, "paper_cntk": np.nan}
+        beside = kernels[same].to_dict("records") or [{}]
+        rows += [network | _beside(results, network, kernel) | published for kernel in beside]
+    table = pd.DataFrame(rows)
+    return table.assign(paper_difference=table.paper_cnn - table.paper_cntk)
+
+
+def tables(results: Results) -> dict[str, pd.DataFrame]:
+    """Tidy: networks beside kernels, rates, learning curves."""
+    return {
+        "cnn_vs_cntk": comparison(results),
+        "cnn_rates": results.rates,
+        "cnn_learning_curves": results.curves,
+    }
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    """Name → figure, those of `CAPTIONS`."""
+    return {
+        "cnn_vs_cntk": _cnns_figures.against_depth(results.study, comparison(results)),
+        "cnn_learning_curves": _cnns_figures.learning_curves(results.study, results.networks, results.curves),
+        "cnn_rates": _cnns_figures.rates(results.study, results.rates),
+    }
+
+
+def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
+    """For people: networks beside kernels beside the paper, then how each rate was chosen."""
+    study, (width, *others) = results.study, results.networks.width.unique()
+    channels = f"{width:,} channels" if not others else "channels of several numbers"
+    images = f"{results.networks.train_images.iloc[0]:,} training images"
+    return [
+        (
+            f"{study.dataset}: test accuracy in % ({images}, networks of {channels}), differences in points",
+            _table1(results),
+        ),
+        (_rates_caption(results), _rates_table(results)),
+    ]
+
+
+def headline(results: Results) -> list[str]:
+    """How far the networks are from the kernels, and what choosing the rate on the test images would add."""
+    table = comparison(results)
+    sentences = []
+    parts = []
+    for network, rows in table.dropna(subset=["difference"]).groupby("network", sort=False):
+        parts.append(
+            f"{network} by {_range(rows.difference)} points at depth {', '.join(map(str, rows.depth.unique()))}"
+        )
+    if parts:
+        sentences.append(
+            f"Trained CNNs of {results.networks.width.max():,} channels differ from kernel regression with the CNTK of "
+            f"the same depth: {'; '.join(parts)}."
+        )
+    known = results.networks.dropna(subset=["rate", "rate_test_chosen"])
+    other = known[known.rate != known.rate_test_chosen]
+    if len(known):
+        gain = other.accuracy_test_chosen - other.accuracy
+        changed = f", which changes their accuracy by {_range(gain)} points" if len(other) else ""
+        sentences.append(
+            f"Choosing the learning rate on the test images, as in the paper, instead of on validation images gives "
+            f"{len(other)} of {len(known)} networks another one{changed}."
+        )
+    return sentences
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """{family: {depth_<dd>: accuracies}}."""
+    tree: dict[str, Any] = {}
+    names = ["accuracy", "accuracy_sd", "accuracy_test_chosen", "rate"]
+    for row in results.networks.to_dict("records"):
+        tree.setdefault(row["family"], {})[f"depth_{row['depth']:02d}"] = {name: row[name] for name in names}
+    return tree
+
+
+def _network(one: dict[str, Any]) -> dict[str, Any]:
+    seeds = {run["seed"] for run in one["runs"]}
+    names = ("family", "readout", "trained", "filter_size", "depth", "width", "train_images", "test_images")
+    values = ("rate", "accuracy", "accuracy_sd", "rate_test_chosen", "accuracy_test_chosen")
+    row: dict[str, Any] = {name: one[name] for name in names}
+    row["network"] = network_label(one)
+    row |= {"seeds": len(seeds), "diverged_seeds": one["diverged_seeds"]}
+    return row | {name: np.nan if one[name] is None else one[name] for name in values}
+
+
+def network_label(one: dict[str, Any]) -> str:
+    """The paper's name of a network where it has one, else its family's."""
+    plain = one["filter_size"] == 3 and one["trained"] == "all"
+    return NAMES.get(one["readout"], one["family"]) if plain else str(one["family"])
+
+
+def _rates(one: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for entry in one["validation"]:
+        found = [run for run in one["runs"] if run["rate"] == entry["rate"]]
+        known = [run["test_accuracy"] for run in found if not run["diverged"]]
+        epochs = [np.nan if run["full_accuracy_epoch"] is None else run["full_accuracy_epoch"] for run in found]
+        rows.append(
+            {
+                **{name: one[name] for name in ("family", "readout", "depth")},
+                "network": network_label(one),
+                "rate": entry["rate"],
+                "validation_accuracy": np.nan if entry["accuracy"] is None else entry["accuracy"],
+                "test_accuracy": np.mean(known) if known else np.nan,
+                "test_accuracy_sd": np.std(known, ddof=1) if len(known) > 1 else np.nan,
+                "seeds": len(found),
+                "diverged_seeds": len(found) - len(known),
+                "full_accuracy_epoch": np.median(epochs),
+                "epochs": max(run["epochs"] for run in found),
+                "chosen": entry["rate"] == one["rate"],
+                "test_chosen": entry["rate"] == one["rate_test_chosen"],
+            }
+        )
+    return rows
+
+
+def _curves(path: Path, one: dict[str, Any]) -> pd.DataFrame:
+    file = path.with_suffix(".csv")
+    try:
+        frame = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as learning curves: {error}; gather its runs again") from error
+    for column, name in enumerate(("family", "network", "readout", "depth")):
+        frame.insert(column, name, network_label(one) if name == "network" else one[name])
+    return frame
+
+
+def _beside(results: Results, network: dict[str, Any], kernel: dict[str, Any]) -> dict[str, Any]:
+    if not kernel:
+        names = ("cntk_accuracy", "cntk_accuracy_loo_ridge", "difference", "difference_se")
+        return {"kernel": None} | dict.fromkeys(names, np.nan)
+    right = results.right[network["family"], network["depth"]]
+    key = tuple(kernel[name] for name in ("family", "kind", "depth", "train_images", "repeat"))
+    error = np.nan
+    if key in results.study.correct and len(right):
+        gains = right.mean(axis=0) - results.study.correct[key]
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+    return {
+        "kernel": kernel["kernel"],
+        "cntk_accuracy": kernel["accuracy"],
+        "cntk_accuracy_loo_ridge": kernel["accuracy_loo_ridge"],
+        "difference": network["accuracy"] - kernel["accuracy"],
+        "difference_se": error,
+    }
+
+
+def _table1(results: Results) -> pd.DataFrame:
+    table = comparison(results)
+    here, there = "this study", "the paper (CIFAR-10)"
+    pairs = zip(table.accuracy, table.accuracy_sd, strict=True)
+    return pd.DataFrame(
+        {
+            "network": table.network,
+            "depth": table.depth,
+            f"CNN, {here}": [percent(*pair) for pair in pairs],
+            "rate": table.rate.map(_rate),
+            "CNN, rate chosen on the test images, as in the paper": table.accuracy_test_chosen.map(percent),
+            "kernel": table.kernel.fillna(""),
+            f"CNTK, {here}": table.cntk_accuracy.map(percent),
+            "CNN less CNTK": [_points(*pair) for pair in zip(table.difference, table.difference_se, strict=True)],
+            f"CNN, {there}": table.paper_cnn.map(percent),
+            f"CNTK, {there}": table.paper_cntk.map(percent),
+            f"CNN less CNTK, {there}": table.paper_difference.map(signed_points),
+        }
+    )
+
+
+def _rates_caption(results: Results) -> str:
+    protocol = results.protocol
+    return (
+        f"Choice of the rate: accuracy in % on {protocol['validation_images']:,} images of the training pool left out, "
+        f"{protocol['validation_seeds']} trial a rate, and then, trained on the whole pool, on the test images "
+        f"(mean ± standard deviation over {protocol['seeds']} seeds); at most {protocol['max_epochs']:,} epochs of "
+        f"batches of {protocol['batch_images']:,}, the last {protocol['averaged_epochs']:,} averaged"
+    )
+
+
+def _rates_table(results: Results) -> pd.DataFrame:
+    table = results.rates
+    marks = {(True, True): "by both", (True, False): "by validation", (False, True): "by test images"}
+    pairs = zip(table.test_accuracy, table.test_accuracy_sd, strict=True)
+    picks = zip(table.chosen, table.test_chosen, strict=True)
+    return pd.DataFrame(
+        {
+            "network": table.network,
+            "depth": table.depth,
+            "rate": table.rate.map(_rate),
+            "validation": table.validation_accuracy.map(percent),
+            "test": [percent(*pair) for pair in pairs],
+            "diverged": [f"{row.diverged_seeds} of {row.seeds}" for row in table.itertuples()],
+            "full training accuracy, epoch": ["" if pd.isna(e) else f"{e:g}" for e in table.full_accuracy_epoch],
+            "chosen": [marks.get((bool(one), bool(other)), "") for one, other in picks],
+        }
+    )
+
+
+def _rate(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:g}"
+
+
+def _points(value: float, error: float) -> str:
+    text = signed_points(value)
+    return text if not text or pd.isna(error) else f"{text} ± {100 * error:.2f}"
+
+
+def _range(fractions: pd.Series) -> str:
+    low, high = signed_points(fractions.min()), signed_points(fractions.max())
+    return low if low == high else f"{low} to {high}"
