@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
-from exact_cntk.cli import data, kernel, random_features, section, small_data, study
+from exact_cntk.cli import cnns, data, kernel, random_features, section, small_data, study
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
@@ -102,6 +102,8 @@ for verb in (
     kernel.block,
     kernel.merge,
     study.solve,
+    cnns.train,
+    cnns.gather_runs,
     section.section,
     study.table,
     study.figure,
