@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.errors import UserError
+from exact_cntk.study.architectures import all_passes, architecture_passes
 from exact_cntk.study.params import (
     SCHEMA,
     check_params,
@@ -31,7 +32,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 PREPARE, KERNELS, SOLVE, REPORT = (PARAMS[key] for key in ("prepare", "kernels", "solve", "report"))
-PASSES = {one.kernel_id: one for one in kernel_passes(PARAMS)}
+PASSES = {one.kernel_id: one for one in all_passes(PARAMS)}
 BLOCKS = {
     kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, one)}
     for kernel_id, one in PASSES.items()
@@ -53,7 +54,7 @@ MEMORY_MB = int(1024 * SOLVE["max_memory_gib"])
 wildcard_constraints:
     kernel_id="|".join(map(re.escape, PASSES)),
     block=r"\d+-\d+",
-    family="|".join(sorted({re.escape(one.family) for one in PASSES.values()})),
+    family="|".join(sorted({re.escape(one.family) for one in kernel_passes(PARAMS)})),
     depth=r"\d\d+",
 
 
@@ -154,6 +155,12 @@ def backend_here():
     return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
 
 
+def pooling_options(one):
+    """Give the options of a pass that most passes do not have; nothing for those, so that their blocks stay."""
+    window = "" if one.pooling_window is None else f"--pooling-window {one.pooling_window}"
+    return f"{window} {'--flips' if one.flips else ''}".strip()
+
+
 def kernel_threads(_wildcards):
     """All cores, or a few beside a GPU, so that several GPUs have jobs at the same time."""
     return BESIDE_GPU if backend_here() == "cuda" else MANY
@@ -187,32 +194,3 @@ def largest_subset():
 def study_dir(_wildcards):
     """Name the folder of the study."""
     return RESULTS
-
-
-def describe_plan():
-    """Say in one line what the blocks still to compute take here: on a CPU measured in half a second, else expected."""
-    from exact_cntk.study.estimate import expected_seconds, format_count, format_time
-
-    blocks = [job.wildcards for job in workflow.dag.needrun_jobs() if job.rule.name == "kernel_block"]
-    if not blocks:
-        return f"{PARAMS['study']}: no kernel to compute"
-    pairs = dict.fromkeys(PASSES, 0)
-    for block in blocks:
-        pairs[block.kernel_id] += block_position(block).pairs
-    try:
-        seconds = expected_seconds(PARAMS, pairs, backend_here(), calibration_seconds=0.5)
-    except UserError as error:  # the jobs that it stops say it again
-        return f"{PARAMS['study']}: no estimate, {error}"
-    return (
-        f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
-        f"about {format_time(seconds)} on backend {backend_here()}"
-    )
-
-
-def describe_failure():
-    """Say how to go on, and name the disks that are full, for what a job writes to its log is then lost as well."""
-    from exact_cntk._machine import free_disk
-
-    full = [folder for folder in (RESULTS, str(Path(DATA).parent), ".snakemake") if free_disk(Path(folder)) < 2**20]
-    reason = f"no space left on the disk of {' and '.join(full)}; free some. " if full else ""
-    return f"{PARAMS['study']}: {reason}Finished files stay: the same command goes on from there."

@@ -30,7 +30,8 @@ rule kernel_block:
         depths=lambda wildcards: comma(PASSES[wildcards.kernel_id].depths),
         rows=lambda wildcards: str(block_position(wildcards).rows),
         cols=lambda wildcards: str(block_position(wildcards).cols),
-        kinds=comma(KERNELS["kinds"]),
+        kinds=lambda wildcards: comma(PASSES[wildcards.kernel_id].kinds),
+        pooling=lambda wildcards: pooling_options(PASSES[wildcards.kernel_id]),
         backend=KERNELS["backend"],
         dtype=KERNELS["dtype"],
         timing=f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.json",
@@ -41,7 +42,7 @@ rule kernel_block:
         # Of several GPUs the command takes one that no other has taken.
         "backend={params.backend}; if [ $backend = auto ] && [ {resources.gpu} = 0 ]; then backend=cpu; fi; "
         "exact-cntk block --data {input.data} --family {params.family} --readout {params.readout}"
-        " --trained {params.trained} --filter-size {params.filter_size} --depths {params.depths}"
+        " --trained {params.trained} --filter-size {params.filter_size} --depths {params.depths} {params.pooling}"
         " --kinds {params.kinds} --rows {params.rows} --cols {params.cols}"
         " --backend $backend --dtype {params.dtype} --threads {threads}"
         " --timing {params.timing} --out {output} > {log} 2>&1"

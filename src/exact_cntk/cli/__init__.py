@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
-from exact_cntk.cli import cnns, data, kernel, random_features, section, small_data, study
+from exact_cntk.cli import architectures, cnns, data, kernel, random_features, section, small_data, study
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
@@ -104,7 +104,9 @@ for verb in (
     study.solve,
     cnns.train,
     cnns.gather_runs,
+    architectures.architectures,
     section.section,
+    section.provenance,
     study.table,
     study.figure,
     study.report,

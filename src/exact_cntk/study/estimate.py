@@ -11,11 +11,12 @@ import numpy as np
 
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cntk import cntk
-from exact_cntk._cost import H200_FLOPS, ITEM_BYTES, NOMINAL_RATES, element_layers
+from exact_cntk._cost import H200_FLOPS, ITEM_BYTES, NOMINAL_RATES
 from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk._regression import kernel_regression
 from exact_cntk._solvers.choice import EIGH_LIMIT, Problem, Solver, choose_solver, prefers_gpu
 from exact_cntk.errors import UserError
+from exact_cntk.study.architectures import all_passes
 from exact_cntk.study.params import (
     KernelPass,
     image_shape,
@@ -25,6 +26,7 @@ from exact_cntk.study.params import (
     pass_block_sizes,
     pass_memory,
 )
+from exact_cntk.study.section_costs import SectionCost, section_costs
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
 SMALL_SOLVE = {"eigh": 800, "cholesky": 2000}  # training images, when calibrating
@@ -34,6 +36,7 @@ COLUMNS = (
     *("kernels", "depths", "pairs", "element-layers", "blocks", "largest"),
     *("here", "a block", "one H200", "a block", "memory", "disk"),
 )
+SECTION_COLUMNS = ("beside them", "here", "memory", "disk")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Estimate:
         Measured element-layers/s by family; empty without calibration.
     misfits : tuple of str
         Families whose automatic blocks are cut for another backend than the one here, and would be others for it.
+    sections : tuple of SectionCost
+        What the study computes beside its kernels.
     """
 
     params: dict[str, Any]
@@ -108,6 +113,7 @@ class Estimate:
     solve_h200: float
     speeds: dict[str, float]
     misfits: tuple[str, ...]
+    sections: tuple[SectionCost, ...]
 
     def table(self) -> str:
         """For people: the study, a row a family, and what stands behind the numbers."""
@@ -118,23 +124,49 @@ class Estimate:
             f"{shape}, " + ("automatic blocks" if block_images == "auto" else f"blocks of {block_images}")
         )
         rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
-        disk = sum(cost.disk for cost in self.costs)
-        memory = max(*(cost.memory for cost in self.costs), 0 if isinstance(self.solver, str) else self.solver.memory)
+        everything: list[Cost | SectionCost] = [*self.costs, *self.sections]
+        disk = sum(cost.disk for cost in everything)
+        memory = max(*(cost.memory for cost in everything), 0 if isinstance(self.solver, str) else self.solver.memory)
         return "\n".join(
             [
                 head,
                 "",
                 *_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]),
                 "",
+                *self._sections(),
                 f"here: {self._calibration()}",
                 f"one H200: expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) "
                 "element-layers/s",
                 f"solve: {self._solve()}",
+                *self._total(),
                 f"this machine: {format_gib(memory)} of {format_gib(available_memory())} available memory, "
                 f"{format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
                 *self._advice(),
             ]
         )
+
+    def _sections(self) -> list[str]:
+        """A row a section, and an empty line below; nothing without sections."""
+        if not self.sections:
+            return []
+        rows = [
+            (
+                one.key,
+                "-" if one.seconds is None else format_time(one.seconds),
+                format_gib(one.memory),
+                format_gib(one.disk),
+            )
+            for one in self.sections
+        ]
+        return [*_aligned([SECTION_COLUMNS, *rows]), ""]
+
+    def _total(self) -> list[str]:
+        """All times on this machine together, where they were measured."""
+        if self.solve_seconds is None:
+            return []
+        kernels = sum(cost.seconds_here or 0 for cost in self.costs)
+        seconds = kernels + self.solve_seconds + sum(one.seconds or 0 for one in self.sections)
+        return [f"in all: about {format_time(seconds)} here"]
 
     def _solve(self) -> str:
         """Method, memory and time of all solves."""
@@ -181,17 +213,14 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         The backend is not available here.
     """
     checked = load_params(params) if isinstance(params, Path) else dict(params)
-    kernels, shape = checked["kernels"], image_shape(checked["prepare"])
-    backend = describe_backend(kernels["backend"])
+    backend = describe_backend(checked["kernels"]["backend"])
     by_family: dict[str, list[KernelPass]] = {}
-    for one in kernel_passes(checked):
-        by_family.setdefault(one.family, []).append(one)
+    for one in all_passes(checked):
+        by_family.setdefault(_row_name(one), []).append(one)
     speeds = {}
     if calibration_seconds > 0:
         share = calibration_seconds / len(by_family)
-        for family, passes in by_family.items():
-            deepest = max(passes, key=lambda one: one.depths[-1])
-            speeds[family] = measure_speed(shape, deepest, kernels["kinds"], kernels["dtype"], backend.name, share)
+        speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
     n_classes = len(checked["prepare"]["classes"]) or ALL_CLASSES
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
     largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
@@ -199,18 +228,19 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         solver: Solver | str = choose_solver(largest, max_memory_gib=checked["solve"]["max_memory_gib"])
     except UserError as error:  # only solving needs it, after everything else
         solver = str(error)
-    n_kernels = sum(len(one.depths) for passes in by_family.values() for one in passes) * len(kernels["kinds"])
+    n_kernels = sum(one.outputs for one in kernel_passes(checked))
     return Estimate(
         params=checked,
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
         solver=solver,
-        solve_seconds=n_kernels * _solve_seconds(subsets, n_ridges) if calibration_seconds > 0 else None,
+        solve_seconds=n_kernels * solve_seconds(subsets, n_ridges) if calibration_seconds > 0 else None,
         solve_h200=n_kernels * _h200_solve_seconds(subsets, n_ridges),
         speeds=speeds,
         misfits=tuple(
             family for family, passes in by_family.items() if any(_misfit(checked, one, backend.name) for one in passes)
         ),
+        sections=section_costs(checked, calibration_seconds=calibration_seconds),
     )
 
 
@@ -236,16 +266,15 @@ def expected_seconds(
     UserError
         The backend is not available here.
     """
-    kernels, shape = params["kernels"], image_shape(params["prepare"])
-    passes = [one for one in kernel_passes(params) if pairs.get(one.kernel_id)]
+    shape = image_shape(params["prepare"])
+    passes = [one for one in all_passes(params) if pairs.get(one.kernel_id)]
     seconds = 0.0
     for one in passes:
         if backend == "cuda":
             speed = NOMINAL_RATES["cuda", one.readout]
         else:
-            share = calibration_seconds / len(passes)
-            speed = measure_speed(shape, one, kernels["kinds"], kernels["dtype"], backend, share)
-        seconds += element_layers(pairs[one.kernel_id], shape, one.readout, one.depths[-1]) / speed
+            speed = measure_speed(shape, one, params["kernels"]["dtype"], backend, calibration_seconds / len(passes))
+        seconds += one.layers(pairs[one.kernel_id], shape) / speed
     return seconds
 
 
@@ -256,17 +285,16 @@ def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
     return kernels["backend"] == "auto" and pass_block_sizes(params, one) != pass_block_sizes(named, one)
 
 
-def measure_speed(
-    shape: tuple[int, int, int], one: KernelPass, kinds: Sequence[str], dtype: str, backend: str, seconds: float
-) -> float:
+def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, backend: str, seconds: float) -> float:
     """Element-layers/s of one pass on random images of this shape, on all cores.
 
     The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
     follows from it, by way of smaller ones where a pair takes next to nothing.
     """
 
-    options: dict[str, Any] = {"readout": one.readout, "trained": one.trained, "filter_size": one.filter_size}
-    options |= {"depths": one.depths, "get": tuple(kinds), "backend": backend, "dtype": dtype}
+    options: dict[str, Any] = {"readout": one.readout, "pooling_window": one.pooling_window, "flips": one.flips}
+    options |= {"trained": one.trained.split(","), "filter_size": one.filter_size, "depths": one.depths}
+    options |= {"get": one.kinds, "backend": backend, "dtype": dtype}
 
     def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
@@ -280,7 +308,7 @@ def measure_speed(
         took = run(n)
         left -= took
         if left < seconds / 2 or n >= LARGEST_RUN:
-            return element_layers(n * n, shape, one.readout, one.depths[-1]) / took
+            return one.layers(n * n, shape) / took
         n = min(LARGEST_RUN, math.ceil(n * min(8, math.sqrt(max(1.2, left / took)))))
 
 
@@ -289,26 +317,41 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
     grids = [(one, kernel_blocks(params, one)) for one in passes]
     deepest = max(passes, key=lambda one: one.depths[-1])
 
-    def work(one: KernelPass, pairs: int) -> int:
-        return element_layers(pairs, shape, one.readout, one.depths[-1])
-
-    total = sum(work(one, position.pairs) for one, positions in grids for position in positions)
-    most = max(work(one, position.pairs) for one, positions in grids for position in positions)
+    layers = [(one, one.layers(position.pairs, shape)) for one, positions in grids for position in positions]
+    total = sum(count for _, count in layers)
     merged = (prepare["train_images"] + prepare["test_images"]) * prepare["train_images"]
-    entries = sum(len(one.depths) * (merged + sum(place.entries for place in positions)) for one, positions in grids)
+    entries = sum(
+        one.outputs * (sum(place.entries for place in positions) + (merged if one.pool_images is None else 0))
+        for one, positions in grids
+    )
     return Cost(
-        family=deepest.family,
-        depths=tuple(depth for one in passes for depth in one.depths),
+        family=_row_name(deepest),
+        depths=tuple(dict.fromkeys(depth for one in passes for depth in one.depths)),
         pairs=sum(position.pairs for _, positions in grids for position in positions),
         element_layers=total,
         blocks=sum(len(positions) for _, positions in grids),
         largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
-        share=most / total,
+        share=max(count for _, count in layers) / total,
         seconds_here=total / speed if speed else None,
-        seconds_h200=total / NOMINAL_RATES["cuda", deepest.readout],
+        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.readout] for one, count in layers),
         memory=max(pass_memory(params, one) for one in passes),
-        disk=ITEM_BYTES * len(params["kernels"]["kinds"]) * entries,
+        disk=ITEM_BYTES * entries,
     )
+
+
+def _row_name(one: KernelPass) -> str:
+    """A family, or the grid of architectures, whose passes share a row."""
+    return one.family if one.pool_images is None else "architectures"
+
+
+def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str, seconds: float) -> float:
+    """Element-layers/s of passes one after the other; those of a family differ in depth alone: one stands for all."""
+    shape, dtype = image_shape(params["prepare"]), params["kernels"]["dtype"]
+    if passes[0].pool_images is None:
+        passes = [max(passes, key=lambda one: one.depths[-1])]
+    layers = [one.layers(1, shape) for one in passes]
+    speeds = [measure_speed(shape, one, dtype, backend, seconds / len(passes)) for one in passes]
+    return sum(layers) / sum(count / speed for count, speed in zip(layers, speeds, strict=True))
 
 
 def _h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
@@ -317,7 +360,7 @@ def _h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> 
     return sum(one["repeats"] * n_ridges * 4 / 3 * one["train_images"] ** 3 / H200_FLOPS for one in large)
 
 
-def _solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
+def solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
     """Seconds for one kernel by the cubic law from small problems; too many for large ones, as BLAS gains with size."""
     ridges = (1e-3, 1e-2)
     seconds = 0.0

@@ -19,7 +19,7 @@ import yaml
 from jsonschema.exceptions import ValidationError
 
 from exact_cntk._cost import block_memory, element_layers
-from exact_cntk.blocks._grid import Position, block_positions, kernel_id
+from exact_cntk.blocks._grid import Position, Span, block_positions, kernel_id
 from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
 from exact_cntk.study.section_params import nearest, section_contradictions
@@ -45,6 +45,10 @@ class KernelPass:
         As `exact_cntk.cntk` takes them.
     trained : {"all", "hidden", "all,hidden"}
         Both variants come out of one pass.
+    kinds : tuple of {"ntk", "nngp"}
+    pool_images : int, optional
+        How many images of the pool, its first ones, the kernels are computed between; None: all. With a number, blocks
+        have the size that suits the pass, whatever the parameters say of the study's own kernels.
     """
 
     family: str
@@ -52,18 +56,21 @@ class KernelPass:
     trained: str
     filter_size: int
     depths: tuple[int, ...]
+    kinds: tuple[str, ...] = ("ntk", "nngp")
     pooling_window: int | None = None
     flips: bool = False
+    pool_images: int | None = None
 
     @property
     def kernel_id(self) -> str:
         """Name of the pass and of the folder of its blocks."""
         return kernel_id(self.family, self.depths)
 
-    def outputs(self, kinds: Sequence[str]) -> int:
-        """Count the kernels that come out of it."""
+    @property
+    def outputs(self) -> int:
+        """Number of kernels that come out of it."""
         variants = {"ntk": len(self.trained.split(",")), "nngp": 1}
-        return len(self.depths) * sum(variants[kind] for kind in kinds)
+        return len(self.depths) * sum(variants[kind] for kind in self.kinds)
 
     def layers(self, pairs: int, shape: tuple[int, ...], depth: int | None = None) -> int:
         """Count the element-layers of pairs of images, by default to its deepest; `exact_cntk._cost.element_layers`."""
@@ -146,7 +153,7 @@ def find_schema(start: Path | None = None) -> Path:
 
 
 def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of all families, in the order of the file."""
+    """List the passes of all families, in the order of the file; those of the grid are `architecture_passes`."""
     return tuple(
         KernelPass(
             family["name"],
@@ -154,6 +161,7 @@ def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
             family["trained"],
             family["filter_size"],
             tuple(depths),
+            tuple(params["kernels"]["kinds"]),
             family.get("pooling_window"),
             family.get("flips", False),
         )
@@ -184,15 +192,15 @@ def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
         No blocks suit it.
     """
     prepare, kernels = params["prepare"], params["kernels"]
-    if kernels["block_images"] != "auto":
+    if kernels["block_images"] != "auto" and one.pool_images is None:
         return BlockSizes(kernels["block_images"], kernels["block_images"])
     return block_sizes(
-        prepare["train_images"],
+        one.pool_images or prepare["train_images"],
         prepare["test_images"],
         image_shape(prepare),
         readout=one.readout,
         depth=max(one.depths),
-        outputs=one.outputs(kernels["kinds"]),
+        outputs=one.outputs,
         backend=kernels["backend"],
         pooling_window=one.pooling_window,
         flips=one.flips,
@@ -200,18 +208,24 @@ def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
 
 
 def kernel_blocks(params: Mapping[str, Any], one: KernelPass) -> list[Position]:
-    """List the blocks of a pass."""
-    prepare = params["prepare"]
-    return block_positions(prepare["train_images"], prepare["test_images"], pass_block_sizes(params, one))
+    """List the blocks of a pass: those between its images of the pool, and between them and the test set."""
+    pool, n_test = params["prepare"]["train_images"], params["prepare"]["test_images"]
+    n = one.pool_images or pool
+    return [_in_pool(position, n, pool) for position in block_positions(n, n_test, pass_block_sizes(params, one))]
+
+
+def _in_pool(position: Position, n: int, pool: int) -> Position:
+    """A block of a kernel of the pool's first n images, placed in that of the whole pool: test rows come after it."""
+    rows, cols = position
+    return Position(Span(rows.start + pool - n, rows.stop + pool - n), cols) if rows.start >= n else position
 
 
 def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:
     """Peak of the largest block job of a pass, in bytes: the images, and `exact_cntk._cost.block_memory`."""
     prepare, shape = params["prepare"], image_shape(params["prepare"])
     largest = max(kernel_blocks(params, one), key=lambda position: position.entries)
-    outputs = one.outputs(params["kernels"]["kinds"])
     images = 4 * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
-    return images + block_memory(*largest.shape, outputs, shape, one.depths[-1])
+    return images + block_memory(*largest.shape, one.outputs, shape, one.depths[-1])
 
 
 def _plain(value: object) -> Any:
