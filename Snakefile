@@ -23,6 +23,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        SECTION_PARAMETERS,
 
 
 report: "workflow/report/workflow.rst"
