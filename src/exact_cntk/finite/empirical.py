@@ -13,10 +13,12 @@ from exact_cntk._progress import Progress, reporting
 from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite._pass import kernel_blocks
+from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN, DTYPES, check_seed
 
 DEVICES = ("cpu", "cuda")
+IMAGES_AT_ONCE = 64  # whose features are computed: few layers in memory, and hardly slower than all at once
 
 
 def empirical_kernel(
@@ -185,18 +187,17 @@ def random_features(
         seed=[*check_seed(seed), width, check.as_integer("draw", draw, at_least=0)],
         dtype=dtype,
     )
-    found = {kind: _gradients(network, images) if kind == "ntk" else network.features(images) for kind in kinds}
+    with torch.no_grad(), exact_arithmetic():
+        found = {kind: _gradients(network, images) if kind == "ntk" else network.features(images) for kind in kinds}
     # Both are as homogeneous in the image as the output is, so they carry half of the products' exponent.
-    return {kind: _unscaled(features.detach().numpy(), exponent // 2) for kind, features in found.items()}
+    return {kind: _unscaled(features.numpy(), exponent // 2) for kind, features in found.items()}
 
 
 def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
     """Gradients of the output with respect to the trained weights, one row an image."""
     weights = {name: weight.detach() for name, weight in network.named_parameters() if weight.requires_grad}
     count = sum(weight.numel() for weight in weights.values())
-    if not weights:
-        return images.new_zeros((len(images), 0))
-    needed = 2 * len(images) * count * images.element_size()  # of each weight, and side by side
+    needed = len(images) * count * images.element_size()
     if needed > (present := total_memory()):
         raise InputError(
             f"x has {len(images)} images and the network of this width {count} trained weights, so that gradients take "
@@ -206,8 +207,11 @@ def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
     def output(values: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(network, values, (image[None],)).squeeze()
 
-    gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0))(weights, images)
-    return torch.cat([gradients[name].flatten(1) for name in weights], dim=1)
+    found = images.new_empty((len(images), count))
+    for block in in_blocks(len(images), IMAGES_AT_ONCE) if weights else []:
+        gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0))(weights, images[block])
+        torch.cat([gradients[name].flatten(1) for name in weights], dim=1, out=found[block])
+    return found
 
 
 def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, seed: list[int], dtype: str) -> CNN:
@@ -227,14 +231,14 @@ def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, see
 
 @contextmanager
 def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
-    """On a GPU: float32 in full, which torch's convolutions otherwise round to TF32, and the same bytes every time."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
+    """Float32 in full, which torch's convolutions otherwise round to TF32 on a GPU, and the same bytes every time."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.set_float32_matmul_precision(before)
 
 
 def _as_image_sets(

@@ -158,6 +158,33 @@ def test_memory_keeps_to_its_bound(shape, width, depth, budget, options):
     assert budget / 8 < peak < budget + 2 * weights + 2 * x.nbytes
 
 
+def test_features_take_little_memory_beside_themselves():
+    """Layers and gradients of a few images at a time, where those of all take 25 times what the features do."""
+    x, found = images(400, (12, 12, 1)).astype(np.float32), {}
+    peak = peak_bytes(lambda: found.update(random_features(x, depth=4, readout="gap", width=4, get=KINDS)))
+    assert peak < 16 * (found["ntk"].nbytes + found["nngp"].nbytes)
+
+
+def test_arithmetic_is_exact_whatever_the_caller_set():
+    def state():
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
+
+    before = state()
+    try:
+        for precision in ("medium", "highest"):
+            torch.set_float32_matmul_precision(precision)
+            with empirical.exact_arithmetic():
+                assert state() == ("highest", True, False, False)
+            assert state() == (precision, *before[1:])
+            with pytest.raises(RuntimeError), empirical.exact_arithmetic(tf32=True):
+                assert state() == ("high", True, False, True)
+                raise RuntimeError
+            assert state() == (precision, *before[1:])
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+
+
 def test_one_call_has_the_same_bytes_as_another_and_draws_are_independent_of_each_other():
     x = images(3)
     options = {"depths": [3, 4], "readout": "flatten", "width": 8}

@@ -125,6 +125,8 @@ def test_a_seed_is_one_network_in_both_dtypes():
     deeper = weights(depth=4)
     for shallow, deep in zip(weights()[:2], deeper, strict=False):
         np.testing.assert_array_equal(shallow, deep)
+    # The last layer of one is not the next filter of another.
+    assert not np.isclose(weights()[-1].ravel()[:64], deeper[2].ravel()[:64]).any()
 
 
 def test_weights_are_standard_normal():
