@@ -2,35 +2,20 @@
 ARCHITECTURES = PARAMS["architectures"]
 # By family, which names a pass's file of results.
 GRID = {one.family: one for one in architecture_passes(PARAMS)}
+SECTION_FILES["architectures"] = [f"{RESULTS}/architectures/{family}.json" for family in GRID]
 
 
 wildcard_constraints:
     architecture_pass="|".join(GRID) or "none",
 
 
-def architectures_files():
-    """List what the section's tables and figures are made from, beside the metrics."""
-    return [f"{RESULTS}/architectures/{family}.json" for family in GRID]
-
-
 rule architectures:
     """All result files of the section."""
     input:
-        architectures_files(),
+        section_files("architectures"),
 
 
 if ARCHITECTURES is not None:
-
-    def architecture_block_files(wildcards):
-        """List the blocks of a pass of the grid."""
-        kernel_id = GRID[wildcards.architecture_pass].kernel_id
-        return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
-
-    def architectures_gpu(_wildcards):
-        """Give a GPU to problems that are solved on one, where there is one."""
-        from exact_cntk._solvers.choice import prefers_gpu
-
-        return int(prefers_gpu(ARCHITECTURES["train_images"]))
 
     rule solve_architectures:
         """Accuracies of all architectures of a pass, from few training images and from all of them."""

@@ -1,11 +1,16 @@
 # Finite CNNs, trained beside the exact kernels: one job a family, depth, rate, seed and split, one file a family and
 # depth. Runs and checkpoints lie outside of the folder that DVC deletes, for they may have cost hours of a GPU.
 from exact_cntk.blocks import kernel_name
-from exact_cntk.study.cnns import run_name, runs, trains_long
+from exact_cntk.study.cnns import expected_memory, run_name, runs, trains_long
 
 CNNS = PARAMS["cnns"]
 CNN_RUNS = runs(PARAMS)
 CNN_FAMILIES = {family["name"]: family for family in CNNS["families"]} if CNNS else {}
+SECTION_FILES["cnns"] = [
+    f"{RESULTS}/cnns/{name}.{suffix}"
+    for name in dict.fromkeys(kernel_name(run.family, run.depth) for run in CNN_RUNS)
+    for suffix in ("json", "csv")
+]
 
 
 wildcard_constraints:
@@ -13,44 +18,6 @@ wildcard_constraints:
     rate=r"[\d.e+-]+",
     seed=r"\d+",
     split="validation|test",
-
-
-def each_cnn(pattern):
-    """List `pattern` with the name of every architecture."""
-    names = list(dict.fromkeys(kernel_name(run.family, run.depth) for run in CNN_RUNS))
-    return [f"{RESULTS}/{pattern.format(name)}" for name in names]
-
-
-def cnns_files():
-    """List what the section's tables and figures are made from, beside the metrics."""
-    return each_cnn("cnns/{}.json") + each_cnn("cnns/{}.csv")
-
-
-def runs_of_cnn(wildcards):
-    """List the runs of an architecture."""
-    folder = f"{RESULTS}/training/{wildcards.cnn}-depth-{wildcards.depth}"
-    return [
-        f"{folder}/{run_name(run.rate, run.seed, run.split)}.json"
-        for run in CNN_RUNS
-        if (run.family, run.depth) == (wildcards.cnn, int(wildcards.depth))
-    ]
-
-
-def cnn_options(wildcards):
-    """Write an architecture and its protocol as the command line takes them."""
-    family = CNN_FAMILIES[wildcards.cnn]
-    options = {key: family[key] for key in ("readout", "trained", "filter_size")}
-    options |= {key: CNNS[key] for key in ("width", "output_scale", "batch_images", "max_epochs", "averaged_epochs")}
-    if wildcards.split == "validation":
-        options["validation_images"] = CNNS["validation_images"]
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
-
-
-def cnn_gpu(_wildcards):
-    """Give a GPU to runs that would take a CPU long, where there is one."""
-    from exact_cntk._machine import gpu_present
-
-    return int(gpu_present() and trains_long(PARAMS))
 
 
 rule train_cnn:
@@ -74,7 +41,7 @@ rule train_cnn:
     threads: MANY if CNNS and trains_long(PARAMS) else 1
     resources:
         gpu=cnn_gpu,
-        mem_mb=4000,
+        mem_mb=expected_memory(PARAMS) // 2**20,
         runtime=1440,
     params:
         digest=data_digest,
@@ -121,4 +88,4 @@ rule gather_cnn:
 rule cnns:
     """All result files of the section."""
     input:
-        cnns_files(),
+        section_files("cnns"),

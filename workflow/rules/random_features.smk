@@ -5,6 +5,7 @@ FEATURES = PARAMS["random_features"]
 FEATURES_FAMILIES = {
     one["name"]: one for one in KERNELS["families"] if one["name"] in (FEATURES or {}).get("families", [])
 }
+SECTION_FILES["random_features"] = [f"{RESULTS}/random_features/{name}.json" for name in random_features_names(PARAMS)]
 
 
 wildcard_constraints:
@@ -12,35 +13,10 @@ wildcard_constraints:
     draw=r"\d\d+",
 
 
-def random_features_files():
-    """List what the section's tables and figures are made from, beside the metrics."""
-    return [f"{RESULTS}/random_features/{name}.json" for name in random_features_names(PARAMS)]
-
-
-def features_architecture(wildcards):
-    """Write a family's architecture as the command line takes it."""
-    one = FEATURES_FAMILIES[wildcards.features_family]
-    window = f" --pooling-window {one['pooling_window']}" if one.get("pooling_window") else ""
-    return (
-        f"--family {one['name']} --readout {one['readout']}{window} --trained {one['trained']}"
-        f" --filter-size {one['filter_size']} --kinds {comma(KERNELS['kinds'])}"
-    )
-
-
-def features_threads(_wildcards):
-    """One core a job, for there are many jobs; a few beside a GPU."""
-    return BESIDE_GPU if backend_here() == "cuda" else 1
-
-
-def features_gpu(_wildcards):
-    """Give a GPU to networks where the kernels take one."""
-    return int(backend_here() == "cuda")
-
-
 rule random_features:
     """All result files of the section."""
     input:
-        random_features_files(),
+        section_files("random_features"),
 
 
 if FEATURES is not None:

@@ -15,7 +15,7 @@ NOTEBOOKS = {"table1": None, "ridge": None} | {SECTIONS[key].notebook: key for k
 
 def section_files(key):
     """List the files that a section's own rules make."""
-    return SECTION_FILES[key] if key in SECTION_FILES else globals()[f"{key}_files"]()
+    return SECTION_FILES[key]
 
 
 def section_sources(key):
@@ -43,6 +43,74 @@ def notebook_parameters(wildcards, input):
     if NOTEBOOKS[wildcards.notebook]:
         given |= {"files": f"[{comma(input.files)}]", "resamples": REPORT["resamples"], "seed": REPORT["seed"]}
     return " ".join(f"'{name}={value}'" for name, value in given.items())
+
+
+def runs_of_cnn(wildcards):
+    """List the runs of an architecture."""
+    folder = f"{RESULTS}/training/{wildcards.cnn}-depth-{wildcards.depth}"
+    return [
+        f"{folder}/{run_name(run.rate, run.seed, run.split)}.json"
+        for run in CNN_RUNS
+        if (run.family, run.depth) == (wildcards.cnn, int(wildcards.depth))
+    ]
+
+
+def cnn_options(wildcards):
+    """Write an architecture and its protocol as the command line takes them."""
+    family = CNN_FAMILIES[wildcards.cnn]
+    options = {key: family[key] for key in ("readout", "trained", "filter_size")}
+    options |= {key: CNNS[key] for key in ("width", "output_scale", "batch_images", "max_epochs", "averaged_epochs")}
+    if wildcards.split == "validation":
+        options["validation_images"] = CNNS["validation_images"]
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
+
+
+def cnn_gpu(_wildcards):
+    """Give a GPU to runs that would take a CPU long, where there is one."""
+    from exact_cntk._machine import gpu_present
+
+    return int(gpu_present() and trains_long(PARAMS))
+
+
+def features_architecture(wildcards):
+    """Write a family's architecture as the command line takes it."""
+    one = FEATURES_FAMILIES[wildcards.features_family]
+    window = f" --pooling-window {one['pooling_window']}" if one.get("pooling_window") else ""
+    return (
+        f"--family {one['name']} --readout {one['readout']}{window} --trained {one['trained']}"
+        f" --filter-size {one['filter_size']} --kinds {comma(KERNELS['kinds'])}"
+    )
+
+
+def features_threads(_wildcards):
+    """One core a job, for there are many jobs; a few beside a GPU."""
+    return BESIDE_GPU if backend_here() == "cuda" else 1
+
+
+def features_gpu(_wildcards):
+    """Give a GPU to networks where the kernels take one."""
+    return int(backend_here() == "cuda")
+
+
+def network_options(wildcards):
+    """Write a network's parameters as the command line takes them."""
+    shared = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
+    options = SMALL_NETWORKS[wildcards.small_network] | shared | {"network_subsets": SMALL["cnns"]["subsets"]}
+    options["rates"] = comma(options["rates"])
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+
+
+def architecture_block_files(wildcards):
+    """List the blocks of a pass of the grid."""
+    kernel_id = GRID[wildcards.architecture_pass].kernel_id
+    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
+
+
+def architectures_gpu(_wildcards):
+    """Give a GPU to problems that are solved on one, where there is one."""
+    from exact_cntk._solvers.choice import prefers_gpu
+
+    return int(prefers_gpu(ARCHITECTURES["train_images"]))
 
 
 for key in SECTIONS:

@@ -4,6 +4,9 @@ from exact_cntk.study.small_data import method_names
 SMALL = PARAMS["small_data"]
 SMALL_METHODS = method_names(PARAMS)
 SMALL_NETWORKS = {f"network-{one['name']}": one for one in ((SMALL or {}).get("cnns") or {"families": []})["families"]}
+SECTION_FILES["small_data"] = [
+    f"{RESULTS}/small_data/{name}.json" for names in SMALL_METHODS.values() for name in names
+]
 
 
 wildcard_constraints:
@@ -12,23 +15,10 @@ wildcard_constraints:
     small_network="|".join(map(re.escape, SMALL_NETWORKS)) or "none",
 
 
-def small_data_files():
-    """List what the section's tables and figures are made from, beside the metrics."""
-    return [f"{RESULTS}/small_data/{name}.json" for names in SMALL_METHODS.values() for name in names]
-
-
-def network_options(wildcards):
-    """Write a network's parameters as the command line takes them."""
-    shared = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
-    options = SMALL_NETWORKS[wildcards.small_network] | shared | {"network_subsets": SMALL["cnns"]["subsets"]}
-    options["rates"] = comma(options["rates"])
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-
-
 rule small_data:
     """All result files of the section."""
     input:
-        small_data_files(),
+        section_files("small_data"),
 
 
 if SMALL is not None:
