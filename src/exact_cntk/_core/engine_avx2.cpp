@@ -7,7 +7,6 @@ namespace exact_cntk {
 namespace {
 
 Method<float> select_float(const Problem<float>& problem) {
-    if (problem.pooling_radius >= 0) return select_pairs<VectorF>(problem);
     const Method<float> torus = select_torus<VectorF>(problem);
     return torus.kernel ? torus : select_pairs<VectorF>(problem);
 }

@@ -7,7 +7,6 @@ namespace exact_cntk {
 namespace {
 
 Method<float> select_float(const Problem<float>& problem) {
-    if (problem.pooling_radius >= 0) return select_pairs<VectorF>(problem);
     if (problem.radius == 1 && problem.width >= 5 && problem.width <= 8)
         return select_torus_fields<HalfRows, 1>(problem);
     const Method<float> torus = select_torus<VectorF>(problem);

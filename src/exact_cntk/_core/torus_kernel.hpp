@@ -10,10 +10,14 @@
 // and square root of row i + 2 (relu_start), the polynomial of row i + 1 (relu_finish), the box filter of row i. A
 // core's schedulers look hardly further than one row, so that none of the three may wait for another of the same pass.
 //
+// Local average pooling takes the planes that hold a displacement within its reach, and weighs their entries in the
+// sums; those beyond it weigh nothing.
+//
 // What binds on Zen 4 are its two pipes for multiplication: 13 products, a comparison, and the time of two products
 // each for division and root are 18 cycles for a vector of AVX-512; an inner layer takes 22.
 #pragma once
 
+#include "pooling.hpp"
 #include "relu.hpp"
 
 namespace exact_cntk {
@@ -32,8 +36,8 @@ template <class Vector> struct WholeRows {
     static EXACT_CNTK_INLINE void add_sums(V a, double* sums) { sums[0] += sum_lanes(a); }
 };
 
-// x meets `images` x′ at once, of `vectors` vectors a row.
-template <class Rows, int fields, int vectors, int images> class TorusKernel {
+// x meets `images` x′ at once, of `vectors` vectors a row. `weighted`: local average pooling.
+template <class Rows, int fields, int vectors, int images, bool weighted> class TorusKernel {
     using V = typename Rows::V;
     static constexpr int lanes = V::lanes;
     static constexpr int carried = fields + 1;
@@ -43,6 +47,7 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     static constexpr int pitch = n * lanes;
     using Mask = typename V::Mask;
     using Row = V[n];
+    using Weights = V[vectors];  // of a row's entries
 
     // Lanes that take their left or right neighbour into the box, and lanes that are pixels at all.
     struct Masks {
@@ -68,6 +73,7 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     const int height_, width_;
     int di_ = 0, dj_ = 0;
     Masks masks_;
+    float column_weight_[x_pitch];  // of the current dj
 
   public:
     static std::size_t workspace(const Problem<float>& p) {
@@ -89,9 +95,11 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
         for (int k = 0; k < 2 * near_count * images; ++k) operands_.near[k] = 0;
         const int rows = problem_.pooling ? height_ : 1, columns = problem_.pooling ? width_ : 1;
         for (int dj = 0; dj < columns; ++dj) {
+            if (!within(dj, width_, problem_.reach_columns)) continue;
             dj_ = dj;
             set_masks();
             for (int di = 0; di < rows; ++di) {
+                if (!within(di, height_, problem_.reach_rows)) continue;
                 if (__atomic_load_n(problem_.cancelled, __ATOMIC_RELAXED)) return;
                 di_ = di;
                 run_plane();
@@ -100,7 +108,14 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     }
 
   private:
+    // Whether a plane holds a displacement that counts: its own, or the one on the torus' other side.
+    static bool within(int displacement, int size, int reach) {
+        return displacement <= reach || size - displacement <= reach;
+    }
+
     void set_masks() {
+        for (int j = 0; weighted && j < x_pitch; ++j)
+            column_weight_[j] = j < width_ ? weight(j, dj_, problem_.reach_columns, width_) : 0;
         for (int v = 0; v < vectors; ++v) {
             unsigned left = 0, right = 0, inside = 0;
             for (int l = 0; l < Rows::pixels; ++l) {
@@ -114,6 +129,17 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
             masks_.from_right[v] = Rows::mask(right);
             masks_.in_image[v] = Rows::mask(inside);
         }
+    }
+
+    // How often windows hold position p of x and the one that it meets on the torus.
+    float weight(int p, int displacement, int reach, int size) const {
+        const int shift = p < size - displacement ? displacement : displacement - size;
+        if (shift > reach || -shift > reach) return 0;
+        return static_cast<float>(windows_with_both(p, shift, problem_.pooling_radius, size));
+    }
+    void row_weights(int i, Weights& weights) const {
+        const V row = V::set(weight(i, di_, problem_.reach_rows, height_));
+        for (int v = 0; v < vectors; ++v) weights[v] = row * Rows::load_x(column_weight_ + v * Rows::pixels);
     }
 
     void run_plane() {
@@ -149,9 +175,10 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
         for (int u = 0; u < n; ++u) rolling.above[f][u] = rolling.two_above[f][u] = V::set(0);
     }
 
-    static EXACT_CNTK_INLINE void add_pixels(const Masks& masks, int u, V value, V (&total)[stacks]) {
+    static EXACT_CNTK_INLINE void add_pixels(const Masks& masks, const Weights& weights, int u, V value,
+                                             V (&total)[stacks]) {
         V& sum = total[u / vectors];
-        sum = add_where(masks.in_image[u % vectors], sum, value);
+        sum = add_where(masks.in_image[u % vectors], sum, weighted ? weights[u % vectors] * value : value);
     }
 
     // Takes in one row of a field, and completes the row above it.
@@ -250,8 +277,10 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
             y_norms = i + 2 == seam ? y_first : y_norms + y_pitch;
             if (i + 2 < height)
                 start_row<has_negative>(constants, here + 2 * pitch, x_norms, y_norms, y_image, started);
-            box_fields<role>(masks, k, k_dot, here, plane_size, above, above == discard ? 0 : plane_size, rolling,
-                             total);
+            Weights weights;
+            if (weighted && role != Role::inner) row_weights(i, weights);
+            box_fields<role>(masks, weights, k, k_dot, here, plane_size, above, above == discard ? 0 : plane_size,
+                             rolling, total);
             copy(next_k, k);
             copy(next_k_dot, k_dot);
             above = here;
@@ -293,17 +322,17 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
 
     // The box filter of all fields, and the sums that a requested depth needs.
     template <Role role>
-    static EXACT_CNTK_INLINE void box_fields(const Masks& masks, const Row& k, const Row& k_dot, const float* here,
-                                             int plane_size, float* above, int above_plane, Rolling& rolling,
-                                             Totals& total) {
+    static EXACT_CNTK_INLINE void box_fields(const Masks& masks, const Weights& weights, const Row& k, const Row& k_dot,
+                                             const float* here, int plane_size, float* above, int above_plane,
+                                             Rolling& rolling, Totals& total) {
         if (role != Role::inner)
-            for (int u = 0; u < n; ++u) add_pixels(masks, u, k[u], total[0]);
+            for (int u = 0; u < n; ++u) add_pixels(masks, weights, u, k[u], total[0]);
         if (role != Role::last) box_row(masks, k, rolling, 0, above);
         for (int f = 1; f < carried; ++f) {
             Row field;
             load_row(here + f * plane_size, field);
             for (int u = 0; u < n; ++u) {
-                if (role != Role::inner) add_pixels(masks, u, k_dot[u] * field[u], total[f]);
+                if (role != Role::inner) add_pixels(masks, weights, u, k_dot[u] * field[u], total[f]);
                 field[u] = f == 1 ? fma(k_dot[u], field[u], k[u]) : k_dot[u] * field[u];
             }
             if (role != Role::last) box_row(masks, field, rolling, f, above + f * above_plane);
@@ -311,9 +340,9 @@ template <class Rows, int fields, int vectors, int images> class TorusKernel {
     }
 };
 
-template <class Rows, int fields, int vectors, int images>
+template <class Rows, int fields, int vectors, int images, bool weighted>
 void run_torus(const Problem<float>& problem, const Layout& layout, const Operands<float>& operands) {
-    TorusKernel<Rows, fields, vectors, images>(problem, layout, operands).run();
+    TorusKernel<Rows, fields, vectors, images, weighted>(problem, layout, operands).run();
 }
 
 template <class Rows, int fields, int vectors> Method<float> torus_method(const Problem<float>& problem) {
@@ -323,8 +352,9 @@ template <class Rows, int fields, int vectors> Method<float> torus_method(const 
     // A row of x′ is read from any displacement on.
     const int column_pitch = problem.pooling ? (problem.width + pitch + 15) / 16 * 16 : pitch;
     return {{images, false, pitch, column_pitch},
-            run_torus<Rows, fields, vectors, images>,
-            TorusKernel<Rows, fields, vectors, images>::workspace(problem)};
+            problem.pooling_radius < 0 ? run_torus<Rows, fields, vectors, images, false>
+                                       : run_torus<Rows, fields, vectors, images, true>,
+            TorusKernel<Rows, fields, vectors, images, false>::workspace(problem)};
 }
 
 template <class Rows, int vectors> Method<float> select_torus_fields(const Problem<float>& problem) {
