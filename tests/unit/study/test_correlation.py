@@ -1,11 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 from synthetic import write_study
 
-from exact_cntk.study import correlation, results
+from exact_cntk.study import correlation, references, results
+from exact_cntk.study.correlation import Network
 
 # The paper's columns: computed once from Table 1 and rounded as written here.
 PAPER = [
@@ -49,6 +50,43 @@ class TestPaper:
         assert row.picked == picked
         assert row.value == pytest.approx(regret)
 
+    @pytest.mark.parametrize(("name", "reference"), [("pearson", stats.pearsonr), ("kendall", stats.kendalltau)])
+    def test_by_another_way(self, name, reference):
+        """Straight from the columns of the table as printed, v1's too, with scipy."""
+        printed = references.table1_wide("all")
+        families = {"V": "CNTK-V-2K", "GAP": "CNTK-GAP-2K"}
+        for suffix in ("", " (v1)"):
+            for family, small in families.items():
+                row = _values(self.table, small, f"CNN-{family}{suffix}", "across depths").loc[name]
+                assert row.value == pytest.approx(reference(printed[small], printed[f"CNN-{family}{suffix}"]).statistic)
+            x, y = (
+                np.concatenate([printed[c] - printed[c].mean() for c in columns])
+                for columns in (families.values(), [f"CNN-{family}{suffix}" for family in families])
+            )
+            row = _values(self.table, "CNTK-2K", f"CNN{suffix}", "pooled, family means removed").loc[name]
+            assert row.value == pytest.approx(reference(x, y).statistic)
+
+    def test_p_of_five_depths_is_a_share_of_all_their_orders(self):
+        rows = _values(self.table, "CNTK-V-2K", "CNN-V", "across depths")
+        printed = references.table1_wide()
+        x, y = printed["CNTK-V-2K"].to_numpy(), printed["CNN-V"].to_numpy()
+        r = [stats.pearsonr(x, order).statistic for order in itertools.permutations(y)]
+        assert rows.p["pearson"] == np.mean(np.array(r) >= stats.pearsonr(x, y).statistic - 1e-9)
+
+    def test_binomial_spread(self):
+        (pooled, *_) = [one for one in correlation.paper_comparisons() if one.scope == "pooled"]
+        for side, values in zip(pooled.resampled["tests"], (pooled.x, pooled.y), strict=True):
+            # 2,000 draws give a standard deviation within 1/√4,000; four times that
+            np.testing.assert_allclose(side.std(axis=0), np.sqrt(values * (1 - values) / 10_000), rtol=0.065)
+
+    def test_differences_are_those_of_the_rows(self):
+        table = correlation.analyse(None, resamples=50).differences()
+        assert set(table.target) == {"CNTK-V", "CNTK-GAP", "CNTK"}
+        for row in table[table.statistic == "spearman"].itertuples():
+            first = _values(self.table, row.proxy, row.target, row.scope).value["spearman"]
+            second = _values(self.table, row.other_proxy, row.other_target, row.scope).value["spearman"]
+            assert (row.first, row.second, row.value) == (first, second, first - second)
+
     def test_every_row_has_n_and_no_regret_without_family_means(self):
         assert self.table.n.notna().all()
         removed = self.table[self.table.scope.str.endswith("removed")]
@@ -57,38 +95,6 @@ class TestPaper:
     def test_intervals_come_from_binomial_resampling_alone(self):
         assert self.table[["tests_low", "tests_high"]].notna().all(axis=None)
         assert self.table.filter(regex="^(subsets|both|one_subset)").isna().all(axis=None)
-
-
-values = st.lists(st.integers(0, 30), min_size=3, max_size=12)
-
-
-@settings(deadline=None, max_examples=50)  # no timing asserts: the first example imports
-@given(st.data())
-def test_statistics_agree_with_scipy(data):
-    x = np.array(data.draw(values), dtype=float)
-    y = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(x), max_size=len(x))), dtype=float)
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        assert np.isnan(correlation.pearson(x, y)) and np.isnan(correlation.spearman(x, y))
-    else:
-        assert correlation.pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
-        assert correlation.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-
-
-def test_statistics_work_along_the_last_axis():
-    rng = np.random.default_rng(0)
-    x, y = rng.random((2, 7, 5))
-    for name in (correlation.pearson, correlation.spearman, correlation.regret):
-        np.testing.assert_allclose(name(x, y), [name(a, b) for a, b in zip(x, y, strict=True)])
-
-
-def test_regret():
-    assert correlation.regret(np.array([1.0, 3.0, 2.0]), np.array([0.9, 0.7, 0.8])) == pytest.approx(0.2)
-    assert correlation.regret(np.array([1.0, 3.0, 3.0]), np.array([0.5, 0.6, 0.9])) == pytest.approx(0.3)
-
-
-def test_remove_means():
-    removed = correlation.remove_means(np.array([1.0, 3.0, 10.0, 30.0]), ["a", "a", "b", "b"])
-    np.testing.assert_array_equal(removed, [-1, 1, -10, 10])
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +190,58 @@ def test_a_kernel_without_an_answer_is_left_out(tmp_path):
         del study.correct[key]
     table = correlation.correlations(study, resamples=10)
     assert set(_values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").n) == {4}
+
+
+def _networks(families=(("cnn-v", "flatten"), ("cnn-gap", "gap")), depths=(3, 4, 6), n_test=797):
+    rng = np.random.default_rng(7)
+    correct = {
+        key: rng.random((3, n_test)) < 0.8 + 0.01 * key[2] for key in ((*f, d) for f in families for d in depths)
+    }
+    return [Network(f, r, 3, d, 800, float(bits.mean()) + 0.001, bits) for (f, r, d), bits in correct.items()]
+
+
+@pytest.fixture(scope="module")
+def analysis(study):
+    return correlation.analyse(study, _networks(), resamples=200)
+
+
+class TestNetworks:
+    def test_kernels_of_both_sizes_meet_networks_of_their_readout(self, analysis):
+        proxies = dict.fromkeys((one.proxy, one.target) for one in analysis.networks if one.scope == "across depths")
+        assert list(proxies)[:4] == [
+            ("CNTK-V, n = 200", "CNN-V, n = 800"),
+            ("CNTK-GAP, n = 200", "CNN-GAP, n = 800"),
+            ("CNTK-V, n = 1000", "CNN-V, n = 800"),
+            ("CNTK-GAP, n = 1000", "CNN-GAP, n = 800"),
+        ]
+        assert [one.scope for one in analysis.networks if one.scope.startswith("pooled")] == [
+            "pooled",
+            "pooled, family means removed",
+        ] * 4
+
+    def test_values_pair_depth_with_depth_and_are_the_reported_ones(self, analysis, study):
+        (one,) = [c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 200"]
+        networks = {(n.family, n.depth): n.accuracy for n in _networks()}
+        rows = study.accuracy[(study.accuracy.kind == "ntk") & (study.accuracy.train_images == 200)]
+        kernels = rows.groupby(["family", "depth"]).accuracy.mean()
+        order = [(name, depth) for name in ("v", "gap") for depth in (3, 4, 6)]
+        np.testing.assert_allclose(one.x, [kernels[f"cntk-{name}", depth] for name, depth in order])
+        np.testing.assert_allclose(one.y, [networks[f"cnn-{name}", depth] for name, depth in order])
+
+    def test_seeds_are_resampled_each_network_on_its_own(self, analysis):
+        (one,) = [c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 1000"]
+        assert set(one.resampled) == {"tests", "both"}  # one subset of all images, three seeds
+        assert one.resampled["both"][1].std(axis=0).min() > one.resampled["tests"][1].std(axis=0).min()
+
+    def test_differences_say_what_predicts_networks_better(self, analysis):
+        table = analysis.differences()
+        own = table[(table.source != "paper") & (table.statistic == "pearson")]
+        assert len(own) == 2 * (2 + 2 + 1)  # with and without means: full kernels, few images; NTK, CNN-GP
+        assert set(own.n) == {6} and own.both_low.notna().any()
+
+    def test_networks_without_a_kernel_are_left_out(self, study):
+        networks = [
+            *_networks([("cnn-lap", "lap")]),
+            *_networks([("cnn-v", "flatten")], depths=(3, 4, 5)),
+        ]
+        assert correlation.analyse(study, networks, resamples=10).networks == []
