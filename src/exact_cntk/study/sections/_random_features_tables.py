@@ -1,0 +1,152 @@
+"""Tables of the section on random features, for programs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from exact_cntk.study import references
+from exact_cntk.study.results import Study
+
+PAPER_COLUMNS = {"flatten": ("RF vanilla", "exact vanilla"), "gap": ("RF GAP", "exact GAP")}
+KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
+PROBLEM = [*KERNEL, "depth", "source", "width", "dtype", "train_images", "test_images", "features"]
+VALUES = ["accuracy", "accuracy_loo_ridge", "unchecked_accuracy", "loo_ridge", "condition_number", "rank", "rounding"]
+PRECISIONS = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of random features and exact kernels, and the sweeps.
+
+    Attributes
+    ----------
+    study : Study
+    problems : DataFrame
+        A row a kernel, source ("features" or "exact"), precision, number of training images and draw (−1: exact).
+        `features` and `width` are 0 for exact kernels, `rank` counts eigenvalues above n·ε·λ_max of the precision,
+        `rounding` is ‖K − K₆₄‖ / ‖K₆₄‖ of a kernel in float32. Accuracies are fractions, without ridge and with the one
+        chosen by leave-one-out; `unchecked_accuracy` is by Gaussian elimination without ridge.
+    ridge_path : DataFrame
+        A row a problem and ridge: `test_accuracy`, `loo_accuracy`, `loo_error`, `condition_number`.
+    sweeps : DataFrame
+        A row a kernel, width and network: `deviation`, and the fit's `slope`, `low`, `high`, `confidence`.
+    """
+
+    study: Study
+    problems: pd.DataFrame
+    ridge_path: pd.DataFrame
+    sweeps: pd.DataFrame
+
+    @property
+    def train_images(self) -> int:
+        """The largest number of training images."""
+        return int(self.problems.train_images.max())
+
+
+def medians(results: Results) -> pd.DataFrame:
+    """A row a problem: `draws` (with an answer without ridge: `solved`), medians, and ranges of the accuracies."""
+    groups = results.problems.groupby(PROBLEM, sort=False)
+    table = groups.agg(draws=("draw", "size"), solved=("accuracy", "count"))
+    for name in VALUES:
+        table[name] = groups[name].median()
+    for name in ("accuracy", "accuracy_loo_ridge", "unchecked_accuracy"):
+        table[f"{name}_low"], table[f"{name}_high"] = groups[name].min(), groups[name].max()
+    return table.reset_index()
+
+
+def losses(results: Results) -> pd.DataFrame:
+    """Where random features fall behind the exact kernel, in fractions of the test images.
+
+    Returns
+    -------
+    DataFrame
+        A row a kernel, on the largest training set: accuracies of the exact kernel with the chosen ridge (`exact`) and
+        of random features in float32, unchecked (`features`); `lost` between them, and its parts `lost_to_width`,
+        `lost_without_ridge` and `lost_to_rounding`, which add up to it; `condition_number` and `rounding` of random
+        features, their product `rounding_at_smallest` (from about 1 on, rounding exceeds the smallest eigenvalue),
+        `weights` (features) and `rank`; `exact_condition_number`; `condition_exponent` and `exact_condition_exponent`,
+        p of condition ∝ n^p over the sizes; and `images_at_limit`, the number of training images at which
+        `rounding_at_smallest` is 1 by that law, an extrapolation.
+    """
+    table = medians(results)
+    largest = table[table.train_images == results.train_images].set_index([*KERNEL, "depth"])
+    single, double = (largest[(largest.source == "features") & (largest.dtype == name)] for name in PRECISIONS)
+    exact = largest[largest.source == "exact"].groupby(level=[*KERNEL, "depth"], sort=False).last()  # float64 is last
+    exact = exact.reindex(double.index)
+    frame = pd.DataFrame(
+        {
+            "exact": exact.accuracy_loo_ridge,
+            "features": single.unchecked_accuracy,
+            "lost": exact.accuracy_loo_ridge - single.unchecked_accuracy,
+            "lost_to_width": exact.accuracy_loo_ridge - double.accuracy_loo_ridge,
+            "lost_without_ridge": double.accuracy_loo_ridge - double.unchecked_accuracy,
+            "lost_to_rounding": double.unchecked_accuracy - single.unchecked_accuracy,
+            "condition_number": double.condition_number,
+            "rounding": single.rounding,
+            "rounding_at_smallest": double.condition_number * single.rounding,
+            "weights": double.features,
+            "rank": double["rank"],
+            "exact_condition_number": exact.condition_number,
+            "condition_exponent": [_exponent(table, key, "features") for key in double.index],
+            "exact_condition_exponent": [_exponent(table, key, "exact") for key in double.index],
+        },
+        index=double.index,
+    )
+    frame["images_at_limit"] = results.train_images * frame.rounding_at_smallest ** (-1 / frame.condition_exponent)
+    return frame.reset_index()
+
+
+def table2(results: Results) -> pd.DataFrame:
+    """The paper's Table 2 beside this study's NTKs: tidy, a row a depth and column; percent.
+
+    Returns
+    -------
+    DataFrame
+        `source` (the study's name, or the paper's citation), `data` of the row, `column`, `depth`, `train_images`,
+        `draws`, `accuracy_percent` without ridge (random features: float32, unchecked, median), its `low_percent` and
+        `high_percent` over draws, `loo_ridge_percent` with the ridge of leave-one-out.
+    """
+    ours = medians(results)
+    ours = ours[(ours.train_images == results.train_images) & (ours.kind == "ntk")]
+    rows = [_table2_row(results.study, row) for row in ours.to_dict("records") if row["readout"] in PAPER_COLUMNS]
+    published = references.read()["table2"]
+    for column in published["columns"]:
+        for depth, value in zip(published["depths"], column["accuracy"], strict=True):
+            rows.append(
+                {
+                    "source": references.citation(published["source"]),
+                    "data": published["dataset"],
+                    "column": column["name"],
+                    "depth": depth,
+                    "accuracy_percent": value,
+                }
+            )
+    return pd.DataFrame([row for row in rows if row is not None]).astype({"train_images": "Int64", "draws": "Int64"})
+
+
+def _exponent(table: pd.DataFrame, key: tuple, source: str) -> float:
+    """p of condition ∝ n^p by least squares on logarithms, in the kernel's best precision; NaN of fewer than two."""
+    chosen = (table[[*KERNEL, "depth"]] == list(key)).all(axis=1) & (table.source == source)
+    rows = table[chosen].drop_duplicates("train_images", keep="last").dropna(subset="condition_number")
+    if len(rows) < 2:
+        return float("nan")
+    return float(np.polyfit(np.log(rows.train_images), np.log(rows.condition_number), 1)[0])
+
+
+def _table2_row(study: Study, row: dict[str, Any]) -> dict[str, Any] | None:
+    drawn = row["source"] == "features"
+    if row["dtype"] == "float64" and drawn:
+        return None
+    name = "unchecked_accuracy" if drawn else "accuracy"
+    found: dict[str, Any] = {
+        "source": study.name,
+        "data": study.dataset,
+        "column": PAPER_COLUMNS[row["readout"]][0 if drawn else 1],
+    }
+    found |= {"depth": row["depth"], "train_images": row["train_images"], "draws": row["draws"] if drawn else None}
+    found["accuracy_percent"] = round(100 * row[name], 6)
+    if drawn:
+        found |= {f"{end}_percent": round(100 * row[f"{name}_{end}"], 6) for end in ("low", "high")}
+    return found | {"loo_ridge_percent": round(100 * row["accuracy_loo_ridge"], 6)}
