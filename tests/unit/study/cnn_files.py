@@ -64,7 +64,9 @@ def write_run(
     return path
 
 
-def write_cnns(study_dir: Path, data: dict[str, Any], *, depths: tuple[int, ...] = (3, 6), **options: Any) -> list[Path]:
+def write_cnns(
+    study_dir: Path, data: dict[str, Any], *, depths: tuple[int, ...] = (3, 6), **options: Any
+) -> list[Path]:
     """Write cnns/*.json and *.csv of a made-up study, whose highest rate diverges for CNN-V."""
     written = []
     for family, readout in (("cnn-v", "flatten"), ("cnn-gap", "gap")):
