@@ -1,5 +1,7 @@
 # Few training images against all of them: the section computes nothing itself, but compares what others have.
-SECTION_FILES["correlation"] = section_files("cnns") if "cnns" in PRESENT else []
+# The parameters are there in a study without networks as well: given no file at all, the verb and the notebook would take
+# those of networks that the study had before.
+SECTION_FILES["correlation"] = [*section_files("cnns"), f"{RESULTS}/cnns/parameters.yaml"]
 
 
 rule correlation:

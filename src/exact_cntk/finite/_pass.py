@@ -43,7 +43,7 @@ def kernel_blocks(
     """
     others = left if right is None else right
     device = network.readout_weight.device
-    gradients = needs_gradients(network, spec)
+    gradients = "ntk" in spec.kinds
     plan = plan_blocks(
         network.image_shape,
         layers=len(network.filters),
@@ -68,11 +68,6 @@ def kernel_blocks(
             done += pairs(n, None if diagonal else m)
             if on_pairs is not None:
                 on_pairs(done, total)
-
-
-def needs_gradients(network: CNN, spec: KernelSpec) -> bool:
-    """Whether any filter is trained: none is where the first and the last layer are fixed and there is no other."""
-    return "ntk" in spec.kinds and ("all" in spec.trained or len(network.filters) > 1)
 
 
 def pairs(n: int, m: int | None) -> int:
