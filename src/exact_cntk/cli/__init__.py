@@ -19,6 +19,12 @@ from exact_cntk.errors import UserError
 PROGRAM = "exact-cntk"
 # Click's class of errors in usage; newer typers ship a click of their own, and give it no public name.
 UsageError: Any = typer.BadParameter.__bases__[0]
+# In the order of a study; typer would put groups last.
+VERBS = (
+    *("data", "block", "merge", "solve"),
+    *("train", "gather-runs", "random-features", "architectures", "small-data", "section", "provenance"),
+    *("table", "figure", "report", "estimate"),
+)
 USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -26,8 +32,8 @@ class _Commands(TyperGroup):
     """Turns what the user can mend into one line on stderr; a bug keeps its traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of a study; typer would put groups last."""
-        return sorted(super().list_commands(ctx), key=lambda name: name != "data")
+        """In the order of a study."""
+        return sorted(super().list_commands(ctx), key=VERBS.index)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options that come before the verb."""
@@ -90,8 +96,9 @@ def _program(
 ) -> None:
     """Exact convolutional neural tangent kernels, and the study around them.
 
-    The verbs in the order of a study: data, block, merge, solve, table, figure, report. The workflow (`snakemake`)
-    calls them so; each also works alone. `estimate` says beforehand what a study costs.
+    The verbs are in the order of a study: kernels and their accuracies (to solve), what is computed beside them (to
+    provenance), and what people look at. The workflow (`snakemake`) calls them so; each also works alone. `estimate`
+    says beforehand what a study costs.
     """
 
 

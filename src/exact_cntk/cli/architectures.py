@@ -35,11 +35,12 @@ def architectures(
         float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
     ] = None,
 ) -> None:
-    """Solve every architecture of one pass on few training images and on all of them.
+    """Solve every architecture of one pass.
 
-    A pass has one filter size and readout; every depth in its blocks, with each kind of kernel and of trained layers,
-    is an architecture. Each is tested without ridge (the paper's protocol) and with the ridge that leave-one-out
-    chooses on the training images. Run again after an interruption, it goes on with the next architecture.
+    On few training images and on all of them. A pass has one filter size and readout; every depth in its blocks, with
+    each kind of kernel and of trained layers, is an architecture. Each is tested without ridge (the paper's protocol)
+    and with the ridge that leave-one-out chooses on the training images. Run again after an interruption, it goes on
+    with the next architecture.
 
     \b
     Example:

@@ -109,7 +109,7 @@ def gather_runs(
     out: Annotated[Path, typer.Option(help="The rate chosen, and accuracies.", metavar="FILE.json")],
     curves: Annotated[Path, typer.Option(help="All learning curves.", metavar="FILE.csv")],
 ) -> None:
-    """Choose the learning rate of an architecture on validation images.
+    """Choose an architecture's rate on validation images.
 
     Its runs are put together; the accuracy at the rate that the paper would choose, on the test images, stands beside
     and is named so.

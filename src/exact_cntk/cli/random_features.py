@@ -89,7 +89,7 @@ def exact(
     ridges: Ridges = "0",
     study: Study = None,
 ) -> None:
-    """Regress with the exact kernels of one family on the same images, in the same way.
+    """Regress with the exact kernels of one family on the same images.
 
     \b
     Example:
@@ -129,7 +129,7 @@ def sweep(
     device: Device = "cpu",
     study: Study = None,
 ) -> None:
-    """Measure how empirical kernels approach the exact one as the width grows.
+    """Measure how empirical kernels approach the exact one.
 
     \b
     Example:

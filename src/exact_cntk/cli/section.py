@@ -42,11 +42,14 @@ def provenance(
     parameters: Annotated[Path, typer.Option(help="Parameters of the section.", metavar="FILE.yaml")],
     out: Annotated[Path, typer.Option(help="Where to write.", metavar="FILE.json")],
 ) -> None:
-    """Record code, packages and machine of a run that makes the files of a section.
+    """Record where the files of a section come from.
+
+    Code, packages and machine of the run that has made them.
 
     \b
     Example:
-      exact-cntk provenance --data data/processed/digits.json --parameters results/digits/cnns/parameters.yaml
+      exact-cntk provenance --data data/processed/digits.json
+        --parameters results/digits/cnns/parameters.yaml
         --out results/digits/section_provenance/cnns.json
     """
     import json

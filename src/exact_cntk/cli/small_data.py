@@ -10,7 +10,7 @@ from exact_cntk.cli._common import log, on_terminal, parse_list
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Test methods on small random training sets, the same ones for all of them.",
+    help="Test methods on small random training sets.",
     rich_markup_mode=None,
 )
 

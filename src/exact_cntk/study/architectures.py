@@ -97,7 +97,7 @@ def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> f
     grid = params["architectures"]
     if grid is None:
         return 0.0
-    from exact_cntk.study.estimate import solve_seconds
+    from exact_cntk.study.solve_cost import solve_seconds
 
     if calibration_seconds == 0:
         return 0.0

@@ -11,10 +11,9 @@ import numpy as np
 
 from exact_cntk._backends import Backend, describe_backend
 from exact_cntk._cntk import cntk
-from exact_cntk._cost import H200_FLOPS, ITEM_BYTES, NOMINAL_RATES
+from exact_cntk._cost import ITEM_BYTES, NOMINAL_RATES
 from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
-from exact_cntk._regression import kernel_regression
-from exact_cntk._solvers.choice import EIGH_LIMIT, Problem, Solver, choose_solver, prefers_gpu
+from exact_cntk._solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.errors import UserError
 from exact_cntk.study.architectures import all_passes
 from exact_cntk.study.params import (
@@ -27,9 +26,9 @@ from exact_cntk.study.params import (
     pass_memory,
 )
 from exact_cntk.study.section_costs import SectionCost, section_costs
+from exact_cntk.study.solve_cost import h200_solve_seconds, solve_seconds
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
-SMALL_SOLVE = {"eigh": 800, "cholesky": 2000}  # training images, when calibrating
 LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = (
@@ -235,7 +234,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
         solver=solver,
         solve_seconds=n_kernels * solve_seconds(subsets, n_ridges) if calibration_seconds > 0 else None,
-        solve_h200=n_kernels * _h200_solve_seconds(subsets, n_ridges),
+        solve_h200=n_kernels * h200_solve_seconds(subsets, n_ridges),
         speeds=speeds,
         misfits=tuple(
             family for family, passes in by_family.items() if any(_misfit(checked, one, backend.name) for one in passes)
@@ -352,33 +351,6 @@ def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str
     layers = [one.layers(1, shape) for one in passes]
     speeds = [measure_speed(shape, one, dtype, backend, seconds / len(passes)) for one in passes]
     return sum(layers) / sum(count / speed for count, speed in zip(layers, speeds, strict=True))
-
-
-def _h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
-    """Seconds for one kernel of the training sets that a GPU takes: 4n³/3 operations a ridge, a factor and inverse."""
-    large = [one for one in subsets if prefers_gpu(one["train_images"])]
-    return sum(one["repeats"] * n_ridges * 4 / 3 * one["train_images"] ** 3 / H200_FLOPS for one in large)
-
-
-def solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
-    """Seconds for one kernel by the cubic law from small problems; too many for large ones, as BLAS gains with size."""
-    ridges = (1e-3, 1e-2)
-    seconds = 0.0
-    for one in subsets:
-        n = one["train_images"]
-        method = "eigh" if n <= EIGH_LIMIT else "cholesky"
-        factorisations = 1 if method == "eigh" else n_ridges / len(ridges)
-        small = min(n, SMALL_SOLVE[method])
-        seconds += one["repeats"] * factorisations * _time_solve(small, method, ridges) * (n / small) ** 3
-    return seconds
-
-
-def _time_solve(n: int, method: str, ridges: tuple[float, ...]) -> float:
-    features = np.random.default_rng(0).standard_normal((n, n))
-    K, y = features @ features.T, np.arange(n) % 10
-    start = time.perf_counter()
-    kernel_regression(K, y, ridges=ridges, method=method)
-    return time.perf_counter() - start
 
 
 def _row(cost: Cost) -> tuple[str, ...]:

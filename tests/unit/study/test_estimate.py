@@ -6,6 +6,7 @@ import pytest
 
 from exact_cntk.errors import InputError
 from exact_cntk.study import estimate as module
+from exact_cntk.study import solve_cost
 from exact_cntk.study.estimate import estimate_study, format_count, format_time, measure_speed
 from exact_cntk.study.params import KernelPass
 
@@ -52,7 +53,7 @@ def test_every_pass_costs():
 
 def test_table(monkeypatch):
     monkeypatch.setattr(module, "measure_speed", lambda *_: 1e9)
-    monkeypatch.setattr(module, "_time_solve", lambda *_: 0.1)
+    monkeypatch.setattr(solve_cost, "time_solve", lambda *_: 0.1)
     estimate = estimate_study(ROOT / "config" / "cifar10-full.yaml", calibration_seconds=0.01)
     table = estimate.table()
     assert "cifar10-full: 50000 training and 10000 test images of 32x32x3" in table
@@ -71,7 +72,7 @@ def test_on_a_gpu(monkeypatch):
     gpu = module.Backend("cuda", "sm_90", "a GPU is present", "NVIDIA H200")
     monkeypatch.setattr(module, "describe_backend", lambda name: gpu)
     monkeypatch.setattr(module, "measure_speed", lambda *_: 7e11)
-    monkeypatch.setattr(module, "_time_solve", lambda *_: 0.1)
+    monkeypatch.setattr(solve_cost, "time_solve", lambda *_: 0.1)
     estimate = estimate_study(ROOT / "config" / "cifar10-2k.yaml", calibration_seconds=0.01)
     assert "here: NVIDIA H200, backend cuda (sm_90), measured just now: cntk-v 7e+11" in estimate.table()
     assert estimate.misfits == ()

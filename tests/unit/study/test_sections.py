@@ -1,7 +1,10 @@
 """Sections: what is generic about them, shown on a made-up one."""
 
+import inspect
 import json
 import sys
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +18,7 @@ from exact_cntk.study import sections
 from exact_cntk.study.results import load
 from exact_cntk.study.sections import _dispatch
 
+ROOT = Path(__file__).parents[3]
 KEY = "made_up"
 FRAME = pd.DataFrame({"method": ["a", "b"], "accuracy": [0.5, np.nan]})
 
@@ -149,3 +153,29 @@ def test_numbers_are_json_s():
     assert _dispatch.plain_numbers((np.float32(0.5), np.inf, True, None, "a")) == [0.5, None, True, None, "a"]
     with pytest.raises(TypeError, match="is no number"):
         _dispatch.plain_numbers(object())
+
+
+@pytest.mark.parametrize("key", [key for key in sections.SECTIONS if key != KEY])
+def test_every_section_keeps_to_the_protocol(key):
+    module = import_module(f"exact_cntk.study.sections.{key}")
+    files = sections.SECTIONS[key]
+    assert list(inspect.signature(module.load).parameters) == ["study", "files", "resamples", "seed"]
+    for name in ("tables", "figures", "shown", "headline", "summary"):
+        assert callable(getattr(module, name)), name
+    for name in ("TITLE", "NAVIGATION", "TEXT"):
+        assert isinstance(getattr(module, name), str), name
+    assert set(files.figures) <= set(module.CAPTIONS)
+    assert files.tables and files.figures
+    # Their captions in Snakemake's own report.
+    for folder, names in (("tables", files.tables), ("figures", files.figures)):
+        for name in names:
+            assert (ROOT / f"workflow/report/{folder}/{name}.rst").is_file(), name
+    assert (ROOT / f"notebooks/{files.notebook}.ipynb").is_file()
+    for pattern in files.sources:
+        assert list((ROOT / "src/exact_cntk").glob(pattern)), pattern
+
+
+def test_no_two_sections_write_one_file():
+    for what in ("tables", "figures"):
+        names = [name for files in sections.SECTIONS.values() for name in getattr(files, what)]
+        assert len(names) == len(set(names)), what
