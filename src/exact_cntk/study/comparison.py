@@ -213,11 +213,12 @@ def compare(
     draws |= {("full", i): ("full", i if full_repeats == "seeds" else 0) for i in range(len(full))}
     sample = Resampled(answers, draws, resamples=resamples, seed=seed)
     labels = [""] * len(small) if families is None else families
+    names: dict[str, Any] = {"source": source, "dataset": dataset, "proxy": proxy, "target": target, "scope": scope}
     return sample.comparison(
         [("small", i) for i in range(len(small))],
         [("full", i) for i in range(len(full))],
         architectures=list(zip(labels, architectures, strict=True)),
-        **{"source": source, "dataset": dataset, "proxy": proxy, "target": target, "scope": scope},
+        **names,
     )
 
 
@@ -287,14 +288,23 @@ class Resampled:
         for key, (tests, both) in self._resample_tests(weights, images).items():
             self.tests[key], self.both[key] = tests + shift[key], both + shift[key]
 
-    def comparison(self, x: Sequence[Key], y: Sequence[Key] | np.ndarray, **names: Any) -> Comparison:
+    def comparison(
+        self,
+        x: Sequence[Key],
+        y: Sequence[Key] | np.ndarray,
+        *,
+        y_resampled: np.ndarray | None = None,
+        **names: Any,
+    ) -> Comparison:
         """Proxy x against target y.
 
         Parameters
         ----------
         x : sequence of keys
         y : sequence of keys, or array of shape (n,)
-            An array holds published accuracies: they are taken as they are.
+            An array holds published accuracies, whose answers image by image are not known.
+        y_resampled : array of shape (resamples, n), optional
+            Of published accuracies; by default they are taken as they are.
         **names
             The other attributes of the `Comparison`.
         """
@@ -308,9 +318,12 @@ class Resampled:
             kinds.append("both")
         resampled = {}
         for kind in kinds:
-            # the target's own repeats are not resampled with the proxy's subsets
-            fixed = published is not None or kind == "subsets"
-            side = np.broadcast_to(target, shape) if fixed else _stack(getattr(self, kind), keys)
+            if kind == "subsets":  # the target's own repeats are not resampled with the proxy's subsets
+                side = np.broadcast_to(target, shape)
+            elif published is None:
+                side = _stack(getattr(self, kind), keys)
+            else:
+                side = np.broadcast_to(target, shape) if y_resampled is None else y_resampled
             resampled[kind] = (_stack(getattr(self, kind), x), side)
         alike = len({len(self.bits[key]) for key in x}) == 1
         repeats = _stack(self.repeats, x) if alike else None

@@ -7,6 +7,7 @@ paper's Table 1, then this study's kernels, small training set against large, an
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ class Analysis:
     paper : list of Comparison
         The 2K columns of the paper's Table 1 against its full-data columns.
     kernels : list of Comparison
-        This study's kernels from the smallest training set against those from the largest.
+        This study's kernels from every smaller training set against those from the largest.
     networks : list of Comparison
         Kernels of both sizes against trained networks of the same readout and depth.
     published : list of Comparison
@@ -119,7 +120,7 @@ def analyse(study: Study | None, networks: Sequence[Network] = (), *, resamples:
         paper,
         kernels=_small_against_full(study, sample) if len(study.train_sizes) > 1 else [],
         networks=against,
-        published=_against_paper(study, sample) if study.is_paper_data else [],
+        published=_against_paper(study, sample, seed) if study.is_paper_data else [],
         pairs=pairs + list(_network_pairs(study, networks, sample)),
     )
 
@@ -246,7 +247,7 @@ def _with_and_without_means(first: Comparison, second: Comparison) -> Iterator[t
     yield first.without_family_means(), second.without_family_means()
 
 
-def _names(comparison: Comparison) -> dict[str, object]:
+def _names(comparison: Comparison) -> dict[str, Any]:
     return {key: getattr(comparison, key) for key in ("source", "dataset", "proxy", "scope", "architectures")}
 
 
@@ -286,29 +287,34 @@ def _network_comparison(
 
 
 def _small_against_full(study: Study, sample: Resampled) -> list[Comparison]:
-    """Each kernel across depths; then families pooled, kind by kind and all together, with and without their means."""
-    small, full = study.train_sizes[0], study.train_sizes[-1]
+    """Every size against the largest: each kernel across depths; then families pooled, with and without their means."""
+    *fewer, full = study.train_sizes
+    return [one for small in fewer for one in _one_size_against_full(study, sample, small, full)]
+
+
+def _one_size_against_full(study: Study, sample: Resampled, small: int, full: int) -> Iterator[Comparison]:
+    """Kernel by kernel; then families pooled, kind by kind and all together."""
     solved = [key for key in sample.bits if key[3] == small and (*key[:3], full) in sample.bits]
     names = study.accuracy.drop_duplicates(["family", "kind"]).set_index(["family", "kind"]).kernel
     kernels = {key: sorted(k[:3] for k in solved if k[:2] == key) for key in names.index}
-    kernels = {key: members for key, members in kernels.items() if len(members) > 2}
-    comparisons = [
-        _compare(study, sample, names[key], "across depths", [(names[key], *member) for member in members])
-        for key, members in kernels.items()
-    ]
+    kernels = {key: members for key, members in kernels.items() if len(members) >= FEWEST}
+    for key, members in kernels.items():
+        labelled = [(names[key], *member) for member in members]
+        yield _compare(study, sample, (small, full), names[key], "across depths", labelled)
     pools = [[key for key in kernels if key[1] == kind] for kind in study.accuracy.kind.unique()]
     pools = [pool for pool in [*pools, list(kernels)] if len(pool) > 1]
     for pool in dict.fromkeys(map(tuple, pools)):
         name = " and ".join(names[key] for key in pool) if len(pool) < 3 else "all kernels"
-        members = [(names[key], *member) for key in pool for member in kernels[key]]
-        pooled = _compare(study, sample, name, "pooled", members)
-        comparisons += [pooled, pooled.without_family_means()]
-    return comparisons
+        labelled = [(names[key], *member) for key in pool for member in kernels[key]]
+        pooled = _compare(study, sample, (small, full), name, "pooled", labelled)
+        yield from (pooled, pooled.without_family_means())
 
 
-def _compare(study: Study, sample: Resampled, name: str, scope: str, members: list[tuple]) -> Comparison:
+def _compare(
+    study: Study, sample: Resampled, sizes: tuple[int, int], name: str, scope: str, members: list[tuple]
+) -> Comparison:
     """Small against full for kernels given as (label, family, kind, depth)."""
-    small, full = study.train_sizes[0], study.train_sizes[-1]
+    small, full = sizes
     return sample.comparison(
         [(*member[1:], small) for member in members],
         [(*member[1:], full) for member in members],
@@ -321,30 +327,30 @@ def _compare(study: Study, sample: Resampled, name: str, scope: str, members: li
     )
 
 
-def _against_paper(study: Study, sample: Resampled) -> list[Comparison]:
+def _against_paper(study: Study, sample: Resampled, seed: int) -> list[Comparison]:
     """This study's kernels against the paper's columns of the same readout, over the depths that both have."""
-    table = references.table1()
+    table = _binomially_resampled(references.table1(), sample.resamples, seed)
     table = table[table.source == "paper"]
     names = study.accuracy.drop_duplicates(["family", "kind"])
     comparisons = []
     for row in names[names.kernel.isin(["CNTK-V", "CNTK-GAP"])].itertuples():
         for size in study.train_sizes:
-            for column, values in table[table.readout == row.readout].groupby("column", sort=False):
-                published = values.set_index("depth").accuracy
-                keys = [(row.family, row.kind, depth, size) for depth in published.index]
-                keys = [key for key in keys if key in sample.bits]
-                if len(keys) < 3:
+            for column, published in table[table.readout == row.readout].groupby("column", sort=False):
+                known = [(row.family, row.kind, depth, size) in sample.bits for depth in published.depth]
+                values = published[known]
+                if len(values) < FEWEST:
                     continue
                 comparisons.append(
                     sample.comparison(
-                        keys,
-                        published.loc[[key[2] for key in keys]].to_numpy(),
+                        [(row.family, row.kind, depth, size) for depth in values.depth],
+                        values.accuracy.to_numpy(),
+                        y_resampled=np.stack(list(values.resampled), axis=-1),
                         source=study.name,
                         dataset=study.dataset,
                         proxy=f"{row.kernel}, n = {size}",
                         target=f"{column} (paper)",
                         scope="across depths",
-                        architectures=[(row.kernel, key[2]) for key in keys],
+                        architectures=[(row.kernel, depth) for depth in values.depth],
                     )
                 )
     return comparisons

@@ -204,14 +204,19 @@ def _stacked(groups: Sequence[tuple[str, list[Comparison]]]) -> tuple[Figure, li
 
 
 def short_name(one: Comparison) -> str:
-    """A comparison in at most some thirty characters; without family means it stands below its own with them."""
-    if one.within_families:
-        return "family means removed"
+    """A comparison in some thirty characters; without family means it stands below its own with them."""
+    return "family means removed" if one.within_families else comparison_name(one, sizes=False)
+
+
+def comparison_name(one: Comparison, *, sizes: bool = True) -> str:
+    """Proxy and target, the kernels' name once where both are the same; `sizes`: with the target's, too."""
     proxy, target = short_side(one.proxy), short_side(one.target)
-    pooled = ", pooled" if one.scope == "pooled" else ""
-    if without_size(proxy) == without_size(target):  # the sizes are in the heading
-        return without_size(proxy) + pooled
-    return f"{proxy} → {without_size(target)}{pooled}"
+    kernels = without_size(proxy)
+    if kernels == without_size(target):
+        name = f"{kernels}, {proxy.rpartition(' ')[2]} → {target.rpartition(' ')[2]}"
+    else:
+        name = f"{proxy} → {target if sizes else without_size(target)}"
+    return name + {"across depths": "", "pooled": ", pooled"}.get(one.scope, ", pooled, family means removed")
 
 
 def short_side(side: str) -> str:

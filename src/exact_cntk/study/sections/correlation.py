@@ -13,7 +13,7 @@ from exact_cntk.errors import UserError
 from exact_cntk.study import correlation_figures, references
 from exact_cntk.study.comparison import KINDS, Comparison
 from exact_cntk.study.correlation import Analysis, Network, analyse
-from exact_cntk.study.correlation_figures import short_side, without_size
+from exact_cntk.study.correlation_figures import comparison_name, short_side, without_size
 from exact_cntk.study.markup import MINUS, percent
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
@@ -88,7 +88,8 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     """Tables for people: comparisons by what they compare, what their intervals come from, differences, the paper's."""
     analysis, study = results.analysis, results.study
     counts = references.read()["table1"]["test_images"]
-    sizes = f"{study.train_sizes[0]:,} against {study.train_sizes[-1]:,} training images"
+    *fewer, full = (f"{size:,}" for size in study.train_sizes)
+    sizes = f"{', '.join(fewer)} against {full} training images"
     parts = [
         (
             "The paper’s own columns (CIFAR-10, 2,000 against 50,000 training images); intervals from binomial "
@@ -176,14 +177,6 @@ def differences_table(differences: pd.DataFrame) -> pd.DataFrame:
         }
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def comparison_name(one: Comparison) -> str:
-    """What is compared, with sizes left out where both sides are the same kernels."""
-    proxy, target = short_side(one.proxy), short_side(one.target)
-    same = without_size(proxy) == without_size(target)
-    name = without_size(proxy) if same else f"{proxy} → {target}"
-    return name + {"across depths": "", "pooled": ", pooled"}.get(one.scope, ", pooled, family means removed")
 
 
 def _network(path: Path, document: Mapping[str, Any], study: Study) -> Network:
