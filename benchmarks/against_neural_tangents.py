@@ -103,8 +103,9 @@ def rates(dtype: str) -> dict[str, float]:
 def agreement() -> dict[str, float]:
     """Largest relative difference to neural-tangents' float64 kernels, for each backend and dtype.
 
-    Covers both readouts and kinds, several depths, images of unequal sides, and pairs of the same image. With every
-    convolution and the last layer at W_std = √2, exact_cntk's kernel is PQ·C/2 (flatten) or C/2 (gap) times theirs.
+    Covers all readouts and kinds, several depths, images of unequal sides, and pairs of the same image. With every
+    convolution and the last layer at W_std = √2, exact_cntk's kernel is PQ·C/2 (flatten, local pooling) or C/2 (gap)
+    times theirs.
     """
     from exact_cntk import cntk
 
@@ -112,14 +113,15 @@ def agreement() -> dict[str, float]:
     images = cifar_like(9, height, width, channels).astype(np.float64)
     x1, x2 = images[:5], images[3:]
     theirs = run_worker("kernels", {"x1": x1, "x2": x2}, "--depths=" + ",".join(map(str, DEPTHS)))
-    factors = {"flatten": height * width * channels / 2, "gap": channels / 2}
+    flat = height * width * channels / 2
+    factors = {("flatten", None): flat, ("lap", 3): flat, ("lap", 5): flat, ("gap", None): channels / 2}
     differences = {}
     for backend, dtype in TOLERANCES:
         worst = 0.0
-        for readout, factor in factors.items():
+        for (readout, window), factor in factors.items():
             options = {"readout": readout, "get": ("ntk", "nngp"), "backend": backend, "dtype": dtype}
-            for (kind, depth), ours in cntk(x1, x2, depths=DEPTHS, **options).items():
-                reference = factor * theirs[f"{readout} {kind} {depth}"]
+            for (kind, depth), ours in cntk(x1, x2, depths=DEPTHS, pooling_window=window, **options).items():
+                reference = factor * theirs[f"{readout}{window or ''} {kind} {depth}"]
                 worst = max(worst, float(np.max(np.abs(ours / reference - 1))))
         differences[f"{backend} {dtype}"] = worst
     return differences

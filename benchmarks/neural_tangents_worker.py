@@ -20,10 +20,18 @@ ENOUGH_SECONDS = 10.0  # a block of gap 32×32 takes this long by itself, the ot
 
 
 def kernel_function(readout: str, layers: int):
-    """The analytic kernel of `layers` 3×3 convolutions with ReLU, the readout and one linear output."""
+    """The analytic kernel of `layers` 3×3 convolutions with ReLU, the readout and one linear output.
+
+    The readout is "flatten", "gap" or "lap" with its window's size behind it.
+    """
     hidden = [part for _ in range(layers) for part in (stax.Conv(1, (3, 3), padding="SAME", W_std=2**0.5), stax.Relu())]
-    pool = stax.GlobalAvgPool() if readout == "gap" else stax.Flatten()
-    return stax.serial(*hidden, pool, stax.Dense(1, W_std=2**0.5))[2]
+    pool = [stax.GlobalAvgPool() if readout == "gap" else stax.Flatten()]
+    if readout.startswith("lap"):
+        window = int(readout.removeprefix("lap"))
+        # At the edge, too, the sum of a window is divided by all of its pixels.
+        local = stax.AvgPool((window, window), strides=(1, 1), padding="SAME", normalize_edges=False)
+        pool = [local, stax.Flatten()]
+    return stax.serial(*hidden, *pool, stax.Dense(1, W_std=2**0.5))[2]
 
 
 def time_blocks(images: dict, options: argparse.Namespace) -> dict:
@@ -46,7 +54,7 @@ def time_blocks(images: dict, options: argparse.Namespace) -> dict:
 def compute_kernels(images: dict, options: argparse.Namespace) -> dict:
     """NTK and NNGP of x1 with x2, in float64, for each readout and depth."""
     kernels = {}
-    for readout in ("flatten", "gap"):
+    for readout in ("flatten", "lap3", "lap5", "gap"):
         for depth in (int(d) for d in options.depths.split(",")):
             result = kernel_function(readout, depth - 1)(images["x1"], images["x2"], ("ntk", "nngp"))
             for kind in ("ntk", "nngp"):

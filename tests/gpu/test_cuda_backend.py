@@ -51,6 +51,18 @@ def test_awkward_images(readout, shape):
         assert not actual[:, 1].any()
 
 
+# Windows of one pixel and beyond the image are the tuned kernels' work, all others the general one's.
+@pytest.mark.parametrize("window", [1, 3, 5, 17, 63])
+@pytest.mark.parametrize("shape", [(32, 32), (16, 16), (8, 8), (7, 11), (5, 4)])
+def test_local_pooling(shape, window):
+    x = awkward_images(*shape)
+    small = shape[0] * shape[1] <= 256
+    depths = (2, 3, 6, 21) if small else (2, 6)
+    for x1, x2 in ((x, None), (x[:5], x[3:])):
+        actual = check(x1, x2, spec("lap", pooling_window=window, depths=depths))
+        assert not actual[:, 1].any()
+
+
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_agrees_with_the_reference(readout):
     x1, x2 = photographs(3, 12, 12), photographs(2, 12, 12, seed=1)

@@ -80,9 +80,11 @@ def test_agrees_with_reference(isa, readout, shape):
 
 
 # Windows within the image, higher than it but not as wide, and beyond it on both sides.
-@pytest.mark.parametrize("window", [1, 3, 5, 11, 17, 33])
-@pytest.mark.parametrize("shape", [(8, 8), (9, 8), (8, 11), (5, 3), (12, 16), (1, 70)])
-def test_local_pooling_agrees_with_reference(isa, window, shape):
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [*itertools.product([(8, 8), (8, 11), (9, 18)], [3, 17]), ((9, 8), 5), ((5, 3), 5), ((3, 60), 7), ((1, 70), 33)],
+)
+def test_local_pooling_agrees_with_reference(isa, shape, window):
     x1, x2, expected = reference_case("lap", shape, window)
     for dtype in ("float32", "float64"):
         actual = _cpu.compute(x1, x2, spec("lap", pooling_window=window), dtype=dtype, threads=2)
