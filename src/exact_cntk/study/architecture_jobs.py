@@ -93,7 +93,7 @@ def solve_pass(
     need = _memory(held, data, len(ridges), max_memory_gib)
     require_memory(f"solving the architectures of {header.family}", need, max_memory_gib)
     problem = _Problem(held, data, [*subsets, Subset(train_images, 1)], list(ridges), max_memory_gib)
-    outputs = architecture_outputs(header.depths, header.spec.trained)
+    outputs = [one for one in architecture_outputs(header.depths, header.spec.trained) if one.kind in header.kinds]
     parts = _Parts(out.with_name(f".{out.name}.parts"), problem.identity())
     results: list[dict[str, Any]] = []
     with reporting(progress, f"solve {header.family}", "architectures") as report:

@@ -22,6 +22,11 @@ from exact_cntk.study.statistics import pearson, regret, spearman
 # Accuracy by protocol → what tables and figures call it.
 PROTOCOLS = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
 _BITS = {"accuracy": "test_correct_hex", "accuracy_loo_ridge": "test_correct_loo_ridge_hex"}
+_COLUMNS = (
+    *("protocol", "train_images", "scope", "n", "statistic", "value"),
+    *(f"{kind}_{end}" for kind in KINDS for end in ("low", "high")),
+    *("one_subset", "picked", "best"),
+)
 STATISTICS = {"spearman": spearman, "pearson": pearson, "regret": regret}
 
 # What a file must have.
@@ -62,7 +67,7 @@ class Search:
     correct: dict[tuple[str, int, int], np.ndarray]
     resamples: int = 2000
     seed: int = 0
-    _cache: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def train_sizes(self) -> list[int]:
@@ -243,7 +248,8 @@ def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
         for protocol in PROTOCOLS:
             name = f"{protocol}_full" if n == search.full else f"{protocol}_{n}"
             # an architecture that is singular for one training set has no mean over all of them
-            table[name] = groups[protocol].agg(lambda values: values.mean(skipna=False))
+            # rounded, so that sums in another order do not break ties
+            table[name] = groups[protocol].agg(lambda values: values.mean(skipna=False)).round(12)
             if n != search.full:
                 table[f"{name}_std"] = groups[protocol].agg(lambda values: values.std(ddof=1, skipna=False))
     table["rank_small"] = table[f"accuracy_loo_ridge_{size}"].rank(ascending=False)
@@ -281,6 +287,8 @@ def correlations(search: Search) -> pd.DataFrame:
         `<kind>_high` over training sets ("subsets"), test images ("tests") and both at once; `one_subset`, its mean
         over single training sets; `picked` and `best` (rows of regret). Fewer than three architectures have no row.
     """
+    if "correlations" in search._cache:
+        return search._cache["correlations"].copy()
     rows: list[dict[str, Any]] = []
     for protocol in PROTOCOLS:
         for n in search.small:
@@ -291,7 +299,8 @@ def correlations(search: Search) -> pd.DataFrame:
                 rows += _rows(one, protocol, n)
                 if scope == "all" and len(set(one.families)) > 1:
                     rows += _rows(one.without_family_means(), protocol, n)
-    return pd.DataFrame(rows)
+    search._cache["correlations"] = pd.DataFrame(rows, columns=_COLUMNS)
+    return search._cache["correlations"].copy()
 
 
 def _rows(one: Comparison, protocol: str, train_images: int) -> Iterator[dict[str, Any]]:

@@ -34,8 +34,8 @@ def strategies(search: Search, protocol: str = "accuracy_loo_ridge") -> pd.DataF
     for n in search.small:
         repeats = search.repeats(n)
         for by in ("test images", "leave-one-out"):
-            rows += [plan.search(n, [list(range(repeats))], 1, by)]
-            rows += [plan.search(n, [[r] for r in range(repeats)], 1, by)] if repeats > 1 else []
+            rows += [plan.search(n, [[r] for r in range(repeats)], 1, by)]
+            rows += [plan.search(n, [list(range(repeats))], 1, by)] if repeats > 1 else []
         rows += [plan.search(n, [list(range(repeats))], SHORTLIST, "test images")] if len(plan.rows) > SHORTLIST else []
     rows.append(plan.at_random())
     table = pd.DataFrame(rows)
