@@ -12,7 +12,8 @@ NAME = 12  # and of a heading
 def to_markdown(frame: pd.DataFrame) -> str:
     """A pipe table padded so that it also reads well as plain text; cells are shown with `str`, NaN as nothing."""
     cells = [[str(name) for name in frame.columns], *to_texts(frame)]
-    widths = [max(len(row[j]) for row in cells) for j in range(len(frame.columns))]
+    # two at least: a rule needs a dash beside its colon
+    widths = [max(2, *(len(row[j]) for row in cells)) for j in range(len(frame.columns))]
     right = _right_aligned(frame)
     rule = [("-" * (width - 1) + ":") if r else "-" * width for width, r in zip(widths, right, strict=True)]
     return "\n".join(

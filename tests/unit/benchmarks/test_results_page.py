@@ -64,6 +64,9 @@ def test_page(folder, tmp_path):
     assert "- `v-2k-0`" not in text
     assert "| Some GPU " in text and "source abcdef" in text
     assert "CNTK-GAP-2K" not in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| CNTK-V, n = 2000 → CNN-V (paper) ")]
+    assert "undefined: proxy constant" in row  # `write_piece` gives every depth the same accuracy
+    assert "| CNTK-V, 500 → 2000 " in text
     svg = (folder / "learning-curve.svg").read_bytes()
     assert results_page.write_page(folder, tmp_path / "results.md", PIECES) == text
     assert (folder / "learning-curve.svg").read_bytes() == svg

@@ -153,6 +153,9 @@ class TestMarkup:
             "| c    |       |",
         ]
 
+    def test_a_narrow_column_of_numbers_has_a_rule_with_a_dash(self):
+        assert markup.to_markdown(pd.DataFrame({"n": ["5"]})).splitlines() == ["|  n |", "| -: |", "|  5 |"]
+
     def test_html_is_escaped_and_scrolls(self):
         page = markup.to_html(self.frame, "x & y")
         assert "a&lt;b" in page and "x &amp; y" in page
