@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_cntk._machine import cores
 from exact_cntk.study.params import image_shape
 
 DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows what rounding does
@@ -72,7 +73,7 @@ def count_features(
 
 
 def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> float:
-    """Seconds of all jobs of the section on this machine; 0 where its key is null.
+    """Seconds of all jobs of the section on this machine, all cores at work; 0 where its key is null.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> f
     if not names:
         return 0.0
     speed = GPU_FLOPS if params["kernels"]["backend"] == "cuda" else _measure(calibration_seconds)
-    return len(names) * TORCH_SECONDS + sum(_operations(params)) / (EFFICIENCY * speed)
+    return len(names) * TORCH_SECONDS / cores() + sum(_operations(params)) / (EFFICIENCY * speed)
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:

@@ -1,0 +1,224 @@
+"""Regression on random features and exact kernels: against explicit features, and as the report shows it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kernel_files import N_TEST, N_TRAIN, linear_kernel, make_data, make_kernel
+
+from exact_cntk import kernel_regression
+from exact_cntk.data import ProcessedData
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study import random_features as costs
+from exact_cntk.study._json import write_json
+from exact_cntk.study.params import load_params
+from exact_cntk.study.sections import open_section, write_section
+from exact_cntk.study.solve import Subset, solve_to_files
+from exact_cntk.study.style import to_svg
+
+pytest.importorskip("torch")
+
+from exact_cntk.finite import random_features
+from exact_cntk.study.random_features_jobs import Family, solve_draw, solve_exact, sweep_widths
+
+RIDGES = [0.0, 1e-6, 1e-2]
+VANILLA = Family("cntk-v", "flatten", "all")
+POOLED = Family("cntk-gap", "gap", "hidden")
+DRAW: dict[str, Any] = {
+    "depths": [3],
+    "kinds": ["ntk", "nngp"],
+    "width": 4,
+    "train_images": N_TRAIN,
+    "test_images": N_TEST,
+    "ridges": RIDGES,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of one kernel, with its random features: metrics, two draws, exact kernels, a sweep."""
+    study = tmp_path_factory.mktemp("results") / "squares"
+    data_file = study / "squares.h5"
+    study.mkdir()
+    data = make_data(data_file)
+    kernel_file = make_kernel(study, data, linear_kernel(data))
+    (study / "metrics").mkdir()
+    solve_to_files(kernel_file, data_file, study / "metrics" / "k.json", subsets=[Subset(8, 3)], ridges=RIDGES)
+    own = study / "random_features"
+    own.mkdir()
+    for number in range(3):
+        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, VANILLA, draw=number, **DRAW))
+    images = {name: DRAW[name] for name in ("train_images", "test_images", "ridges")}
+    write_json(own / "cntk-v-exact.json", solve_exact([kernel_file], data_file, **images))
+    swept = sweep_widths(data_file, VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
+    write_json(own / "cntk-v-sweep.json", swept)
+    return study
+
+
+def one(document: dict[str, Any], **of: Any) -> dict[str, Any]:
+    (found,) = [entry for entry in document["results"] if all(entry[name] == value for name, value in of.items())]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+def test_draw_is_regression_on_explicit_features(data_file: Path, data: ProcessedData, kind: str) -> None:
+    document = solve_draw(data_file, VANILLA, draw=1, **DRAW | {"kinds": [kind]})
+    images = np.concatenate([data.train_images, data.test_images])
+    features = random_features(images, depth=3, readout="flatten", width=4, get=kind, draw=1, dtype="float64")[kind]
+    K, K_test = features[:N_TRAIN] @ features[:N_TRAIN].T, features[N_TRAIN:] @ features[:N_TRAIN].T
+    fit = kernel_regression((K + K.T) / 2, data.train_labels, K_test, ridges=RIDGES)
+    found = one(document, dtype="float64", train_images=N_TRAIN)
+    assert found["test_accuracy"] == fit.test_accuracy(data.test_labels).tolist()
+    assert found["loo_accuracy"] == pytest.approx(fit.loo_accuracy)
+    # files have six digits
+    assert found["condition_number"] == pytest.approx(fit.condition_number, rel=1e-5)
+    assert found["features"] == features.shape[1]
+    assert found["unchecked_accuracy"] == found["accuracy"]
+
+
+def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -> None:
+    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
+    for kind in ("ntk", "nngp"):
+        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in costs.DTYPES)
+        assert double["rounding"] is None
+        assert 1e-9 < single["rounding"] < 1e-5  # a few units in the last place of float32, 6e-8
+
+
+def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path, data: ProcessedData) -> None:
+    document = solve_draw(data_file, POOLED, draw=0, **DRAW)
+    for dtype in costs.DTYPES:
+        found = one(document, kind="nngp", dtype=dtype, train_images=N_TRAIN)
+        assert found["features"] == 4
+        assert found["rank"] <= 4
+        assert 0 <= found["unchecked_accuracy"] <= 1
+    assert found["accuracy"] is None
+    assert found["accuracy_loo_ridge"] is not None
+    assert one(document, kind="ntk", dtype="float64", train_images=N_TRAIN)["rank"] == N_TRAIN  # of 144 features
+
+
+def test_every_size_is_solved_on_the_first_images(data_file: Path, data: ProcessedData) -> None:
+    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
+    fewer = solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": N_TRAIN // 2})
+    names = {"kind": "ntk", "dtype": "float64", "train_images": N_TRAIN // 2}
+    half, alone = one(document, **names), one(fewer, **names)
+    assert half["test_accuracy"] == alone["test_accuracy"]
+    assert "eigenvalues" in alone and "eigenvalues" not in half
+    assert {entry["train_images"] for entry in document["results"]} == {24, 12, 6}
+
+
+def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_json(tmp_path / name, solve_draw(data_file, POOLED, draw=2, **DRAW))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+@pytest.mark.parametrize("readout", ["flatten", "gap"])
+@pytest.mark.parametrize("trained", ["all", "hidden"])
+def test_number_of_features(kind: str, readout: str, trained: str) -> None:
+    images = np.ones((2, 3, 4, 2), dtype=np.float32)
+    architecture: dict[str, Any] = {"readout": readout, "trained": trained, "filter_size": 3}
+    features = random_features(images, depth=4, width=5, get=kind, **architecture)[kind]
+    assert costs.count_features((3, 4, 2), architecture, kind, 4, 5) == features.shape[1]
+
+
+def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kernel_files
+
+    header = kernel_files.make_header
+    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, dtype="float64"))
+    data_file = tmp_path / "squares.h5"
+    data = make_data(data_file)
+    kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
+    document = solve_exact([kernel_file], data_file, train_images=20, test_images=5, ridges=RIDGES)
+    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in costs.DTYPES)
+    assert double["rounding"] is None
+    assert 0 < single["rounding"] < 2**-24 * 20  # half a unit in the last place of each entry
+    assert double["features"] is None
+
+
+def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train_images is 25; allowed are 2 to 24"):
+        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": 25})
+    with pytest.raises(InputError, match=r"test_images is 0; allowed are 1 to 10"):
+        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"test_images": 0})
+    with pytest.raises(InputError, match=r"ridges are \[0\.1\], but must hold 0"):
+        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
+    other = make_data(tmp_path / "other.h5", seed=1)
+    kernel_file = make_kernel(tmp_path, other, linear_kernel(other))
+    with pytest.raises(UserError, match="computed from other images"):
+        solve_exact([kernel_file], data_file, train_images=4, test_images=4, ridges=RIDGES)
+
+
+def test_sweep_has_the_fit_of_its_deviations(folder: Path) -> None:
+    document = json.loads((folder / "random_features" / "cntk-v-sweep.json").read_text())
+    (sweep,) = document["sweeps"]
+    assert np.shape(sweep["deviations"]) == (3, 2)
+    slope = np.polyfit(np.repeat(np.log(sweep["widths"]), 2), np.log(np.ravel(sweep["deviations"])), 1)[0]
+    assert sweep["slope"] == pytest.approx(slope, rel=1e-4)  # written with six digits
+    assert sweep["interval"][0] < slope < sweep["interval"][1]
+
+
+def test_tables_hold_medians_and_losses_that_add_up(folder: Path) -> None:
+    section, results = open_section("random_features", folder)
+    tables = section.tables(results)
+    table = tables["random_features"]
+    picked = table.query("source == 'features' and kind == 'ntk' and dtype == 'float32' and train_images == 24").iloc[0]
+    draws = [
+        one(json.loads(path.read_text()), kind="ntk", dtype="float32", train_images=24)["unchecked_accuracy"]
+        for path in sorted((folder / "random_features").glob("*-draw-*.json"))
+    ]
+    assert picked.draws == 3
+    assert picked.unchecked_accuracy == np.median(draws)
+    assert (picked.unchecked_accuracy_low, picked.unchecked_accuracy_high) == (min(draws), max(draws))
+    losses = tables["random_features_losses"]
+    parts = losses.lost_to_width + losses.lost_without_ridge + losses.lost_to_rounding
+    assert parts.to_numpy() == pytest.approx(losses.lost.to_numpy())
+    published = tables["table2"].query("source != 'squares'")
+    assert len(published) == 20
+    assert published.accuracy_percent.max() == 95.70
+
+
+def test_section_is_written_the_same_twice(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in write_section("random_features", folder)}
+    assert {path: path.read_bytes() for path in write_section("random_features", folder)} == before
+    page = json.loads((folder / "sections" / "random_features.json").read_text())
+    assert "fall farthest behind" in page["headline"][0]
+    assert [len(table["rows"]) for table in page["tables"]] == [1, 2, 1]
+
+
+def test_explanation_names_kernels_of_too_few_features(folder: Path) -> None:
+    section, results = open_section("random_features", folder)
+    texts = section.explanation(results)
+    assert len(texts) == 2  # NTK and NNGP of one depth
+    assert all("condition number" in text for text in texts)
+
+
+def test_study_without_a_sweep_has_its_figure_all_the_same(folder: Path, tmp_path: Path) -> None:
+    files = [path for path in (folder / "random_features").glob("*.json") if "sweep" not in path.name]
+    section, results = open_section("random_features", folder, files=sorted(files))
+    assert "no sweep in this study" in to_svg(section.figures(results)["width_sweep"])
+    assert results.sweeps.empty
+    assert len(section.shown(results)) == 2
+
+
+def test_missing_exact_kernels_are_named(folder: Path) -> None:
+    files = sorted((folder / "random_features").glob("*-draw-*.json"))
+    with pytest.raises(UserError, match="no results of exact; run `exact-cntk random-features`"):
+        open_section("random_features", folder, files=files)
+
+
+def test_files_and_costs_follow_the_parameters() -> None:
+    params = load_params("config/ci.yaml")
+    names = costs.random_features_names(params)
+    assert names == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
+    assert costs.expected_seconds(params, 0.0) > 0
+    more = params | {"random_features": params["random_features"] | {"draws": 4, "sweep": None}}
+    assert len(costs.random_features_names(more)) == 5
+    none = params | {"random_features": None}
+    assert costs.random_features_names(none) == []
+    assert costs.expected_seconds(none, 0.0) == costs.expected_memory(none) == costs.expected_disk(none) == 0
+    assert costs.train_sizes(200) == [200, 100, 50]
+    assert costs.train_sizes(5) == [5, 2]
