@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from exact_cntk.study import references
 from exact_cntk.study.results import Study, binomial_error
@@ -68,11 +68,12 @@ def against_depth(study: Study, table: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(SETTINGS)
 def learning_curves(study: Study, networks: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Loss, training and test accuracy against epochs at the chosen rate: a column a family, a colour a depth."""
+    """Loss, training accuracy and test error against epochs at the chosen rate: a column a family, a colour a depth."""
+    curves = curves.assign(test_error=1 - curves.test_accuracy)
     families = list(dict.fromkeys(networks.family))
     depths = sorted(networks.depth.unique())
     colors = depth_colors(depths)
-    quantities = {"loss": "loss", "train_accuracy": "training\naccuracy (%)", "test_accuracy": "test\naccuracy (%)"}
+    quantities = {"loss": "loss", "train_accuracy": "training\naccuracy (%)", "test_error": "test\nerror (%)"}
     figure, axes = new_figure(len(quantities), len(families), row_height=1.9, sharex="col", sharey="row")
     for j, family in enumerate(families):
         for network in networks[networks.family == family].itertuples():
@@ -85,7 +86,10 @@ def learning_curves(study: Study, networks: pd.DataFrame, curves: pd.DataFrame) 
         axes[-1, j].xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     for row, label in zip(axes, quantities.values(), strict=True):
         row[0].set_ylabel(label)
-    axes[0, 0].set_yscale("log")
+    for row in axes[[0, 2], 0]:
+        row.set_yscale("log")
+    axes[2, 0].yaxis.set_major_formatter(ScalarFormatter())
+    axes[2, 0].yaxis.set_minor_formatter(NullFormatter())
     figure.align_ylabels(axes[:, 0])
     title(figure, "Learning curves at the chosen rate, a line a seed", study)
     handles = [Line2D([], [], color=colors[depth], label=f"depth {depth}") for depth in depths]

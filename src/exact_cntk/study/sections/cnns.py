@@ -30,7 +30,7 @@ CAPTIONS = {
     "cnn_vs_cntk": "Test accuracy of trained CNNs and of kernel regression against depth: this study on the left, with "
     "standard deviations over seeds and the binomial errors of the kernels, the paper's Table 1 on the right.",
     "cnn_learning_curves": "Learning curves at the rate chosen on validation images: loss and training accuracy, and "
-    "accuracy on the test images, which choose nothing; a line a seed, a dot where training accuracy is first full.",
+    "the error on the test images, which choose nothing; a line a seed, a dot where training accuracy is first full.",
     "cnn_rates": "How the rate is chosen: accuracy on validation images, with a ring around the highest, and test "
     "accuracy beside it; rates at which training diverges have no marker.",
 }
