@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exact_cntk.study.params import load_params
+from exact_cntk.study.architectures import all_passes
+from exact_cntk.study.params import kernel_blocks, load_params
+from exact_cntk.study.sections import ALWAYS, SECTIONS
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
 
 
 def keys(value, prefix=""):
-    """All keys of nested mappings; those inside lists are the schema's business."""
-    if not isinstance(value, dict):
+    """All keys of nested mappings; those inside lists, and those of sections, which may be null, are the schema's."""
+    if not isinstance(value, dict) or prefix.rstrip(".") in SECTIONS:
         return set()
     return {f"{prefix}{key}" for key in value} | {
         inner for key in value for inner in keys(value[key], f"{prefix}{key}.")
@@ -30,17 +32,54 @@ def test_lint(fresh):
 def test_default_study(fresh):
     shutil.copy2(ROOT / "config/digits.yaml", fresh / "params.yaml")
     # No flags: the profile beside the Snakefile loads by itself.
-    assert fresh.planned("--cores", "2", "--resources", "gpu=1") == {
+    planned = fresh.planned("--cores", "2", "--resources", "gpu=1")
+    params = load_params(ROOT / "params.yaml")
+    passes = [(one, len(kernel_blocks(params, one))) for one in all_passes(params)]
+    networks = [family["depths"] for family in params["cnns"]["families"]]
+    assert planned == {
         "all": 1,
         "preprocess": 1,
-        "kernel_block": 14,
+        "kernel_block": 14 + sum(blocks for one, blocks in passes if one.pool_images is not None),
         "merge_kernel": 10,
         "solve": 10,
+        # for each rate one validation run and the seeds
+        "train_cnn": sum(map(len, networks)) * len(params["cnns"]["rates"]) * (1 + params["cnns"]["seeds"]),
+        "gather_cnn": sum(map(len, networks)),
+        "random_features_draw": 2 * params["random_features"]["draws"],
+        "random_features_exact": 2,
+        "random_features_sweep": 2,
+        "solve_architectures": sum(one.pool_images is not None for one, _ in passes),
+        "small_data_kernel": 2,
+        "small_data_baseline": 3,
+        "small_data_cnn": 1,
+        "section_parameters": 4,
+        "section_provenance": 4,
+        "tables": 1,
+        "figures": 1,
+        "notebook": 7,
+        "report": 1,
+    } | {f"section_{key}": 1 for key in SECTIONS}
+
+
+def test_without_sections(fresh):
+    params = yaml.safe_load((fresh / "params.yaml").read_text(encoding="utf-8"))
+    params |= {key: None for key in SECTIONS if key not in ALWAYS}
+    (fresh / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    assert fresh.planned() == {
+        "all": 1,
+        "preprocess": 1,
+        "kernel_block": 10,
+        "merge_kernel": 4,
+        "solve": 4,
+        "section_parameters": 4,
+        "section_correlation": 1,
         "tables": 1,
         "figures": 1,
         "notebook": 3,
         "report": 1,
     }
+    # DVC's outputs are there all the same.
+    assert fresh.planned("baselines") == {"baselines": 1, "section_parameters": 4}
 
 
 def test_one_family_of_a_preset(fresh):
@@ -68,7 +107,10 @@ def test_preset_is_complete(path):
 
 
 def test_all_presets_are_there():
-    assert {path.stem for path in PRESETS} == {"digits", "review", "cifar10-2k", "cifar10-full", "ci"}
+    assert {path.stem for path in PRESETS} == {
+        *("digits", "review", "cifar10-2k", "cifar10-full", "ci"),
+        *("cnns", "cifar2", "cifar2-cpu", "cifar2-condition", "architectures", "small-data"),
+    }
 
 
 def test_preset_replaces_lists(fresh):
@@ -90,6 +132,13 @@ def test_typo_is_one_line_from_every_command(fresh):
         output = fresh.run(*command, code=code)
         assert "prepare.tset_images: unknown key, did you mean 'test_images'?" in output
         assert "Traceback" not in output
+
+
+def test_contradiction_of_a_section_is_one_line(fresh):
+    fresh.edit("params.yaml", "families: [cntk-gap]", "families: [cntk-gab]")
+    output = fresh.run("snakemake", "--dry-run", code=1)
+    assert "random_features.families[0]: 'cntk-gab' is not in kernels.families, did you mean 'cntk-gap'?" in output
+    assert "Traceback" not in output
 
 
 def test_profiles_agree():
