@@ -34,7 +34,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
     array = array.astype(np.float32 if narrow else np.float64, copy=False)
     if not np.isfinite(array).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"{name} must be finite, but {name}[{', '.join(map(str, bad))}] is {array[bad]}")
+        where = f"{name}[{', '.join(map(str, bad))}]" if bad else "it"
+        raise InputError(f"{name} must be finite, but {where} is {array[bad]}")
     return array
 
 

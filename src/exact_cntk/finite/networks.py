@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from exact_cntk import _validation as check
+from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._reference import C_SIGMA
 from exact_cntk._spec import READOUTS, TRAINED
 from exact_cntk.errors import InputError
@@ -125,11 +126,12 @@ class CNN(torch.nn.Module):
         self.output_scale = check.as_number("output_scale", output_scale)
         self.layer_scale = math.sqrt(C_SIGMA / (C * q**2))
         shapes = [(C, C0 if h == 0 else C, q, q) for h in range(depth - 1)]
+        last = (outputs, C) if self.readout == "gap" else (outputs, C, P, Q)
+        _check_memory(C, depth, as_dtype.itemsize * sum(map(math.prod, [*shapes, last])))
         self.filters = torch.nn.ParameterList(
             _weights(shape, entropy, (h,), as_dtype, requires_grad=not (hidden_only and h == 0))
             for h, shape in enumerate(shapes)
         )
-        last = (outputs, C) if self.readout == "gap" else (outputs, C, P, Q)
         self.readout_weight = _weights(last, entropy, (depth - 1, 1), as_dtype, requires_grad=not hidden_only)
 
     def activations(self, images: torch.Tensor, shifts: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -188,6 +190,15 @@ def check_seed(seed: int | Sequence[int]) -> list[int]:
     """A seed as a list of integers ≥ 0."""
     parts = list(seed) if isinstance(seed, Iterable) and not isinstance(seed, str) else [seed]
     return [check.as_integer("seed", part, at_least=0) for part in parts]
+
+
+def _check_memory(width: int, depth: int, needed: int) -> None:
+    """Refuse weights of more bytes than the machine has."""
+    if needed > (present := total_memory()):
+        raise InputError(
+            f"width is {width} and depth {depth}, whose weights take {format_gib(needed)}; this machine has "
+            f"{format_gib(present)}: take a narrower network"
+        )
 
 
 def _weights(

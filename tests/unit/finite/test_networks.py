@@ -153,6 +153,7 @@ def test_weights_are_standard_normal():
         ({"output_scale": -1}, "output_scale is -1"),
         ({"seed": -1}, "seed is -1; allowed are integers ≥ 0"),
         ({"seed": "one"}, "seed is 'one'; allowed are integers ≥ 0"),
+        ({"width": 10**6}, "width is 1000000 and depth 3, whose weights take 33528 GiB; this machine has"),
         ({"dtype": "float16"}, "dtype is 'float16'; allowed are 'float32', 'float64'"),
     ],
 )
