@@ -392,11 +392,12 @@ def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: _Images) 
             f"kernel {path} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
             f"{data_file} (digest {images.data.digest[:12]}…): compute its blocks again"
         )
+    if kernel.flips:
+        raise UserError(f"kernel {path} is averaged over flips, which networks are not; take one that is not")
 
 
 def _family_of(kernel: Kernel) -> Family:
-    window = getattr(kernel, "pooling_window", None)
-    return Family(kernel.family, kernel.readout, kernel.trained, kernel.filter_size, window)
+    return Family(kernel.family, kernel.readout, kernel.trained, kernel.filter_size, kernel.pooling_window)
 
 
 def _device(device: str) -> str:

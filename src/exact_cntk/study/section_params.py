@@ -59,6 +59,8 @@ def _random_features(features: Mapping[str, Any], params: Mapping[str, Any]) -> 
     for i, name in enumerate(features["families"]):
         key = f"random_features.families[{i}]"
         yield from _known_family(key, name, computed)
+        if any(one.get("flips") for one in params["kernels"]["families"] if one["name"] == name):
+            yield f"{key}: {name!r} is averaged over flips, which networks are not; name a family without"
         for depth in features["depths"]:
             yield from _known_depth("random_features.depths", name, depth, computed)
     yield from _increasing("random_features.depths", features["depths"])

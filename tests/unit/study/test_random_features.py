@@ -139,6 +139,17 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
     assert double["features"] is None
 
 
+def test_kernel_averaged_over_flips_is_no_network_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kernel_files
+
+    header = kernel_files.make_header
+    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, flips=True))
+    data = make_data(tmp_path / "squares.h5")
+    kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
+    with pytest.raises(UserError, match="is averaged over flips, which networks are not"):
+        solve_exact([kernel_file], tmp_path / "squares.h5", train_images=4, test_images=4, ridges=RIDGES)
+
+
 def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train_images is 25; allowed are 2 to 24"):
         solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": 25})

@@ -23,6 +23,7 @@ cnns:
   max_epochs: 60
   averaged_epochs: 10
   validation_images: 200
+  tf32: false
 random_features:
   families: [cntk-v, cntk-gap]
   depths: [3, 4, 6]
@@ -81,6 +82,10 @@ def test_all_sections_and_none():
             ["random_features.train_images: 1001", "prepare.train_images = 1000"],
         ),
         ({"random_features__test_images": 798}, ["random_features.test_images: 798", "prepare.test_images = 797"]),
+        (
+            {"kernels__families__0__flips": True},
+            ["random_features.families[0]: 'cntk-v' is averaged over flips", "without"],
+        ),
         ({"random_features__sweep__widths": [32, 16]}, ["random_features.sweep.widths: [32, 16]", "increase"]),
         ({"random_features__sweep__images": 1001}, ["random_features.sweep.images: 1001", "1000"]),
         ({"architectures__filter_sizes": [1, 2]}, ["architectures.filter_sizes[1]: 2", "odd"]),
