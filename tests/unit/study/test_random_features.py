@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from kernel_files import N_TEST, N_TRAIN, linear_kernel, make_data, make_kernel
 
 from exact_cntk import kernel_regression
@@ -198,6 +200,15 @@ def test_section_is_written_the_same_twice(folder: Path) -> None:
     page = json.loads((folder / "sections" / "random_features.json").read_text())
     assert "fall farthest behind" in page["headline"][0]
     assert [len(table["rows"]) for table in page["tables"]] == [1, 2, 1]
+
+
+def test_notebook_runs(folder: Path) -> None:
+    notebook = nbformat.read(Path(__file__).parents[3] / "notebooks" / "random_features.ipynb", as_version=4)
+    shell = InteractiveShell()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            tagged = "parameters" in cell.metadata.get("tags", [])
+            shell.run_cell(cell.source + (f"\nstudy_dir = {str(folder)!r}\n" if tagged else "")).raise_error()
 
 
 def test_explanation_names_kernels_of_too_few_features(folder: Path) -> None:

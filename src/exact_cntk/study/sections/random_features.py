@@ -217,16 +217,22 @@ def headline(results: Results) -> list[str]:
 
 
 def explanation(results: Results) -> list[str]:
-    """What the numbers say about conditioning, a paragraph a kernel on the largest training set; for the notebook.
+    """What the numbers say about conditioning, in Markdown, for the notebook."""
+    return explain(losses(results))
 
-    Whether features are too few for the training images, so that the kernel is singular in any precision; else whether
-    rounding to float32 reaches the smallest eigenvalue, and what no ridge costs.
+
+def explain(table: pd.DataFrame) -> list[str]:
+    """A paragraph a kernel: are its features too few for the images, does rounding reach its smallest eigenvalue?
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `losses` returns.
     """
-    n = results.train_images
     found = []
-    for row in losses(results).itertuples():
-        text = f"**{row.kernel}, depth {row.depth}.** {row.weights:,} features for {n:,} training images"
-        found.append(text + (_too_few(row) if row.weights < n else _enough(row)))
+    for row in table.itertuples():
+        text = f"**{row.kernel}, depth {row.depth}.** {row.weights:,} features for {row.train_images:,} training images"
+        found.append(text + (_too_few(row) if row.weights < row.train_images else _enough(row)))
     return found
 
 
