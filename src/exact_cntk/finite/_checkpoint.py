@@ -24,14 +24,14 @@ class Checkpoint:
     data : sequence of Tensors
         All that training and rows see.
     options : tuple
-        All else that the numbers of the run depend on. torch's version, its number of threads and the device belong
-        to a run as well.
+        All else that the numbers of the run depend on. torch's version and the device belong to a run as well, and of a
+        CPU the number of threads.
     """
 
     def __init__(self, file: Path, network: CNN, data: Sequence[torch.Tensor], options: tuple) -> None:
         """Take the initial weights as the run's."""
         self._file = file
-        identity = hashlib.sha256(repr((torch.__version__, torch.get_num_threads(), options)).encode())
+        identity = hashlib.sha256(repr((torch.__version__, options)).encode())
         architecture = (network.readout, network.pooling_window, network.output_scale, _device_name(network))
         identity.update(repr(architecture).encode())
         for name, weight in network.named_parameters():
@@ -79,9 +79,11 @@ class Checkpoint:
 
 
 def _device_name(network: CNN) -> str:
-    """What computes: of GPUs the model, for another one rounds otherwise."""
+    """What computes: of GPUs the model, of a CPU its threads; another one rounds otherwise."""
     device = network.readout_weight.device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device}, {torch.get_num_threads()} threads"
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

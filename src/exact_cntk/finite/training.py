@@ -70,7 +70,8 @@ def train_full_batch(
         Images whose activations are in memory at a time. It changes the result by rounding.
     checkpoint : Path, optional
         A file that holds weights and rows so far. If it is one of the same initial weights, data, rate, `every`,
-        images_at_once, version and threads of torch, and device, training goes on from it; any other is replaced.
+        images_at_once, version of torch, and device (of a CPU: and threads), training goes on from it; any other is
+        replaced.
     checkpoint_every : int ≥ 1
         Steps from one checkpoint to the next; the last step has one too.
     progress : bool or callable

@@ -125,13 +125,15 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     assert train_full_batch(draw(), x, labels, steps=4, **options) == rows[:3]
 
 
-@pytest.mark.parametrize("change", ["rate", "labels", "seed", "trained", "rubbish"])
+@pytest.mark.parametrize("change", ["rate", "labels", "seed", "trained", "threads", "rubbish"])
 def test_a_checkpoint_of_another_run_is_not_taken(tmp_path, change):
     x, labels = problem()
     file = tmp_path / "run.npz"
     train_full_batch(draw(), x, labels, rate=0.3, steps=3, checkpoint=file)
     if change == "rubbish":
         file.write_bytes(b"PK rubbish")
+    if change == "threads":
+        torch.set_num_threads(2)
     options = {"seed": {"seed": 1}, "trained": {"trained": "hidden"}}.get(change, {})
     labels = labels[::-1].copy() if change == "labels" else labels
     rate = 0.2 if change == "rate" else 0.3
