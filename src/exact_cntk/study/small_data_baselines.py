@@ -9,6 +9,7 @@ import scipy.linalg
 
 from exact_cntk._regression import choose, kernel_regression
 from exact_cntk.errors import InputError
+from exact_cntk.study.small_data_subsets import one_a_class
 from exact_cntk.study.solve import rounded
 
 FOLDS = 3  # of the inner cross-validation, or as many as the rarest class has images
@@ -69,8 +70,11 @@ def gaussian_kernel(
     """Kernel ridge regression with k(x, x′) = exp(−‖x − x′‖²/(2b²m²)), m the median distance of training images.
 
     Bandwidth b and ridge are chosen together by leave-one-out on the training images, as `kernel_regression` chooses a
-    ridge: highest accuracy, then lowest squared error; of equals, the larger ridge, then the larger bandwidth.
+    ridge: highest accuracy, then lowest squared error; of equals, the larger ridge, then the larger bandwidth. With one
+    image of a class there is nothing to leave out: the smallest ridge and the bandwidth nearest to the median then.
     """
+    if one_a_class(labels):
+        ridges, bandwidths = [min(ridges)], [min(bandwidths, key=lambda b: abs(np.log(b)))]
     squares = _square_distances(x, x)
     np.fill_diagonal(squares, 0)
     median = float(np.median(squares[np.triu_indices(len(x), 1)])) or 1.0  # all images equal

@@ -12,7 +12,7 @@ from exact_cntk._regression import kernel_regression
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.small_data_subsets import Draw
+from exact_cntk.study.small_data_subsets import Draw, one_a_class
 from exact_cntk.study.solve import KERNEL_ERROR, TEST_ROWS, rounded
 
 RIDGES = ("none", "loo")  # the paper's protocol; and the ridge chosen by leave-one-out on the training images
@@ -47,7 +47,8 @@ def kernel_results(
     data : ProcessedData
     draws : sequence of Draw
     ridges : sequence of float
-        Relative to the mean of the kernel's diagonal, 0 among them; leave-one-out chooses from them.
+        Relative to the mean of the kernel's diagonal, 0 among them; leave-one-out chooses from them, but on a training
+        set with one image of a class, where it can say nothing: none is taken there.
     progress : bool or callable(done, total)
         Counts fits.
 
@@ -99,7 +100,8 @@ def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, ridges: Sequenc
     fit = kernel_regression(K, data.train_labels[draw.positions], ridges=ridges, tolerance=tolerance, method="eigh")
     assert fit.classes is not None  # labels have classes
     plain = list(ridges).index(0)
-    duals = {"loo": (fit.best_ridge, fit.dual[fit.best])}
+    best = plain if fit.solved[plain] and one_a_class(data.train_labels[draw.positions]) else fit.best
+    duals = {"loo": (float(fit.ridges[best]), fit.dual[best])}
     if fit.solved[plain]:
         duals["none"] = (0.0, fit.dual[plain])
     return _Fit(draw, fit.classes, duals)

@@ -78,9 +78,8 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     if sets is None:
         raise UserError("no results of small training sets; run `exact-cntk small-data` first")
     frame = pd.DataFrame(rows)
-    order = {"kernel": 0, "baseline": 1, "network": 2}
     frame["accuracy"] = frame["accuracy"].astype(float)
-    frame = frame.sort_values("type", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    frame = frame.sort_values("order", kind="stable", ignore_index=True).drop(columns="order")
     return Results(study, sets, frame)
 
 
@@ -158,20 +157,23 @@ def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row a result; `order` sorts kernels as elsewhere (vanilla, NTK first), then baselines, then networks."""
     method, given = document["method"], document["parameters"]
     for result in document["results"]:
         row: dict[str, Any] = {"method": "", "type": "baseline", "kind": "", "ridge": "", "base": ""}
         if method == "kernel":
-            name = kernel_label(
-                given["family"], result["kind"], *(given[k] for k in ("readout", "trained", "filter_size"))
-            )
+            architecture = [given[name] for name in ("readout", "trained", "filter_size")]
+            name = kernel_label(given["family"], result["kind"], *architecture)
             ridge = "no ridge" if result["ridge"] == "none" else "ridge chosen"
             row |= {"type": "kernel", "method": f"{name}, depth {given['depth']}, {ridge}", "kind": result["kind"]}
             row |= {"ridge": result["ridge"], "base": f"{given['family']} {given['depth']}"}
+            place = (given["readout"], given["family"], given["depth"], result["kind"] != "ntk", ridge)
+            row["order"] = (0, *place)
         elif method in BASELINES:
-            row["method"] = BASELINES[method]
+            row |= {"method": BASELINES[method], "order": (1, list(BASELINES).index(method))}
         else:
-            row |= {"type": "network", "method": f"{method.upper()}, depth {given['depth']}, width {given['width']}"}
+            label = f"{method.upper()}, depth {given['depth']}, width {given['width']}"
+            row |= {"type": "network", "method": label, "order": (2, label)}
         row |= {name: result[name] for name in ("train_images", "repeat", "correct", "accuracy")}
         yield row | {"test_images": document["test_images"]}
 

@@ -68,6 +68,11 @@ def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, 
     return draws
 
 
+def one_a_class(labels: np.ndarray) -> bool:
+    """Whether there is a class with a single image: left out, nothing is left to tell it by."""
+    return int(np.unique(labels, return_counts=True)[1].min()) < 2
+
+
 def describe_subsets(draws: Sequence[Draw], seed: int) -> dict[str, Any]:
     """What results say of their training sets.
 

@@ -35,9 +35,10 @@ TEXT = (
     "sizes are drawn independently and are not nested. Every setting is chosen on the training set alone: the "
     "kernels' ridge and the RBF kernel's bandwidth and ridge by leave-one-out, the penalty of logistic regression by "
     "cross-validation, the networks' learning rate on a held-out part. With one image of a class there is nothing to "
-    "leave out: settings chosen there mean little. The RBF kernel, logistic regression and the random forest see the "
-    "same normalised pixels as the kernels. Intervals are Student's t over training sets, one for each comparison; "
-    "where sets share images they are too narrow, and of other test images they say nothing.</p>"
+    "leave out: there the kernels have no ridge, and the other methods a setting fixed beforehand. The RBF kernel, "
+    "logistic regression and the random forest see the same normalised pixels as the kernels. Intervals are Student's "
+    "t over training sets, one for each comparison; where sets share images they are too narrow, and of other test "
+    "images they say nothing.</p>"
 )
 CAPTIONS = {
     "small_data_curves": "Test accuracy against the number of training images; bands: standard deviation over random "
@@ -170,14 +171,16 @@ def headline(results: Results) -> list[str]:
         + "; ".join(f"from {size:,} images, {method}" for size, method in best.items())
         + "."
     ]
-    gained = differences(results)
-    if results.references and len(gained):
-        reference = results.references[0]
-        rows = gained[(gained.reference == reference) & gained.low.notna()]
+    table = differences(results)
+    counts = []
+    for reference in results.references:
+        rows = table[(table.reference == reference) & table.low.notna()]
         ahead, behind = int((rows.low > 0).sum()), int((rows.high < 0).sum())
+        counts.append(f"{_short(reference)}, ahead in {ahead} of {len(rows)} and behind in {behind}")
+    if counts:
         sentences.append(
-            f"{reference}, is ahead of another method by more than the {100 * COVERAGE:.0f} % interval of the paired "
-            f"difference in {ahead} of {len(rows)} comparisons (method and size), and behind in {behind}."
+            f"Paired differences to another method at one size whose {100 * COVERAGE:.0f} % interval leaves out 0: "
+            f"{'; '.join(counts)}."
         )
     return sentences
 
