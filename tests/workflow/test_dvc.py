@@ -6,6 +6,8 @@ import io
 import pytest
 import yaml
 
+from exact_cntk.study.sections import ALWAYS, SECTIONS
+
 # Made by earlier stages or by nobody but the user: what differs from rule to rule is the code and notebooks.
 WRITTEN = ("src/", "notebooks/", "workflow/")
 
@@ -63,7 +65,7 @@ def test_outputs_are_produced_by_rules(finished_once, rules):
     assert not any("blocks" in path for path in declared)
 
 
-def test_only_merged_kernels_are_persistent(finished_once):
+def test_only_what_costs_time_is_persistent(finished_once):
     persistent = [
         path
         for stage in stages(finished_once).values()
@@ -72,7 +74,7 @@ def test_only_merged_kernels_are_persistent(finished_once):
         for path, options in entry.items()
         if options.get("persist")
     ]
-    assert persistent == ["results/ci/kernels"]
+    assert persistent == [f"results/ci/{name}" for name in ["kernels", *(key for key in SECTIONS if key not in ALWAYS)]]
 
 
 def test_no_parameter_is_unseen(finished_once):
@@ -93,7 +95,7 @@ def test_repro_twice_then_a_later_stage(finished):
     finished.edit("params.yaml", "resamples: 100", "resamples: 50")
     assert "report.resamples" in finished.run("dvc", "params", "diff")
     said = finished.run("dvc", "repro", "tables")
-    for stage in ("prepare", "kernels", "solve"):
+    for stage in ("prepare", "kernels", "solve", "baselines"):
         assert f"Stage '{stage}' didn't change, skipping" in said
     assert finished.ages("blocks", "kernels") == kernels
 

@@ -235,7 +235,7 @@ rule report:
         tables=rules.tables.output,
         figures=rules.figures.output,
         sections=PAGES,
-        drawn=[f"{RESULTS}/figures/{figure}.svg" for key in PRESENT for figure in SECTIONS[key].figures],
+        presented=PRESENTED,
         notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
         sources=rules.figures.input.sources
         + sources(

@@ -5,6 +5,10 @@ STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references
 # Of the sections that this study has.
 PRESENT = present(PARAMS)
 PAGES = [f"{RESULTS}/sections/{key}.json" for key in PRESENT]
+PRESENTED = [
+    *(f"{RESULTS}/tables/{table}.csv" for key in PRESENT for table in SECTIONS[key].tables),
+    *(f"{RESULTS}/figures/{figure}.svg" for key in PRESENT for figure in SECTIONS[key].figures),
+]
 # The files that a section's own rules make, by its key; each section's file of rules fills in its own.
 SECTION_FILES = {}
 SECTION_PARAMETERS = [f"{RESULTS}/{key}/parameters.yaml" for key in SECTIONS if key in PARAMS]
