@@ -143,6 +143,7 @@ SECTIONS: dict[str, SectionFiles] = {
         figures=("architecture_ranking", "architecture_cost", "architecture_search"),
         folders=("architectures",),
         sources=(
+            "study/sections/_architectures_figures.py",
             "study/architectures.py",
             "study/architecture_search.py",
             "study/architecture_strategies.py",

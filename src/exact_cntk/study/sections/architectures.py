@@ -4,22 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import StrMethodFormatter
 
 from exact_cntk.study.architecture_search import FIELDS, PROTOCOLS, Search, correlations, ranking, read_search
-from exact_cntk.study.architecture_strategies import pareto_front, strategies
+from exact_cntk.study.architecture_strategies import strategies
 from exact_cntk.study.architectures import FORMAT_VERSION
 from exact_cntk.study.markup import percent, signed_points
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
-from exact_cntk.study.style import BLUE, GREEN, GREY, MARKERS, ORANGE, PURPLE, SETTINGS, VERMILION, legend, new_figure
-from exact_cntk.study.style import title as put_title
+from exact_cntk.study.sections._architectures_figures import PROTOCOL, cost_figure, ranking_figure, search_figure
 
 TITLE = "Architecture search"
 NAVIGATION = "Architectures"
@@ -35,7 +30,7 @@ CAPTIONS = {
     "architecture_ranking": (
         "Every architecture with few training images (mean over training sets; bars: standard deviation) and with "
         "the full training set. Colour: readout; marker: filter size; filled: NTK, open: CNN-GP. The ring marks what "
-        "the search picks, the square what is best at full data."
+        "the search picks, the square what is best at full data. Axes are even in log-odds."
     ),
     "architecture_cost": (
         "Accuracy at full data against the cost of the kernel. The line joins the architectures than which no other "
@@ -44,11 +39,9 @@ CAPTIONS = {
     "architecture_search": (
         "What a search costs, against training every architecture of the grid on the full set, and the accuracy of "
         "the architecture that it picks. Picks by test accuracy are made on one half of the test images and measured "
-        "on the other."
+        "on the other. Open: one training set, the mean over which; filled: all of them."
     ),
 }
-PROTOCOL = "accuracy_loo_ridge"  # by which architectures are ranked: all of them have an answer with a ridge
-_LAP_COLORS = (GREEN, ORANGE, PURPLE, GREY)
 _MOST_ROWS = 40  # of the ranking in the report; the CSV file has all
 
 
@@ -75,126 +68,6 @@ def figures(search: Search) -> dict[str, Figure]:
         "architecture_cost": cost_figure(search),
         "architecture_search": search_figure(search),
     }
-
-
-@mpl.rc_context(SETTINGS)
-def ranking_figure(search: Search) -> Figure:
-    """Accuracy from the most of the few training images against that of the full set, a panel a protocol."""
-    n, table = search.small[-1], ranking(search)
-    figure, axes = new_figure(1, len(PROTOCOLS), row_height=3.6)
-    for panel, (protocol, name) in zip(axes[0], PROTOCOLS.items(), strict=True):
-        rows = table.dropna(subset=[f"{protocol}_{n}", f"{protocol}_full"])
-        x, y, spread = rows[f"{protocol}_{n}"], rows[f"{protocol}_full"], rows[f"{protocol}_{n}_std"]
-        panel.errorbar(100 * x, 100 * y, xerr=100 * spread, ls="", color="#cfcfcf", lw=0.7, zorder=1)
-        _marks(panel, search, rows, 100 * x, 100 * y)
-        if len(rows):
-            picked, best = x.idxmax(), y.idxmax()
-            panel.plot(100 * x[picked], 100 * y[picked], **_RING)
-            panel.plot(100 * x[best], 100 * y[best], **_SQUARE)
-        members = search.solved(protocol)
-        rho = search.compare(protocol, n, members, "all").value("spearman") if len(members) > 1 else np.nan
-        panel.set_title(f"{name}\nSpearman's ρ = {rho:.2f}, {len(members)} of {len(table)}", loc="left")
-        panel.set_xlabel(f"accuracy, n = {n} (%)")
-    axes[0, 0].set_ylabel(f"accuracy, n = {search.full} (%)")
-    _finish(
-        figure, search, "Few training images against all", extra=[_handle("picked", _RING), _handle("best", _SQUARE)]
-    )
-    return figure
-
-
-@mpl.rc_context(SETTINGS)
-def cost_figure(search: Search) -> Figure:
-    """Accuracy at full data against element-layers of the full kernel, with the Pareto front."""
-    table, n = ranking(search), search.small[-1]
-    figure, axes = new_figure(1, 1, row_height=3.8)
-    panel = axes[0, 0]
-    cost, accuracy = table.element_layers.to_numpy(float), 100 * table[f"{PROTOCOL}_full"].to_numpy()
-    front = pareto_front(cost, accuracy)
-    panel.step(cost[front], accuracy[front], where="post", color=GREY, lw=1, zorder=1)
-    _marks(panel, search, table, pd.Series(cost), pd.Series(accuracy))
-    picked = table[f"{PROTOCOL}_{n}"].idxmax()
-    panel.plot(cost[picked], accuracy[picked], **_RING)
-    panel.set_xscale("log")
-    panel.set_xlabel(f"cost of the kernel at n = {search.full}, element-layers")
-    panel.set_ylabel(f"accuracy, n = {search.full} (%)")
-    front_line = Line2D([], [], color=GREY, lw=1, label="Pareto front")
-    _finish(figure, search, "Accuracy against cost", extra=[front_line, _handle(f"picked with n = {n}", _RING)])
-    return figure
-
-
-@mpl.rc_context(SETTINGS)
-def search_figure(search: Search) -> Figure:
-    """Accuracy of what a strategy finds against its cost, as a share of the exhaustive search's."""
-    table = strategies(search, PROTOCOL)
-    figure, axes = new_figure(1, 1, row_height=3.2)
-    panel = axes[0, 0]
-    styles = _strategy_styles(table)
-    for (strategy, by), rows in table.groupby(["strategy", "chosen_by"], sort=False):
-        color, marker = styles[strategy, by]
-        label = strategy if strategy == "at random" else f"{strategy}, by {by}"
-        panel.plot(rows.cost_percent, 100 * rows.accuracy, ls="", color=color, marker=marker, ms=7, label=label)
-    panel.axhline(100 * table.accuracy[0], color=GREY, lw=0.8, ls=":")
-    panel.set_xscale("log")
-    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.set_xlabel("cost, % of the exhaustive search")
-    panel.set_ylabel("accuracy of what is found (%)")
-    put_title(figure, "What a search costs, and what it finds", data=_data_line(search))
-    handles, labels = panel.get_legend_handles_labels()
-    legend(figure, handles, labels, columns=2)
-    return figure
-
-
-_RING = {"marker": "o", "ms": 13, "mfc": "none", "mec": "black", "mew": 1.2, "ls": ""}
-_SQUARE = {"marker": "s", "ms": 13, "mfc": "none", "mec": "black", "mew": 1.2, "ls": ""}
-
-
-def _handle(label: str, look: dict[str, Any]) -> Line2D:
-    return Line2D([], [], label=label, **look | {"ms": 9})
-
-
-def _strategy_styles(table: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
-    keys = list(dict.fromkeys(zip(table.strategy, table.chosen_by, strict=True)))
-    colors = (GREY, "#999999", BLUE, VERMILION, GREEN, ORANGE)
-    return {key: (colors[i % len(colors)], MARKERS[i % len(MARKERS)]) for i, key in enumerate(keys)}
-
-
-def _marks(panel: Axes, search: Search, rows: pd.DataFrame, x: pd.Series, y: pd.Series) -> None:
-    colors, markers = _colors(search), _markers(search)
-    for (_, row), across, up in zip(rows.iterrows(), x, y, strict=True):
-        color = colors[row.group]
-        face = "white" if row.kind == "nngp" else color
-        panel.plot(across, up, ls="", marker=markers[row.filter_size], color=color, mfc=face, ms=5.5, mew=1.1, zorder=2)
-
-
-def _colors(search: Search) -> dict[str, str]:
-    """Colours of readouts: vanilla and GAP as everywhere, windows and flips between them as they come."""
-    named = {"vanilla": BLUE, "GAP": VERMILION}
-    others = iter(_LAP_COLORS * 8)
-    table = search.architectures.sort_values(["flips", "element_layers_per_pair", "pooling_window"], kind="stable")
-    return {group: named.get(group) or next(others) for group in dict.fromkeys(table.group)}
-
-
-def _markers(search: Search) -> dict[int, str]:
-    return dict(zip(sorted(search.architectures.filter_size.unique()), MARKERS, strict=False))
-
-
-def _data_line(search: Search) -> str:
-    return f"{search.data['dataset']}, {search.test_images:,} test images"
-
-
-def _finish(figure: Figure, search: Search, text: str, *, extra: Sequence[Line2D]) -> None:
-    put_title(figure, text, data=_data_line(search))
-    handles = [Line2D([], [], ls="", marker="o", color=color, label=name) for name, color in _colors(search).items()]
-    handles += [
-        Line2D([], [], ls="", marker=marker, color=GREY, label=f"filters {size}×{size}")
-        for size, marker in _markers(search).items()
-    ]
-    handles += [Line2D([], [], ls="", marker="o", color=GREY, mfc=face, label=name) for face, name in _KIND_FACES]
-    handles += extra
-    legend(figure, handles, [str(handle.get_label()) for handle in handles], columns=4)
-
-
-_KIND_FACES = ((GREY, "NTK"), ("white", "CNN-GP"))
 
 
 def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
