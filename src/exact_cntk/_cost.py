@@ -12,7 +12,7 @@ TABLE_BYTES_A_PIXEL = 32  # of an image, by layer; generous
 # - cpu: 2e9 a core, between the figures of AVX2 and AVX-512 in benchmarks/results, on NOMINAL_CORES cores.
 # - cuda: one H200, from counting the instructions of the compiled kernels; 1.05e12 is the bound for `gap`.
 # - reference: the two cores of benchmarks/results on 8×8 and 32×32 images; it takes the full tensor for `flatten` too.
-# `lap` is at two thirds of `gap` or more on the CPU. On the GPU the general kernel takes it, at about 300 instructions an
+# `lap` is at more than half of `gap` on the CPU. On the GPU the general kernel takes it, at about 300 instructions an
 # entry on sm_90, which bound it to 1.1e11; half of that is assumed.
 NOMINAL_CORES = 4
 NOMINAL_RATES = {
