@@ -16,7 +16,7 @@ from exact_cntk.errors import InputError, UserError
 from exact_cntk.study import random_features as costs
 from exact_cntk.study._json import write_json
 from exact_cntk.study.params import load_params
-from exact_cntk.study.sections import open_section, write_section
+from exact_cntk.study.sections import _random_features_tables, open_section, write_section
 from exact_cntk.study.solve import Subset, solve_to_files
 from exact_cntk.study.style import to_svg
 
@@ -192,6 +192,14 @@ def test_tables_hold_medians_and_losses_that_add_up(folder: Path) -> None:
     published = tables["table2"].query("source != 'squares'")
     assert len(published) == 20
     assert published.accuracy_percent.max() == 95.70
+
+
+def test_a_condition_that_does_not_grow_reaches_no_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section, results = open_section("random_features", folder)
+    finite = section.losses(results).images_at_limit.notna()
+    assert finite.any()
+    monkeypatch.setattr(_random_features_tables, "_exponent", lambda *_: -0.5)
+    assert section.losses(results).images_at_limit.isna().all()
 
 
 def test_section_is_written_the_same_twice(folder: Path) -> None:

@@ -68,7 +68,7 @@ def losses(results: Results) -> pd.DataFrame:
         `rounding` of random features, their product `rounding_at_smallest` (from about 1 on, rounding exceeds the
         smallest eigenvalue), `weights` (features) and `rank`; `exact_condition_number`; `condition_exponent` and
         `exact_condition_exponent`, p of condition ∝ n^p over the sizes; and `images_at_limit`, the number of training
-        images at which `rounding_at_smallest` is 1 by that law, an extrapolation.
+        images at which `rounding_at_smallest` is 1 by that law, an extrapolation; NaN if it does not grow.
     """
     table = medians(results)
     largest = table[table.train_images == results.train_images].set_index([*KERNEL, "depth"])
@@ -95,7 +95,8 @@ def losses(results: Results) -> pd.DataFrame:
         },
         index=double.index,
     )
-    frame["images_at_limit"] = results.train_images * frame.rounding_at_smallest ** (-1 / frame.condition_exponent)
+    growing = frame.condition_exponent.where(frame.condition_exponent > 0)
+    frame["images_at_limit"] = results.train_images * frame.rounding_at_smallest ** (-1 / growing)
     return frame.reset_index()
 
 
