@@ -47,6 +47,10 @@ def train(
         bool | None,
         typer.Option("--compile/--no-compile", help="Use torch.compile. [default: on a GPU, where it works]"),
     ] = None,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option("--channels-last/--channels-first", help="Filters' order in memory. [default: last on a GPU]"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Of the CPU. [default: one for each core]", metavar="N")] = None,
     checkpoint: Annotated[
         Path | None,
@@ -95,6 +99,7 @@ def train(
         study=study,
         device=device,
         compiled=compiled,
+        channels_last=channels_last,
         threads=threads,
         checkpoint=checkpoint,
         progress=on_terminal(),

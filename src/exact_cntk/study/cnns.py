@@ -130,6 +130,7 @@ def train(
     study: str | None = None,
     device: str = "auto",
     compiled: bool | None = None,
+    channels_last: bool | None = None,
     threads: int | None = None,
     checkpoint: Path | None = None,
     progress: bool | Progress = False,
@@ -150,6 +151,8 @@ def train(
         "auto" takes a GPU where there is one and a CPU would take long: an epoch of 10¹² operations or more.
     compiled : bool, optional
         Whether steps go through torch.compile; by default on a GPU where that works.
+    channels_last : bool, optional
+        Whether filters lie in memory with their channels last; by default on a GPU.
     threads : int, optional
         Of the CPU; by default one for each core. It decides on the last bits.
     checkpoint : Path, optional
@@ -176,8 +179,10 @@ def train(
     name = check.as_choice("device", device, DEVICES)
     wants_gpu = name == "cuda" or (name == "auto" and work >= HEAVY_OPERATIONS)
     kept = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")
+    if kept.is_dir():
+        raise UserError(f"checkpoint {kept} is a folder; name a file")
     with sole_device() if wants_gpu else nullcontext():
-        network, computed = _place(data, run, wants_gpu, name == "cuda", compiled, threads, log)
+        network, computed = _place(data, run, wants_gpu, name == "cuda", compiled, channels_last, threads, log)
         found = _train(network, computed, run, sets, kept, progress)
     document = {
         "format_version": FORMAT_VERSION,
@@ -235,6 +240,7 @@ def _place(
     wants_gpu: bool,
     needs_gpu: bool,
     compiled: bool | None,
+    channels_last: bool | None,
     threads: int | None,
     log: Callable[[str], object] | None,
 ) -> tuple["CNN", dict[str, Any]]:
@@ -266,7 +272,7 @@ def _place(
         "dtype": DTYPE,
         "tf32": run.tf32 and on_gpu,
         "compiled": compiled,
-        "channels_last": on_gpu,
+        "channels_last": on_gpu if channels_last is None else channels_last,
     }
     if log is not None:
         log("training: " + ", ".join(f"{key} {value}" for key, value in computed.items()))
