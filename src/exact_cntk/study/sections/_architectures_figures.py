@@ -109,25 +109,32 @@ def _inside(search: Search, accuracy: pd.Series) -> pd.Series:
     return accuracy.clip(0.5 / search.test_images, 1 - 0.5 / search.test_images)
 
 
+def _log_odds(percent: np.ndarray | float) -> np.ndarray:
+    inside = np.clip(percent, 0.01, 99.99)  # matplotlib asks for places beyond the axis, too
+    return np.log(inside / (100 - inside))
+
+
+def _percent(log_odds: np.ndarray | float) -> np.ndarray:
+    return 100 / (1 + np.exp(-np.asarray(log_odds)))
+
+
 def _logit_axis(panel: Axes, side: str, ends: Sequence[float]) -> None:
     """Log-odds, so that architectures at 10 % and those between 97 and 98 % are told apart in one figure."""
-    forward, back = (lambda p: np.log(p / (100 - p))), (lambda odds: 100 / (1 + np.exp(-odds)))
-    low, high = forward(100 * np.clip(ends, 1e-4, 1 - 1e-4))
+    low, high = _log_odds(100 * np.asarray(ends))
     margin = 0.06 * (high - low) or 0.1
     low, high = low - margin, high + margin
     ticks: list[float] = []
     for percents in _TICKS:
         for percent in percents:
-            place = (forward(percent) - low) / (high - low)
-            near = any(abs(forward(other) - forward(percent)) < _ROOM * (high - low) for other in ticks)
+            place = (_log_odds(percent) - low) / (high - low)
+            near = any(abs(_log_odds(other) - _log_odds(percent)) < _ROOM * (high - low) for other in ticks)
             if 0 < place < 1 and not near:
                 ticks.append(percent)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        getattr(panel, f"set_{side}scale")("function", functions=(forward, back))
+    getattr(panel, f"set_{side}scale")("function", functions=(_log_odds, _percent))
     axis = getattr(panel, f"{side}axis")
     axis.set_ticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
     axis.set_minor_locator(NullLocator())
-    getattr(panel, f"set_{side}lim")(back(low), back(high))
+    getattr(panel, f"set_{side}lim")(_percent(low), _percent(high))
 
 
 def _marks(panel: Axes, search: Search, rows: pd.DataFrame, x: pd.Series, y: pd.Series) -> None:
