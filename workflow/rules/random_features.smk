@@ -84,7 +84,7 @@ if FEATURES is not None:
             f"{RESULTS}/benchmarks/random_features/{{features_family}}-exact.tsv"
         conda:
             "../../environment.yml"
-        threads: 1
+        threads: features_solve_threads
         resources:
             gpu=0,
             mem_mb=expected_memory(PARAMS) // 2**20 + 1000,

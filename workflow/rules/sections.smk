@@ -91,6 +91,11 @@ def features_threads(_wildcards):
     return BESIDE_GPU if backend_here() == "cuda" else 1
 
 
+def features_solve_threads(_wildcards):
+    """One core for small problems, as in `solve_threads`, and all for a large one."""
+    return 1 if FEATURES["train_images"] <= 4000 else MANY
+
+
 def features_gpu(_wildcards):
     """Give a GPU to networks where the kernels take one."""
     return int(backend_here() == "cuda")

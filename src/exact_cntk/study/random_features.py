@@ -15,7 +15,10 @@ from exact_cntk.study.params import image_shape
 
 DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows what rounding does
 HALVINGS = 2  # of the training images, which show how kernels' condition grows with them
-WORK_GIB = 2.0  # memory to compute empirical kernels in; it sets their blocks, and so the last digits
+# Memory to compute empirical kernels in, by device; it sets their blocks, and so the last digits. A GPU that has less
+# gives the part of its own.
+WORK_GIB = {"cpu": 2.0, "cuda": 48.0}
+GPU_PART = 0.6
 
 # Costs. A product of float64 numbers takes as long as two of float32; torch takes this long to be imported, and draws
 # and multiplies at this part of the speed of one large product (measured with 32 and 128 channels on 8×8 and 16×16).
@@ -102,7 +105,7 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     kernels = 8 * len(params["kernels"]["kinds"]) * len(DTYPES) * n * (n + m)
     solving = 8 * (5 * n**2 + len(params["solve"]["ridges"]) * 10 * (n + m))
     weights = 2 * 8 * section["depths"][-1] * (9 * section["width"] ** 2)
-    return kernels + solving + weights + int(WORK_GIB * 2**30)
+    return kernels + solving + weights + int(WORK_GIB["cpu"] * 2**30)
 
 
 def expected_disk(params: Mapping[str, Any]) -> int:
@@ -118,30 +121,41 @@ def _operations(params: Mapping[str, Any]) -> Iterator[float]:
     """Floating-point operations of the jobs, as many of float32."""
     section, shape = params["random_features"], image_shape(params["prepare"])
     families = {one["name"]: one for one in params["kernels"]["families"]}
-    n, m = section["train_images"], section["test_images"]
+    work = WORK_GIB["cuda" if params["kernels"]["backend"] == "cuda" else "cpu"]
+    n, m, sweep = section["train_images"], section["test_images"], section["sweep"]
     for name in section["families"]:
-        one = families[name]
         for depth in section["depths"]:
-            yield section["draws"] * (1 + FLOAT64) * _empirical(one, shape, depth, section["width"], 2 * n + m, n, m)
-        if section["sweep"] is not None:
-            sweep = section["sweep"]
-            for width in sweep["widths"]:
-                images, kinds = sweep["images"], len(params["kernels"]["kinds"])
-                yield kinds * sweep["draws"] * _empirical(one, shape, sweep["depth"], width, images, images, 0)
+            network = (families[name], shape, depth, section["width"], work)
+            a_draw = _empirical(*network, rows=n, columns=n) / 2 + _empirical(*network, rows=m, columns=n)
+            yield section["draws"] * (1 + FLOAT64) * a_draw
+        for width in sweep["widths"] if sweep is not None else ():
+            network = (families[name], shape, sweep["depth"], width, work)
+            a_draw = _empirical(*network, rows=sweep["images"], columns=sweep["images"]) / 2
+            yield len(params["kernels"]["kinds"]) * sweep["draws"] * a_draw
 
 
 def _empirical(
-    architecture: Mapping[str, Any], shape: tuple[int, int, int], depth: int, width: int, images: int, n: int, m: int
+    architecture: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    depth: int,
+    width: int,
+    work_gib: float,
+    *,
+    rows: int,
+    columns: int,
 ) -> float:
-    """Operations of one network's kernels of n images with themselves and m with them.
+    """Operations of one network's kernel of some images with others, which the symmetric one takes half of.
 
-    Forwards, backwards and gradients of every image, three convolutions a layer; then products of gradients.
+    A pair of blocks takes columns forwards and backwards, the gradients of rows and columns, each like one convolution
+    a layer, and the products of gradients. Blocks are about those of `exact_cntk.finite._signals.plan_blocks`.
     """
-    pixels = math.prod(shape[:2])
-    taps = architecture["filter_size"] ** 2
-    convolutions = 2 * 3 * images * pixels * taps * width * (shape[2] + (depth - 2) * width)
-    weights = count_features(shape, architecture, "ntk", depth, width)
-    return convolutions + 2 * weights * (n * (n + 1) // 2 + n * m)
+    pixels, channels = math.prod(shape[:2]), shape[2]
+    an_image = 4 * pixels * (4 * channels + (4 * depth + 5) * width)
+    block = max(1, int(work_gib * 2**30 / 2 / an_image))
+    convolutions = 2 * pixels * architecture["filter_size"] ** 2 * width * (channels + (depth - 2) * width)
+    across, down = math.ceil(columns / block), math.ceil(rows / block)
+    passes = 2 * (rows + down * columns) + rows * across + columns * down
+    return convolutions * passes + 2 * count_features(shape, architecture, "ntk", depth, width) * rows * columns
 
 
 def _measure(seconds: float) -> float:

@@ -19,7 +19,7 @@ from exact_cntk._regression import as_targets, kernel_regression
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.random_features import DTYPES, WORK_GIB, count_features, train_sizes
+from exact_cntk.study.random_features import DTYPES, GPU_PART, WORK_GIB, count_features, train_sizes
 from exact_cntk.study.solve import KERNEL_ERROR, describe_data, describe_fit, rounded
 
 FORMAT_VERSION = 1
@@ -277,7 +277,7 @@ def _draw_kernels(
     from exact_cntk.finite import empirical_kernel
 
     train, test = images.data.train_images[: images.train], images.data.test_images[: images.test]
-    how: dict[str, Any] = {**options, "depths": depth, "dtype": dtype, "max_memory_gib": WORK_GIB}
+    how: dict[str, Any] = {**options, "depths": depth, "dtype": dtype, "max_memory_gib": _work_gib(options["device"])}
     K, K_test = empirical_kernel(train, **how), empirical_kernel(test, train, **how)
     return {kind: (K[kind, depth][0], K_test[kind, depth][0]) for kind, _ in K}
 
@@ -398,6 +398,14 @@ def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: _Images) 
 
 def _family_of(kernel: Kernel) -> Family:
     return Family(kernel.family, kernel.readout, kernel.trained, kernel.filter_size, kernel.pooling_window)
+
+
+def _work_gib(device: str) -> float:
+    if device != "cuda":
+        return WORK_GIB["cpu"]
+    from exact_cntk.finite._torch import torch
+
+    return min(WORK_GIB["cuda"], GPU_PART * torch.cuda.get_device_properties(0).total_memory / 2**30)
 
 
 def _device(device: str) -> str:
