@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
+from exact_cntk import _validation as check
 from exact_cntk._regression import choose, kernel_regression
 from exact_cntk.errors import InputError
 from exact_cntk.study.small_data_subsets import one_a_class
@@ -46,8 +47,12 @@ def baseline(
     Raises
     ------
     InputError
-        There is no such method.
+        There is no such method, or a setting is not allowed.
     """
+    for setting, values in (("bandwidths", bandwidths), ("penalties", penalties)):
+        if not all(value > 0 for value in values):
+            raise InputError(f"{setting} are {list(values)}; allowed are numbers > 0")
+    check.as_integer("trees", trees, at_least=1)
     methods: dict[str, Baseline] = {
         "rbf": partial(gaussian_kernel, ridges=ridges, bandwidths=bandwidths),
         "logistic": partial(logistic_regression, penalties=penalties),

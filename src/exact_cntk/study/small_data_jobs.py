@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from exact_cntk import _validation as check
 from exact_cntk._machine import require_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.errors import UserError
 from exact_cntk.study._json import write_json
 from exact_cntk.study.small_data_baselines import Predictions, baseline
 from exact_cntk.study.small_data_kernels import fitting_bytes, kernel_results
@@ -138,6 +140,7 @@ def network_to_file(
         Of the network.
     max_train_images, network_subsets : int
         Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
+        At least one.
     **options
         Those of `small_data_cnn.Network`.
     data_file, out, design, study, checkpoint, progress :
@@ -145,7 +148,9 @@ def network_to_file(
     """
     from exact_cntk.study.small_data_cnn import Network
 
-    design_of_network = Design([n for n in design.train_images if n <= max_train_images], network_subsets, design.seed)
+    check.as_integer("max_train_images", max_train_images, at_least=min(design.train_images))
+    subsets = check.as_integer("network_subsets", network_subsets, at_least=1)
+    design_of_network = Design([n for n in design.train_images if n <= max_train_images], subsets, design.seed)
     parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
     return method_to_file(
         name,
@@ -191,7 +196,7 @@ def method_to_file(
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
-    finished = _Finished(checkpoint, name, parameters, data, draws)
+    finished = _Finished(checkpoint, name, parameters, data, describe_subsets(draws, design.seed))
     wanted = design if only is None else only
     chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
     results = []
@@ -251,9 +256,11 @@ class _Finished:
     """Results that an interrupted call for the same data, training sets and parameters has left in a file."""
 
     def __init__(
-        self, file: Path | None, name: str, parameters: dict[str, Any], data: ProcessedData, draws: Sequence[Draw]
+        self, file: Path | None, name: str, parameters: dict[str, Any], data: ProcessedData, sets: dict[str, Any]
     ) -> None:
-        problem = [name, parameters, data.digest, describe_subsets(draws, 0)["digest"]]
+        if file is not None and file.is_dir():
+            raise UserError(f"checkpoint {file} is a folder; name a file")
+        problem = [name, parameters, data.digest, sets["seed"], sets["digest"]]
         self._identity = hashlib.sha256(json.dumps(problem).encode()).hexdigest()
         self._file, self._saved = file, time.monotonic()
         self._rows = {(row["train_images"], row["repeat"]): row for row in self._read()}

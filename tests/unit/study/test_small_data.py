@@ -138,6 +138,37 @@ def test_unknown_method(data_file, tmp_path):
         baseline_to_file("svm", data_file, tmp_path / "a.json", DESIGN, **OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bandwidths": [1, 0]}, r"bandwidths are \[1, 0\]; allowed are numbers > 0"),
+        ({"bandwidths": [float("nan")]}, "bandwidths are"),
+        ({"penalties": [-1]}, "penalties are"),
+        ({"trees": 0}, "trees is 0"),
+    ],
+)
+def test_settings_that_are_not_allowed(data_file, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        baseline_to_file("rbf", data_file, tmp_path / "a.json", DESIGN, **OPTIONS | change)
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"max_train_images": 1}, "max_train_images is 1"), ({"network_subsets": 0}, "network_subsets is 0")],
+)
+def test_a_network_is_trained_on_one_set_at_least(data, data_file, tmp_path, change, message):
+    options = {"max_train_images": 6, "network_subsets": 2, **NETWORK, **TRAINING}
+    with pytest.raises(InputError, match=message):
+        network_to_file("cnn-v", data_file, tmp_path / "a.json", DESIGN, **options | change)
+
+
+def test_a_folder_is_no_checkpoint(data, data_file, tmp_path):
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        baseline_to_file("forest", data_file, tmp_path / "a.json", DESIGN, checkpoint=tmp_path, **OPTIONS)
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch):
     monkeypatch.setattr(small_data_jobs, "SAVE_SECONDS", 0)
     calls = []
@@ -163,6 +194,13 @@ def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch
         run(tmp_path / "a.json")
     run(tmp_path / "a.json", a=2)  # of other parameters nothing is taken
     assert len(calls) == 4 + 6
+
+
+def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_file):
+    sets = describe_subsets(draw_subsets(data.train_labels, *DESIGN), DESIGN.seed)
+    finished = small_data_jobs._Finished(tmp_path / "m.json", "m", {}, data, sets)
+    other = small_data_jobs._Finished(tmp_path / "m.json", "m", {}, data, sets | {"seed": 1})
+    assert finished._identity != other._identity
 
 
 NETWORK = {"readout": "flatten", "trained": "all", "filter_size": 3, "depth": 3, "width": 4, "output_scale": 0.05}
