@@ -104,6 +104,19 @@ def test_architectures_without_an_answer_are_left_out_of_that_protocol():
     assert architectures.summary(search)["architectures"] == 54
 
 
+def test_section_of_kernels_that_are_all_singular_without_ridge():
+    documents = architecture_files.grid()
+    for result in (one for document in documents for one in document["results"]):
+        result |= {"accuracy": None, "test_correct_hex": None}
+    search = read(documents)
+    tables = architectures.tables(search)
+    assert set(tables["architecture_search"].protocol) == set(tables["architecture_correlation"].protocol) == {PROTOCOL}
+    assert tables["architectures"].accuracy_full.isna().all()
+    assert architectures.shown(search) and architectures.headline(search) and architectures.summary(search)
+    for figure in architectures.figures(search).values():
+        assert "<svg" in to_svg(figure)
+
+
 def test_pareto_front():
     cost, accuracy = np.array([1.0, 2.0, 2.0, 3.0, 4.0]), np.array([0.5, 0.4, 0.7, 0.7, 0.9])
     assert pareto_front(cost, accuracy).tolist() == [0, 2, 4]

@@ -53,11 +53,13 @@ def load(study: Study, files: Sequence[Path], *, resamples: int, seed: int) -> S
 
 def tables(search: Search) -> dict[str, pd.DataFrame]:
     """Ranking of all architectures, association of small and full, and strategies of search."""
-    chosen = [strategies(search, protocol).assign(protocol=protocol) for protocol in PROTOCOLS]
+    # without ridge there may be no answer at all
+    answered = [protocol for protocol in PROTOCOLS if protocol == PROTOCOL or search.solved(protocol)]
+    chosen = [strategies(search, protocol).assign(protocol=protocol) for protocol in answered]
     return {
         "architectures": ranking(search).drop(columns="pass"),
         "architecture_correlation": correlations(search),
-        "architecture_search": pd.concat([frame for frame in chosen if len(frame)], ignore_index=True),
+        "architecture_search": pd.concat(chosen, ignore_index=True),
     }
 
 
