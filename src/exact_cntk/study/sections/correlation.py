@@ -211,10 +211,11 @@ def _targets_sentence(analysis: Analysis) -> str:
     pooled = [one for one in analysis.networks if one.scope == "pooled"]
     if pooled:
         one = pooled[0]
+        size = one.proxy.rpartition(" ")[2]
         return (
-            f"With the accuracy of {len(one.x)} trained CNNs it goes with r = {_with_interval(one, 'pearson')}, and "
-            f"with the readouts’ means removed with r = {_with_interval(one.without_family_means(), 'pearson')}; "
-            f"picking by it costs {percent(one.value('regret'))} points."
+            f"Accuracy from {int(size):,} images goes with that of {len(one.x)} trained CNNs with "
+            f"r = {_with_interval(one, 'pearson')}, and with the readouts’ means removed with "
+            f"r = {_with_interval(one.without_family_means(), 'pearson')}; picking by it costs {percent(one.value('regret'))} points."
         )
     by_name = {(one.target, one.within_families): one for one in analysis.paper if one.scope.startswith("pooled")}
     kernels, networks, removed = by_name["CNTK", False], by_name["CNN", False], by_name["CNN", True]
