@@ -215,7 +215,8 @@ def _targets_sentence(analysis: Analysis) -> str:
         return (
             f"Accuracy from {int(size):,} images goes with that of {len(one.x)} trained CNNs with "
             f"r = {_with_interval(one, 'pearson')}, and with the readouts’ means removed with "
-            f"r = {_with_interval(one.without_family_means(), 'pearson')}; picking by it costs {percent(one.value('regret'))} points."
+            f"r = {_with_interval(one.without_family_means(), 'pearson')}; picking by it costs "
+            f"{percent(one.value('regret'))} points."
         )
     by_name = {(one.target, one.within_families): one for one in analysis.paper if one.scope.startswith("pooled")}
     kernels, networks, removed = by_name["CNTK", False], by_name["CNN", False], by_name["CNN", True]
