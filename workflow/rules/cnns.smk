@@ -38,7 +38,7 @@ rule train_cnn:
     conda:
         "../../environment.yml"
     # One core for each small network: the last digits depend on the number of threads.
-    threads: MANY if CNNS and trains_long(PARAMS) else 1
+    threads: (BESIDE_GPU if cnn_gpu(None) else MANY) if trains_long(PARAMS) else 1
     resources:
         gpu=cnn_gpu,
         mem_mb=expected_memory(PARAMS) // 2**20,

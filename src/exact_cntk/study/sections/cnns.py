@@ -20,11 +20,11 @@ NAVIGATION = "CNNs"
 TEXT = (
     "<p>CNN-V and CNN-GAP in the paper's parametrisation, trained by stochastic gradient descent on the quadratic loss "
     "at a fixed rate, without momentum, decay or augmentation, until every training image is classified rightly and "
-    "some epochs beyond, over which the test accuracy is averaged. The paper names the rate that does best on the test "
-    "images; here the rate is chosen on images of the training pool that the networks do not see while it is chosen, "
-    "and the paper's choice stands beside it, named so. The kernel is kernel regression without ridge on the same "
-    "training images. The paper's own figures are for CIFAR-10 and networks of 1,024 channels: they are beside this "
-    "study's, not among them.</p>"
+    "some epochs beyond, over which the test accuracy is averaged; where that is never reached, over the last epochs. "
+    "The paper names the rate that does best on the test images; here the rate is chosen on images of the training "
+    "pool that the networks do not see while it is chosen, and the paper's choice stands beside it, named so. The "
+    "kernel is kernel regression without ridge on the same training images. The paper's own figures are for CIFAR-10 "
+    "and much wider networks: they are beside this study's, not among them.</p>"
 )
 CAPTIONS = {
     "cnn_vs_cntk": "Test accuracy of trained CNNs and of kernel regression against depth: this study on the left, with "
