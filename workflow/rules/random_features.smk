@@ -25,6 +25,7 @@ if FEATURES is not None:
         "_regression.py",
         "_ridge_path.py",
         "study/random_features.py",
+        "study/random_features_fits.py",
         "study/random_features_jobs.py",
         "study/solve.py",
     )

@@ -4,23 +4,20 @@ A job draws one network of one family at each depth, takes its empirical kernels
 along the whole ridge path, on the first training images and on halves of them; another solves the exact kernels so.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.linalg
-from scipy.sparse.linalg import eigsh
 
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._regression import as_targets, kernel_regression
 from exact_cntk.blocks import Kernel, open_kernel
-from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.random_features import DTYPES, GPU_PART, WORK_GIB, count_features, train_sizes
-from exact_cntk.study.solve import KERNEL_ERROR, describe_data, describe_fit, rounded
+from exact_cntk.study.random_features import DTYPES, GPU_PART, WORK_GIB, count_features
+from exact_cntk.study.random_features_fits import Images, nested_results
+from exact_cntk.study.solve import KERNEL_ERROR, describe_data, rounded
 
 FORMAT_VERSION = 1
 CONFIDENCE = 0.95  # of the interval of a slope
@@ -49,23 +46,6 @@ class Family:
         if self.pooling_window is None:
             del options["pooling_window"]
         return options
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The first images of a study, with their labels."""
-
-    data: ProcessedData
-    train: int
-    test: int
-
-    @property
-    def train_labels(self) -> np.ndarray:
-        return self.data.train_labels[: self.train]
-
-    @property
-    def test_labels(self) -> np.ndarray:
-        return self.data.test_labels[: self.test]
 
 
 def solve_draw(
@@ -109,7 +89,7 @@ def solve_draw(
     -------
     dict
         The document that `exact-cntk random-features draw` writes: format version, data, architecture, and `results`,
-        one entry a depth, kind, precision and number of training images, as `_results` describes it.
+        one entry a depth, kind, precision and number of training images, as `nested_results` describes it.
 
     Raises
     ------
@@ -135,7 +115,7 @@ def solve_draw(
                     lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
                     method = "cuda" if place == "cuda" and train_images >= ON_GPU else "auto"
                     how = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
-                    results += [lead | one for one in _results(K, K_test, images, exact, dtype, how, where)]
+                    results += [lead | one for one in nested_results(K, K_test, images, exact, dtype, how, where)]
             if report is not None:
                 report(done, len(depths))
     drawn = {"source": "features", "width": width, "draw": draw}
@@ -189,7 +169,7 @@ def solve_exact(
                     for dtype, train, test in _precisions(kernel.dtype, K, K_test):
                         exact = K if dtype != kernel.dtype else None
                         how = {"ridges": ridges, "tolerance": KERNEL_ERROR[dtype]}
-                        found = _results(train, test, images, exact, dtype, how, f"{path}: {kind}")
+                        found = nested_results(train, test, images, exact, dtype, how, f"{path}: {kind}")
                         results += [lead | {"dtype": dtype} | one for one in found]
             if report is not None:
                 report(done, len(kernel_files))
@@ -271,7 +251,7 @@ def sweep_widths(
 
 
 def _draw_kernels(
-    images: _Images, depth: int, dtype: str, options: Mapping[str, Any]
+    images: Images, depth: int, dtype: str, options: Mapping[str, Any]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By kind: the training images' kernel, and that of the test images with them."""
     from exact_cntk.finite import empirical_kernel
@@ -282,75 +262,6 @@ def _draw_kernels(
     return {kind: (K[kind, depth][0], K_test[kind, depth][0]) for kind, _ in K}
 
 
-def _results(
-    K: np.ndarray,
-    K_test: np.ndarray,
-    images: _Images,
-    exact: np.ndarray | None,
-    dtype: str,
-    solving: Mapping[str, Any],
-    where: str,
-) -> Iterator[dict[str, Any]]:
-    """One entry for each number of training images, the largest first; `exact` is K in float64, if K is in float32.
-
-    Beside what metrics files have: `unchecked_accuracy`, without ridge by Gaussian elimination whatever K's
-    eigenvalues are, as the paper's code solves; `rank`, the eigenvalues above n·ε·λ_max of the kernel's precision;
-    and `rounding`, ‖K − K₆₄‖ / ‖K₆₄‖ in the 2-norm, against the same kernel in float64.
-    """
-    for n in train_sizes(images.train):
-        part, labels = K[:n, :n], images.train_labels[:n]
-        try:
-            fit = kernel_regression(part, labels, **solving)
-        except InputError as error:
-            raise UserError(f"{where}, {dtype}, {n} training images: {error}") from error
-        assert fit.classes is not None  # labels have classes
-        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-            predicted = fit.classes[fit.predict(K_test[:, :n]).argmax(axis=2)]
-        entry = {
-            "train_images": n,
-            "test_images": images.test,
-            "rank": _rank(fit.eigenvalues, dtype),
-            "rounding": None if exact is None else rounded(_relative_error(part, exact[:n, :n])),
-            "unchecked_accuracy": _unchecked_accuracy(part, K_test[:, :n], labels, images.test_labels),
-        } | describe_fit(fit, predicted == images.test_labels)
-        if n < images.train:
-            del entry["eigenvalues"]
-        yield entry
-
-
-def _rank(eigenvalues: np.ndarray | None, dtype: str) -> int | None:
-    if eigenvalues is None:
-        return None
-    return int((eigenvalues > len(eigenvalues) * np.finfo(dtype).eps * eigenvalues[0]).sum())
-
-
-def _relative_error(K: np.ndarray, exact: np.ndarray) -> float:
-    """‖K − exact‖ / ‖exact‖ in the 2-norm."""
-    return _norm(K - exact) / _norm(exact)
-
-
-def _norm(A: np.ndarray) -> float:
-    """The largest |eigenvalue| of a symmetric matrix."""
-    if not A.any():
-        return 0.0
-    if len(A) < 100:  # ARPACK wants more rows than it finds vectors
-        return float(np.abs(np.linalg.eigvalsh(A)).max())
-    return float(np.abs(eigsh(A, k=1, which="LM", v0=np.ones(len(A)), return_eigenvectors=False)[0]))
-
-
-def _unchecked_accuracy(K: np.ndarray, K_test: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> float | None:
-    """Accuracy of K_test K⁻¹ Y by LU factors, with no look at K's condition; None where a pivot is 0."""
-    Y, classes = as_targets(labels, len(labels))
-    assert classes is not None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
-            dual = scipy.linalg.solve(K, Y, assume_a="gen")
-    except scipy.linalg.LinAlgError:
-        return None
-    return float((classes[(K_test @ dual).argmax(axis=1)] == truth).mean())
-
-
 def _precisions(dtype: str, K: np.ndarray, K_test: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield dtype, K, K_test
     if dtype == "float64":
@@ -358,7 +269,7 @@ def _precisions(dtype: str, K: np.ndarray, K_test: np.ndarray) -> Iterator[tuple
 
 
 def _document(
-    study: str, images: _Images, family: Family, drawn: Mapping[str, Any], results: list[dict[str, Any]]
+    study: str, images: Images, family: Family, drawn: Mapping[str, Any], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
@@ -372,13 +283,13 @@ def _document(
     }
 
 
-def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float]) -> _Images:
+def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float]) -> Images:
     if 0 not in ridges:
         raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
     data = load_processed(data_file)
     _check_count("train_images", train, len(data.train_labels), least=2)
     _check_count("test_images", test, len(data.test_labels))
-    return _Images(data, train, test)
+    return Images(data, train, test)
 
 
 def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
@@ -386,7 +297,7 @@ def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
         raise InputError(f"{name} is {count}; allowed are {least} to {present}, the images that there are")
 
 
-def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: _Images) -> None:
+def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: Images) -> None:
     if kernel.data_digest != images.data.digest:
         raise UserError(
             f"kernel {path} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
