@@ -255,9 +255,11 @@ def _beside_networks(
     study: Study, networks: Sequence[Network], kind: str, size: int, sample: Resampled
 ) -> list[tuple[tuple, Network]]:
     """Kernels of one kind and size, each with the network of its readout, filters and depth."""
-    same = ["readout", "filter_size"]
-    kernels = study.accuracy[study.accuracy.kind == kind].drop_duplicates(same)
-    families = {(row.readout, row.filter_size): row.family for row in kernels.itertuples()}
+    kernels = study.accuracy[study.accuracy.kind == kind].drop_duplicates("family")
+    families: dict[tuple[str, int], str] = {}
+    # where two families have the same network, the paper's own goes before one with flips, say
+    for row in sorted(kernels.itertuples(), key=lambda row: not row.kernel.startswith(("CNTK-", "CNN-GP-"))):
+        families.setdefault((row.readout, row.filter_size), row.family)
     members = []
     for network in sorted(networks, key=lambda one: (one.readout, one.family, one.depth)):
         family = families.get((network.readout, network.filter_size))

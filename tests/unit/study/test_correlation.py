@@ -245,3 +245,10 @@ class TestNetworks:
             *_networks([("cnn-v", "flatten")], depths=(3, 4, 5)),
         ]
         assert correlation.analyse(study, networks, resamples=10).networks == []
+
+    def test_of_two_families_with_the_same_network_the_paper_s_is_taken(self, tmp_path):
+        families = {"a-variant": ("flatten", "hidden"), "cntk-v": ("flatten", "all")}
+        write_study(tmp_path, families=families, kinds=("ntk",), depths=(3, 4, 6), subsets=((50, 3),), n_test=40)
+        networks = _networks([("cnn-v", "flatten")], n_test=40)
+        (one,) = correlation.analyse(results.load(tmp_path), networks, resamples=10).networks
+        assert one.proxy == "CNTK-V, n = 50"
