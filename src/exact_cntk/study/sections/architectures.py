@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from exact_cntk.study.architecture_search import FIELDS, PROTOCOLS, Search, correlations, ranking, read_search
 from exact_cntk.study.architecture_strategies import strategies
 from exact_cntk.study.architectures import FORMAT_VERSION
-from exact_cntk.study.markup import percent, signed_points
+from exact_cntk.study.markup import MINUS, percent, signed_points
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.sections._architectures_figures import PROTOCOL, cost_figure, ranking_figure, search_figure
@@ -140,7 +140,7 @@ def _with_interval(row: pd.Series) -> str:
         return ""
     kind = "tests" if np.isnan(row.both_low) else "both"
     interval = "" if np.isnan(row[f"{kind}_low"]) else f" [{row[f'{kind}_low']:.2f}, {row[f'{kind}_high']:.2f}]"
-    return f"{row.value:.2f}{interval}"
+    return f"{row.value:.2f}{interval}".replace("-", MINUS)
 
 
 def headline(search: Search) -> list[str]:
