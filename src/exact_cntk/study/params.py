@@ -328,6 +328,14 @@ def _window_contradictions(key: str, family: Mapping[str, Any]) -> Iterator[str]
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    from exact_cntk.study.architectures import architecture_passes
+
+    for one in architecture_passes(params):
+        try:
+            pass_block_sizes(params, one)
+        except InputError as error:
+            yield f"architectures.depths: no blocks suit {one.kernel_id}: {error}"
+            return
     given = f"kernels.block_images: {params['kernels']['block_images']}"
     for one in kernel_passes(params):
         try:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from exact_cntk import cntk
 from exact_cntk._cost import element_layers
 from exact_cntk.blocks import Span, block_positions, compute_block, merge_blocks, read_block_set, read_header
+from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import UserError
 
@@ -70,6 +72,16 @@ def test_gaps_strangers_and_mixtures_are_refused(data, blocks, tmp_path):
         compute_block(data[0], whole[-1], family="a", trained=["all", "hidden"], **how)
     with pytest.raises(UserError, match="has the NTK of all and of hidden layers trained"):
         merge_blocks(whole, 3, tmp_path / "k.h5")
+
+
+def test_verb_computes_the_same_block(data, blocks, tmp_path):
+    out = tmp_path / "0-0.h5"
+    options = "--readout lap --pooling-window 3 --flips --trained all,hidden --depths 3,4 --rows 0:5 --cols 0:5"
+    command = ["block", "--data", str(data[0]), "--family", "a", "--out", str(out), *options.split()]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert out.read_bytes() == next(block for block in blocks if block.name == "0-0.h5").read_bytes()
+    wrong = CliRunner().invoke(app, [part for part in command if part not in ("--pooling-window", "3")])
+    assert wrong.exit_code == 2 and "pooling_window is None with readout 'lap'" in wrong.output
 
 
 @pytest.mark.parametrize("window", [1, 3, 5, 15, 17])

@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from exact_cntk import cntk, kernel_regression
-from exact_cntk.blocks import compute_block
+from exact_cntk.blocks import _sizes, compute_block
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import InputError, UserError
@@ -91,6 +91,12 @@ def test_blocks_hold_the_full_set_and_the_test_images():
 )
 def test_names(arguments, name):
     assert name_readout(*arguments) == name
+
+
+def test_grid_that_no_blocks_hold(monkeypatch):
+    monkeypatch.setattr(_sizes, "BLOCK_BYTES", 8)
+    with pytest.raises(InputError, match=r"architectures\.depths: no blocks suit arch-f3-lap3-d2"):
+        params()
 
 
 def test_names_of_kinds():

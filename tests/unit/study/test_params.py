@@ -57,7 +57,7 @@ def test_passes_depths_and_blocks():
 
 def test_families_with_local_pooling_and_flips():
     family = {"readout": "lap", "pooling_window": 5, "flips": True}
-    params = copy.deepcopy(PARAMS)
+    params = copy.deepcopy(PARAMS) | {"random_features": None}  # networks know no flips
     params["kernels"]["families"][0] |= family
     one, *_, other = kernel_passes(check_params(params))
     assert (one.readout, one.pooling_window, one.flips) == ("lap", 5, True)
