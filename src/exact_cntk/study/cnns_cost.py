@@ -142,10 +142,14 @@ def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth
 
     shape, network = image_shape(params["prepare"]), dict(network)
     images = params["cnns"]["batch_images"]
-    limit = min(LARGEST_STEP, seconds * CPU_OPERATIONS)
-    while (step := images * (1 + BACKWARD) * forward_operations(shape, network, depth)) > limit and images > 1:
+    limit = min(LARGEST_STEP, seconds * CPU_OPERATIONS / 4)
+
+    def step() -> int:
+        return images * (1 + BACKWARD) * forward_operations(shape, network, depth)
+
+    while step() > limit and images > 1:
         images = math.ceil(images / 2)
-    while (step := images * (1 + BACKWARD) * forward_operations(shape, network, depth)) > limit:
+    while step() > limit and network["width"] > 1:
         network["width"] = math.ceil(network["width"] / 2)
     x, labels = np.random.default_rng(0).standard_normal((images, *shape)), np.zeros(images)
     options = {name: network[name] for name in ("width", "readout", "filter_size", "trained")}
@@ -160,8 +164,7 @@ def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth
             finite.train_full_batch(model, x, labels, rate=0.0, steps=steps, every=steps + 1, images_at_once=images)
             return time.perf_counter() - start
 
-        run(1)
-        steps = max(1, min(1000, math.floor(seconds / 2 / max(run(1), 1e-6))))
-        return (steps + 1) * step / run(steps)
+        steps = max(1, min(1000, math.floor(seconds / max(run(1), 1e-6))))
+        return (steps + 1) * step() / run(steps)
     finally:
         torch.set_num_threads(before)
