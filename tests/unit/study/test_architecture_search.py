@@ -1,16 +1,19 @@
 """What is read off a grid of architectures: ranking, association, strategies of search, and the section of it all."""
 
+import json
 from pathlib import Path
 
 import architecture_files
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
+from synthetic import write_study
 
 from exact_cntk.errors import UserError
+from exact_cntk.study._json import write_json
 from exact_cntk.study.architecture_search import correlations, pairs, ranking, read_search
 from exact_cntk.study.architecture_strategies import SHORTLIST, pareto_front, strategies
-from exact_cntk.study.sections import SECTIONS, architectures
+from exact_cntk.study.sections import SECTIONS, architectures, write_section
 from exact_cntk.study.style import to_svg
 
 PROTOCOL = "accuracy_loo_ridge"
@@ -171,3 +174,19 @@ def test_files_that_do_not_fit(change, words):
 def test_no_files():
     with pytest.raises(UserError, match="no files of results"):
         read_search([])
+
+
+def test_section_is_written_from_a_study_folder(tmp_path):
+    write_study(tmp_path, depths=(3,), subsets=((100, 1), (20, 3)), n_test=61, kinds=("ntk",))
+    digest = json.loads(next((tmp_path / "metrics").glob("*.json")).read_text())["data"]["digest"]
+    for one in architecture_files.grid():
+        one["data"] = architecture_files.DATA | {"digest": digest}
+        write_json(tmp_path / "architectures" / f"{one['family']}.json", one)
+    paths = write_section("architectures", tmp_path, resamples=20)
+    assert all(path.stat().st_size for path in paths)
+    names = SECTIONS["architectures"]
+    assert {path.stem for path in paths} >= {*names.tables, *names.figures, "architectures"}
+    # made from other images than the metrics
+    write_json(tmp_path / "architectures" / "other.json", architecture_files.grid()[0])
+    with pytest.raises(UserError, match=r"other\.json was made from other data"):
+        write_section("architectures", tmp_path, resamples=20)
