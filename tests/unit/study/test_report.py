@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ from synthetic import DATASET, write_study
 from exact_cntk.errors import UserError
 from exact_cntk.study import figures, report, results, tables
 from exact_cntk.study.headline import headline
+from exact_cntk.study.provenance import section_provenance
 from exact_cntk.study.sections import SECTIONS
 
 UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
@@ -111,6 +113,50 @@ def test_without_provenance_it_says_so(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "study")
     shutil.rmtree(tmp_path / "study" / "provenance")
     assert "No provenance was recorded" in report.write_report(tmp_path / "study").read_text()
+
+
+class TestSections:
+    @pytest.fixture
+    def copy(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "study")
+        return tmp_path / "study"
+
+    def test_each_has_its_part_its_link_and_its_line_at_the_top(self, page, folder):
+        written = json.loads((folder / "sections" / "correlation.json").read_text(encoding="utf-8"))
+        assert f'<section id="correlation">\n<h2>{written["title"]}</h2>' in page
+        assert page.count('<a href="#correlation">') == 2
+        for figure in written["figures"]:
+            assert f'id="figure-{figure["name"]}"' in page
+
+    def test_one_that_is_not_named_is_left_out(self, copy):
+        page = report.write_report(copy, sections=[]).read_text(encoding="utf-8")
+        assert 'id="correlation"' not in page and "#correlation" not in page
+
+    def test_a_text_of_paragraphs_and_a_text_of_one(self, copy):
+        path = copy / "sections" / "correlation.json"
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for text, shown in [
+            ("One <em>line</em>.", "<p>One <em>line</em>.</p>"),
+            ("<p>A</p><p>B</p>", "<p>A</p><p>B</p>"),
+        ]:
+            path.write_text(json.dumps(document | {"text": text, "headline": []}), encoding="utf-8")
+            page = report.write_report(copy).read_text(encoding="utf-8")
+            assert f"</h2>\n{shown}" in page
+            assert page.count('<a href="#correlation">') == 1
+
+    def test_where_its_numbers_come_from(self, copy, page):
+        assert "Section by section" not in page
+        record = section_provenance({"width": 64}, {"digest": "5" * 64})
+        (copy / "section_provenance").mkdir()
+        (copy / "section_provenance" / "correlation.json").write_text(json.dumps(record), encoding="utf-8")
+        page = report.write_report(copy).read_text(encoding="utf-8")
+        assert "Section by section" in page and record["finished"] in page
+        assert "packages.torch" in page
+
+    def test_a_missing_figure_names_the_command_that_makes_it(self, copy):
+        (copy / "figures" / "paper_table1.svg").unlink()
+        with pytest.raises(UserError, match="is missing: run `exact-cntk section correlation --study-dir"):
+            report.write_report(copy)
 
 
 class TestProvenance:
