@@ -7,15 +7,26 @@ import shutil
 import time
 
 import h5py
+import yaml
+from conftest import ROOT
+
+from exact_cntk.study.architectures import all_passes
+from exact_cntk.study.params import kernel_blocks, load_params
+from exact_cntk.study.sections import SECTIONS
 
 NOTHING = "Nothing to be done"
-LATER = {"all", "tables", "figures", "notebook", "report"}
+LATER = {"all", "tables", "figures", "notebook", "report", *(f"section_{key}" for key in SECTIONS)}
+# Of sections, what solves along the ridge path.
+SOLVED = {"random_features_draw", "random_features_exact", "solve_architectures", "small_data_kernel"}
+SOLVED |= {"small_data_baseline", "section_provenance"}
+PARAMS = load_params(ROOT / "config/ci.yaml")
+BLOCKS = sum(len(kernel_blocks(PARAMS, one)) for one in all_passes(PARAMS))
 
 
 def test_finished_study(finished_once):
     results = finished_once / "results/ci"
     assert (results / "report.html").is_file()
-    for name in ("table1", "correlation", "ridge"):
+    for name in ("table1", "ridge", *(files.notebook for files in SECTIONS.values())):
         assert (results / f"notebooks/{name}.ipynb").is_file()
     metrics = json.loads((results / "metrics/cntk-gap-depth-03.json").read_text(encoding="utf-8"))
     assert metrics["results"][0]["accuracy"] > 0.5  # ten classes
@@ -27,7 +38,10 @@ def test_finished_study(finished_once):
     assert 0 < timing["kernel_seconds"] < timing["job_seconds"]
     assert timing["block"] == {"rows": [0, 40], "cols": [0, 40], "pairs": 820}
     said = (finished_once / "run.txt").read_text(encoding="utf-8")
-    assert re.search(r"^ci: .* pairs of images in 10 blocks, about .* on backend cpu$", said, re.MULTILINE)
+    assert re.search(rf"^ci: .* pairs of images in {BLOCKS} blocks, about .* on backend cpu$", said, re.MULTILINE)
+    assert re.findall(r"^ci: \d+ jobs of (\w+), about ", said, re.MULTILINE) == [
+        key for key in SECTIONS if key != "correlation"
+    ]
     assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:40, columns 0:40$", said, re.MULTILINE)) == 1
 
 
@@ -60,9 +74,9 @@ def test_no_gpu_means_the_cpu(finished):
 def test_edit_of_a_plot_or_a_later_stage_computes_no_kernel(finished):
     for name, rules in [
         ("src/exact_cntk/study/templates/report.css", {"all", "report"}),
-        ("src/exact_cntk/study/figures.py", LATER - {"tables"}),
+        ("src/exact_cntk/study/sections/small_data.py", {"section_small_data", "tables", "notebook", "report", "all"}),
         ("src/exact_cntk/study/tables.py", LATER),
-        ("src/exact_cntk/_regression.py", LATER | {"solve"}),
+        ("src/exact_cntk/_regression.py", LATER | SOLVED | {"solve", "random_features_sweep"}),
     ]:
         with (finished / name).open("a", encoding="utf-8") as file:
             file.write("\n")
@@ -76,7 +90,7 @@ def test_edit_of_the_environment_computes_nothing(finished):
 
 def test_edit_of_the_kernel_computes_every_block(finished):
     finished.edit("src/exact_cntk/_cpu.py", '"""', '""" ')
-    assert finished.planned()["kernel_block"] == 10
+    assert finished.planned()["kernel_block"] == BLOCKS
 
 
 def test_edit_of_the_gpu_s_kernel_computes_what_a_gpu_has_computed(finished):
@@ -132,14 +146,28 @@ def test_depth_added_later_costs_only_itself(finished):
 
 def test_depth_removed_leaves_the_tables(finished):
     text = (finished / "params.yaml").read_text(encoding="utf-8")
-    (finished / "params.yaml").write_text(text.replace("[[3, 4]]", "[[3]]"), encoding="utf-8")
+    text = text.replace("[[3, 4]]", "[[3]]").replace("family: cntk-v, depth: 4", "family: cntk-v, depth: 3")
+    (finished / "params.yaml").write_text(text, encoding="utf-8")
     assert finished.planned()["solve"] == 2  # the passes are others
     assert finished.planned()["kernel_block"] == 10
 
 
 def test_ridge_added_later_costs_only_solving(finished):
     finished.edit("params.yaml", "ridges: [0, ", "ridges: [0, 1.0e-6, ")
-    assert finished.planned() == dict.fromkeys(LATER, 1) | {"notebook": 3, "solve": 4}
+    planned = finished.planned()
+    assert planned["solve"] == 4
+    assert set(planned) == LATER | SOLVED | {"solve"}
+
+
+def test_section_left_out_leaves_the_others(finished):
+    params = yaml.safe_load((finished / "params.yaml").read_text(encoding="utf-8")) | {"small_data": None}
+    (finished / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    planned = finished.planned()
+    assert set(planned) == {"section_parameters", "tables", "report", "all"}
+    finished.snakemake()
+    page = (finished / "results/ci/report.html").read_text(encoding="utf-8")
+    assert 'id="small_data"' not in page and 'id="cnns"' in page
+    assert "small_data" not in json.loads((finished / "results/ci/summary.json").read_text(encoding="utf-8"))
 
 
 def test_block_of_a_stale_grid_is_refused(finished):

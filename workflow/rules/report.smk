@@ -22,7 +22,7 @@ rule section_parameters:
     conda:
         "../../environment.yml"
     params:
-        text=lambda wildcards: shlex.quote(json.dumps(PARAMS[wildcards.section])),
+        text=lambda wildcards: shlex.quote(json.dumps(PARAMS[wildcards.section], sort_keys=True)),
     message:
         "section_parameters: {wildcards.section}"
     shell:
