@@ -116,8 +116,11 @@ def test_local_pooling_with_other_filters_and_outputs(isa, filter_size, trained)
 def test_near_duplicates_with_local_pooling(isa, window, noise):
     x = smooth_images(3, 8, 8)
     x[1] = x[0] * (1 + noise * np.random.default_rng(0).standard_normal(x[0].shape))
-    x[2, 1:] = x[1, :-1]
     check(x, None, spec("lap", pooling_window=window), "float32", 5e-6 if noise == 1e-1 else None)
+    x[2, 1:] = x[1, :-1]
+    # Of the displacements that wide windows reach, one is not noticed, as with global pooling: entries of an angle of
+    # up to 1e-3 are taken for parallel, on its share of the whole.
+    check(x, None, spec("lap", pooling_window=window), "float32", 2e-5 if window == 7 or noise == 1e-1 else None)
 
 
 def test_local_pooling_of_awkward_images(isa):

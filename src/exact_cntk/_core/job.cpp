@@ -143,9 +143,11 @@ template <class T> bool Job<T>::rounding_matters(const double (&near)[2][near_co
         return true;
     if (!problem.pooling) return centre > pixels / 128;
     if (problem.pooling_radius < 0) return centre > pixels / 8 || centre + elsewhere > pixels * pixels / 8;
-    // Between the two, a shifted near-duplicate shows as well: one displacement, of the few that windows reach, holds
-    // it, and there, too, rho is set to 1 where it is not. Entries elsewhere weigh at most what those of the centre do.
-    return centre > pixels / 8 || (centre + near[1][near_close]) * centre_share_ > pixels / 64;
+    // Between the two, a near-duplicate that is shifted shows as well: one displacement, of the few that windows reach,
+    // holds it, and there, too, rho is set to 1 where it is not. Flat patches are as many only in images that are
+    // little else. Entries elsewhere weigh at most what those of the centre do.
+    const double weight = centre_share_ / pixels;
+    return centre > pixels / 8 || (centre + elsewhere) * weight > 1.0 / 64 || near[1][near_close] * weight > 1.0 / 16;
 }
 
 // One output from the sums of its depth.
