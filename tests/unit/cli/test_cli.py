@@ -10,7 +10,7 @@ from kernel_files import environment, make_blocks
 from typer.testing import CliRunner
 
 import exact_cntk
-from exact_cntk.blocks import open_kernel, read_header
+from exact_cntk.blocks import open_kernel, read_header, read_kernel
 from exact_cntk.cli import VERBS, app
 from exact_cntk.errors import UserError
 
@@ -109,6 +109,23 @@ def test_estimate(monkeypatch):
     assert "element-layers" in result.stdout
 
 
+def test_block_of_local_pooling_flips_and_both_choices_of_trained_layers(tmp_path, data_file, data):
+    changes = {"readout": "lap", "pooling-window": 3, "trained": "all,hidden"}
+    done = run(*block_arguments(data_file, tmp_path / "b.h5", **changes), "--flips")
+    assert done.exit_code == 0
+    header, _ = read_header(tmp_path / "b.h5")
+    assert (header.readout, header.pooling_window, header.flips, header.trained) == ("lap", 3, True, "all,hidden")
+    options = {"readout": "lap", "filter_size": header.filter_size, "backend": header.backend}
+    images = [data.train_images[slice(*span)] for span in header.position]
+    others = None if header.position.diagonal else images[1]
+    depth = header.depths[0]
+    expected = exact_cntk.cntk(
+        images[0], others, depths=depth, pooling_window=3, flips=True, trained=("hidden",), **options
+    )
+    found = read_kernel(tmp_path / "b.h5", "ntk", depth, "hidden")
+    np.testing.assert_allclose(found, expected["ntk", depth, "hidden"], rtol=1e-6)
+
+
 def test_a_complete_block_is_left(tmp_path, data_file, data):
     arguments = block_arguments(data_file, tmp_path / "b.h5")
     assert run(*arguments).exit_code == 0
@@ -120,6 +137,8 @@ def test_a_complete_block_is_left(tmp_path, data_file, data):
     [
         ({"depths": "3,x"}, "--depths is '3,x', but must be integers with commas between them"),
         ({"kinds": "ntk,gp"}, "kinds is 'gp'"),
+        ({"readout": "lap"}, "pooling_window is None with readout 'lap'"),
+        ({"pooling-window": 3}, "pooling_window is 3 with readout 'flatten'"),
         ({"rows": "5"}, "--rows is '5', but must be START:STOP"),
         ({"rows": "0:9", "cols": "9:18"}, "above the diagonal"),
         ({"rows": "30:40"}, "leave the kernel matrix"),
