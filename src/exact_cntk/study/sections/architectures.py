@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from exact_cntk.study.architecture_search import FIELDS, PROTOCOLS, Search, correlations, ranking, read_search
 from exact_cntk.study.architecture_strategies import strategies
 from exact_cntk.study.architectures import FORMAT_VERSION
+from exact_cntk.study.comparison import Comparison
 from exact_cntk.study.markup import MINUS, percent, signed_points
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.sections._architectures_figures import PROTOCOL, cost_figure, ranking_figure, search_figure
+from exact_cntk.study.solve import rounded
 
 TITLE = "Architecture search"
 NAVIGATION = "Architectures"
@@ -152,12 +154,19 @@ def headline(search: Search) -> list[str]:
     sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
     return [
         f"Accuracy with {n} training images{sets} ranks {count} architectures on {search.data['dataset']} as accuracy "
-        f"with {search.full} does with Spearman's ρ = {overall.value('spearman'):.2f}; it picks {picked}, where "
-        f"{best} is best, {percent(overall.value('regret'))} points above it.",
+        f"with {search.full} does with Spearman's ρ = {overall.value('spearman'):.2f}{_within(overall)}; it picks "
+        f"{picked}, where {best} is best, {percent(overall.value('regret'))} points above it.",
         f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
         f"architecture at n = {search.full}, and its pick is {_behind(found.regret)} what that finds (on test images "
         "that had no say).",
     ]
+
+
+def _within(overall: Comparison) -> str:
+    """What is left of the association when the readouts' means are removed."""
+    if len(set(overall.families)) == 1:
+        return ""
+    return f" ({overall.without_family_means().value('spearman'):.2f} with the readouts' means removed)"
 
 
 def _single_search(search: Search) -> Any:
@@ -182,9 +191,10 @@ def summary(search: Search) -> dict[str, Any]:
     overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
     return {
         "architectures": len(search.architectures),
-        "spearman": round(overall.value("spearman"), 6),
-        "pearson": round(overall.value("pearson"), 6),
-        "regret": round(overall.value("regret"), 6),
+        "spearman": rounded(overall.value("spearman")),
+        "pearson": rounded(overall.value("pearson")),
+        "spearman_within_readouts": rounded(overall.without_family_means().value("spearman")),
+        "regret": rounded(overall.value("regret")),
         "best_full_accuracy": round(float(overall.y.max()), 6),
         "picked_full_accuracy": round(float(overall.y[overall.x.argmax()]), 6),
         "search_cost_percent": round(float(_single_search(search).cost_percent), 6),
