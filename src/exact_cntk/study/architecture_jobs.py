@@ -177,9 +177,9 @@ class _Parts:
         """The results of an architecture; None where there are none, or they are of other blocks or options."""
         try:
             document = json.loads(self._file(output).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return list(document["results"]) if document["identity"] == self._identity else None
+        except (OSError, ValueError, LookupError, TypeError):  # missing, or not of ours
             return None
-        return document["results"] if document.get("identity") == self._identity else None
 
     def put(self, output: Output, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Keep the results of an architecture."""

@@ -172,6 +172,14 @@ def test_same_blocks_same_bytes_and_seconds_from_timings(blocks, data, tmp_path)
     assert solved(blocks, data, tmp_path / "c.json", timings=tmp_path / "none")["seconds"] is None
 
 
+@pytest.mark.parametrize("text", ["[]", "{", '{"identity": 1}', "null"])
+def test_rubbish_of_an_interrupted_solve_is_replaced(blocks, data, tmp_path, text):
+    parts = tmp_path / ".a.json.parts"
+    parts.mkdir()
+    (parts / "ntk-all-3.json").write_text(text)
+    assert solved(blocks, data, tmp_path / "a.json") and not parts.exists()
+
+
 def test_interrupted_solve_goes_on_with_the_next_architecture(blocks, data, tmp_path, monkeypatch):
     expected = solved(blocks, data, tmp_path / "a.json")
     calls = []

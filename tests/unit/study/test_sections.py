@@ -102,6 +102,7 @@ def test_files_that_a_section_does_not_announce_are_a_bug(folder, section):
     ("changes", "words"),
     [
         ({"format_version": 2}, "format_version = 2; allowed: 1"),
+        ({"data": {}}, "other data .None. than"),
         ({"data": {"digest": "6" * 64}}, "other data .6666.* than the metrics of the study .5555"),
     ],
 )
@@ -120,6 +121,15 @@ def test_broken_and_incomplete_documents_are_refused(folder):
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"a\.json cannot be read as results"):
         sections.read_documents(study, [path])
+
+
+def test_files_that_lack_something_inside_are_one_line(folder, section, monkeypatch):
+    path = document(folder, results=[{"depth": 3}])
+    monkeypatch.setattr(
+        section, "load", lambda study, files, **_: sections.read_documents(study, files)[path]["results"][0]["kind"]
+    )
+    with pytest.raises(UserError, match=r"files of the section made_up in .* KeyError: 'kind'; compute them again"):
+        sections.open_section(KEY, folder)
 
 
 def test_unknown_section(folder):

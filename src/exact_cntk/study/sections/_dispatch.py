@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk._atomic import write_texts
-from exact_cntk.errors import UserError
+from exact_cntk.errors import InputError, UserError
 from exact_cntk.study._json import write_json
 from exact_cntk.study.markup import to_texts, unbroken
 from exact_cntk.study.results import Study, load
@@ -60,9 +60,10 @@ def read_documents(
             raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; compute this file again")
         if missing := {"data", *keys} - document.keys():
             raise UserError(f"{path} lacks {', '.join(sorted(missing))}; compute this file again")
-        if document["data"]["digest"] != study.data["digest"]:
+        digest = document["data"].get("digest") if isinstance(document["data"], dict) else None
+        if digest != study.data["digest"]:
             raise UserError(
-                f"{path} was made from other data ({document['data']['digest'][:12]}) than the metrics of the study "
+                f"{path} was made from other data ({str(digest)[:12]}) than the metrics of the study "
                 f"({study.data['digest'][:12]}); compute this file again"
             )
         documents[path] = document
@@ -228,7 +229,15 @@ def _open(
     directory = Path(study_dir)
     study = load(directory, list(metrics or ()) or None)
     chosen = [Path(path) for path in files or ()] or section_files(key, directory)
-    return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
+    try:
+        return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # what is missing in a file, or is no number
+        raise UserError(
+            f"the files of the section {key} in {directory} are not what its rules make, "
+            f"{type(error).__name__}: {error}; compute them again"
+        ) from error
 
 
 def _check_names(key: str, what: str, made: dict[str, Any]) -> None:
