@@ -1,5 +1,6 @@
 """Figures of the section on random features."""
 
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -46,7 +47,8 @@ def ridge_paths(study: Study, paths: pd.DataFrame, problems: pd.DataFrame) -> Fi
     ridge_axis(axes, paths.ridge)
     for panel in axes[:, 0]:
         panel.set_ylabel("test acc. (%)")
-    title(figure, f"Random features along the ridge path, n = {n:,}", study)
+    # the section's own test images, which may be fewer than the study's
+    title(figure, f"Random features along the ridge path, n = {n:,}", replace(study, accuracy=problems))
     handles = [
         Line2D([], [], color=EXACT, marker="o", ms=4),
         Line2D([], [], color=FEATURES, marker="s", ms=4),
