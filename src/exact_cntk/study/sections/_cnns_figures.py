@@ -113,7 +113,7 @@ def rates(study: Study, table: pd.DataFrame) -> Figure:
     families = list(dict.fromkeys(table.family))
     depths = sorted(table.depth.unique())
     colors = depth_colors(depths)
-    figure, axes = new_figure(1, len(families), row_height=3.0, sharey=True)
+    figure, axes = new_figure(1, len(families), row_height=3.0)
     for panel, family in zip(axes[0], families, strict=True):
         rows = table[table.family == family]
         for k, depth in enumerate(depths):
