@@ -17,6 +17,7 @@ from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.sections._architectures_figures import PROTOCOL, cost_figure, ranking_figure, search_figure
 from exact_cntk.study.solve import rounded
+from exact_cntk.study.statistics import FEWEST
 
 TITLE = "Architecture search"
 NAVIGATION = "Architectures"
@@ -79,7 +80,11 @@ def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
     dataset, n = search.data["dataset"], search.small[-1]
     return [
         (f"{dataset}: what a search costs and finds, {PROTOCOLS[PROTOCOL]}", _shown_strategies(search)),
-        (f"{dataset}: small against full, by what is compared (95 % intervals)", _shown_correlations(search)),
+        (
+            f"{dataset}: n = {n} against n = {search.full}, without ridge (where all training sets have an answer) and "
+            "with the ridge chosen by leave-one-out; intervals of 95 % over training sets and test images",
+            _shown_correlations(search),
+        ),
         (
             f"{dataset}: the {min(_MOST_ROWS, len(search.architectures))} best of {len(search.architectures)} "
             f"architectures by n = {n}, {PROTOCOLS[PROTOCOL]} (%)",
@@ -121,18 +126,21 @@ def _shown_strategies(search: Search) -> pd.DataFrame:
     )
 
 
+_SHORT = {"accuracy": "no ridge", "accuracy_loo_ridge": "ridge"}
+
+
 def _shown_correlations(search: Search) -> pd.DataFrame:
     table = correlations(search)
-    table = table[(table.train_images == search.small[-1]) & (table.protocol == PROTOCOL)]
+    table = table[table.train_images == search.small[-1]]
     rows = []
     for scope, group in table.groupby("scope", sort=False):
-        by = group.set_index("statistic")
-        row = {"architectures": scope, "n": int(by.n.iloc[0])}
-        for name, label in (("spearman", "Spearman"), ("pearson", "Pearson")):
-            row[label] = _with_interval(by.loc[name])
-        if "regret" in by.index:
-            row["regret (points)"] = percent(by.value["regret"])
-            row["regret, one set (points)"] = percent(by.one_subset["regret"])
+        row: dict[str, Any] = {"architectures": scope}
+        for protocol, short in _SHORT.items():
+            by = group[group.protocol == protocol].set_index("statistic")
+            row[f"n, {short}"] = str(by.n.iloc[0]) if len(by) else ""
+            for name, label in (("spearman", "Spearman"), ("pearson", "Pearson")):
+                row[f"{label}, {short}"] = _with_interval(by.loc[name]) if len(by) else ""
+            row[f"regret, {short} (points)"] = percent(by.value["regret"]) if "regret" in by.index else ""
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -154,8 +162,9 @@ def headline(search: Search) -> list[str]:
     sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
     return [
         f"Accuracy with {n} training images{sets} ranks {count} architectures on {search.data['dataset']} as accuracy "
-        f"with {search.full} does with Spearman's ρ = {overall.value('spearman'):.2f}{_within(overall)}; it picks "
-        f"{picked}, where {best} is best, {percent(overall.value('regret'))} points above it.",
+        f"with {search.full} does with Spearman's ρ = {overall.value('spearman'):.2f}{_within(overall)} where a ridge "
+        f"is chosen by leave-one-out{_without_ridge(search)}; it picks {picked}, where {best} is best, "
+        f"{percent(overall.value('regret'))} points above it.",
         f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
         f"architecture at n = {search.full}, and its pick is {_behind(found.regret)} what that finds (on test images "
         "that had no say).",
@@ -166,7 +175,17 @@ def _within(overall: Comparison) -> str:
     """What is left of the association when the readouts' means are removed."""
     if len(set(overall.families)) == 1:
         return ""
-    return f" ({overall.without_family_means().value('spearman'):.2f} with the readouts' means removed)"
+    return f" ({overall.without_family_means().value('spearman'):.2f} within readouts)"
+
+
+def _without_ridge(search: Search) -> str:
+    """The same in the paper's protocol, over the architectures that have an answer there."""
+    members = search.solved("accuracy")
+    if len(members) < FEWEST:
+        return ""
+    one = search.compare("accuracy", search.small[-1], members, "all")
+    some = "" if len(members) == len(search.architectures) else f" over the {len(members)} that need none"
+    return f", and {one.value('spearman'):.2f}{_within(one)} without ridge{some}"
 
 
 def _single_search(search: Search) -> Any:
@@ -189,8 +208,12 @@ def summary(search: Search) -> dict[str, Any]:
     """For `dvc metrics`."""
     n = search.small[-1]
     overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
+    solved = search.solved("accuracy")
+    plain = search.compare("accuracy", n, solved, "all").value("spearman") if solved else float("nan")
     return {
         "architectures": len(search.architectures),
+        "architectures_without_ridge": len(solved),
+        "spearman_without_ridge": rounded(plain),
         "spearman": rounded(overall.value("spearman")),
         "pearson": rounded(overall.value("pearson")),
         "spearman_within_readouts": rounded(overall.without_family_means().value("spearman")),
