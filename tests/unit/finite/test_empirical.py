@@ -134,6 +134,7 @@ def peak_bytes(call):
     [
         ((8, 8, 1), 32, 4, 4 * 2**20, {}),
         ((4, 4, 3), 128, 3, 2**20, {}),
+        ((8, 8, 1), 16, 21, 8 * 2**20, {"filter_size": 1}),  # signals outweigh products
         ((8, 8, 1), 32, 41, 4 * 2**20, {"get": "nngp", "filter_size": 1}),  # all layers together would be too many
         ((8, 8, 1), 32, 3, 4 * 2**20, {"get": "nngp", "filter_size": 5, "dtype": "float64"}),  # unfolded, 25 times
         ((2, 2, 3), 8, 3, 2**17, {"filter_size": 5}),  # padded to nine times as many pixels
