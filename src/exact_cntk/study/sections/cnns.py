@@ -176,8 +176,8 @@ def headline(results: Results) -> list[str]:
     known = results.networks.dropna(subset=["rate", "rate_test_chosen"])
     other = known[known.rate != known.rate_test_chosen]
     if len(known):
-        gain = other.accuracy_test_chosen - other.accuracy
-        changed = f", which changes their accuracy by {_range(gain)} points" if len(other) else ""
+        gain = (other.accuracy_test_chosen - other.accuracy).dropna()  # a network can diverge on the whole pool alone
+        changed = f", which changes their accuracy by {_range(gain)} points" if len(gain) else ""
         sentences.append(
             f"Choosing the learning rate on the test images, as in the paper, instead of on validation images gives "
             f"{len(other)} of {len(known)} networks another one{changed}."
