@@ -65,7 +65,7 @@ def losses(results: Results) -> pd.DataFrame:
         A row a kernel, on the largest training set (`train_images`): accuracies of the exact kernel with the chosen
         ridge (`exact`) and of random features in float32, unchecked (`features`); `lost` between them, and its parts
         `lost_to_width`, `lost_without_ridge` and `lost_to_rounding`, which add up to it; `condition_number` and
-        `rounding` of random features, their product `rounding_at_smallest` (from about 1 on, rounding exceeds the
+        `rounding` of random features, their product `rounding_at_smallest` (above 1 rounding may exceed the
         smallest eigenvalue), `weights` (features) and `rank`; `exact_condition_number`; `condition_exponent` and
         `exact_condition_exponent`, p of condition ∝ n^p over the sizes; and `images_at_limit`, the number of training
         images at which `rounding_at_smallest` is 1 by that law, an extrapolation; NaN if it does not grow.

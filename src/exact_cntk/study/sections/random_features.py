@@ -245,17 +245,16 @@ def _too_few(row: Any) -> str:
 
 
 def _enough(row: Any) -> str:
-    reached = row.rounding_at_smallest >= 1
     text = (
-        f", condition number {_power(row.condition_number)}. Rounding to float32 is {_power(row.rounding_at_smallest)} "
-        f"times the smallest eigenvalue: {'the system solved is another one' if reached else 'it hardly matters'}. It "
-        f"costs {signed_points(row.lost_to_rounding)} points; no ridge costs {signed_points(row.lost_without_ridge)}."
+        f", condition number {_power(row.condition_number)}. Rounding to float32 moves eigenvalues by up to "
+        f"{_power(row.rounding_at_smallest)} times the smallest one; it costs {signed_points(row.lost_to_rounding)} "
+        f"points, and no ridge costs {signed_points(row.lost_without_ridge)}."
     )
-    if reached or not _images(row.images_at_limit):
+    if row.rounding_at_smallest >= 1 or not _images(row.images_at_limit):
         return text
     return text + (
-        f" If the condition number goes on growing as n^{row.condition_exponent:.2f}, rounding matters from about "
-        f"{_images(row.images_at_limit)} images on."
+        f" If the condition number goes on growing as n^{row.condition_exponent:.2f}, rounding is as large as the "
+        f"smallest eigenvalue at about {_images(row.images_at_limit)} images."
     )
 
 
