@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.machine import ROOT
 from exact_cntk.study._json import write_json
-from exact_cntk.study.markup import to_markdown
+from exact_cntk.study.markup import percent, to_markdown
 from exact_cntk.study.sections import SECTIONS
 from exact_cntk.study.sections.random_features import explain
 
@@ -69,6 +69,8 @@ def write_page(folder: Path = FOLDER) -> str:
     ]
     for study in studies:
         lines += _study(study)
+    for path in sorted(folder.glob("*/*-draw-*.json")):
+        lines += _network(path)
     lines += _how(studies)
     text = "\n".join(lines).rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -90,6 +92,37 @@ def _study(study: Path) -> list[str]:
     for figure in page["figures"]:
         lines += [f"![{figure['caption']}]({study.name}/{figure['name']}.svg)", ""]
     return lines
+
+
+def _network(path: Path) -> list[str]:
+    """One network alone, as `exact-cntk random-features draw` has left it: all its problems."""
+    document = json.loads(path.read_text())
+    data = document["data"]
+    rows = [
+        {
+            "kind": one["kind"],
+            "depth": one["depth"],
+            "training images": one["train_images"],
+            "features": f"{one['features']:,}",
+            "precision": one["dtype"],
+            "condition": "singular" if one["condition_number"][0] is None else f"{one['condition_number'][0]:.1e}",
+            "rounding": "" if one["rounding"] is None else f"{one['rounding']:.1e}",
+            "unchecked (%)": percent(one["unchecked_accuracy"]),
+            "no ridge (%)": "singular" if one["accuracy"] is None else percent(one["accuracy"]),
+            "chosen ridge (%)": percent(one["accuracy_loo_ridge"]),
+        }
+        for one in document["results"]
+    ]
+    pixels = "×".join(map(str, data["image_shape"][:2]))
+    return [
+        f"## {path.parent.name}: {document['family']}, network {document['draw']} alone",
+        "",
+        f"Data: {data['dataset']}, {' and '.join(data['classes'])}, {pixels} pixels, {document['test_images']:,} test "
+        f"images; {document['width']} channels. The exact kernels beside it are not measured yet.",
+        "",
+        to_markdown(pd.DataFrame(rows)),
+        "",
+    ]
 
 
 def _how(studies: list[Path]) -> list[str]:
