@@ -5,7 +5,6 @@ import subprocess
 import pytest
 
 STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2", "metrics")
-FOLDERS = ("blocks", "kernels", "metrics")
 
 
 @pytest.fixture
@@ -41,5 +40,6 @@ def test_goes_on_when_there_is_space_again(fresh, small_results, finished_once):
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_results)], check=True)
     fresh.run(*STUDY)
     assert fresh.ages("blocks").items() >= kept.items()
-    for folder in FOLDERS:
-        assert fresh.files(folder) == finished_once.files(folder), folder
+    assert fresh.files("kernels", "metrics") == finished_once.files("kernels", "metrics")
+    # Those of the sections are no part of the target.
+    assert fresh.files("blocks").items() <= finished_once.files("blocks").items()
