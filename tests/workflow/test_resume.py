@@ -55,8 +55,9 @@ def test_killed_interrupted_and_resumed(fresh, finished_once):
     fresh.run("snakemake", "--unlock")
     fresh.snakemake("metrics")
     assert fresh.ages("blocks").items() >= kept.items()
-    for folder in ("blocks", "kernels", "metrics"):
-        assert fresh.files(folder) == finished_once.files(folder), folder
+    assert fresh.files("kernels", "metrics") == finished_once.files("kernels", "metrics")
+    # Those of the sections are no part of the target; some were begun before.
+    assert fresh.files("blocks").items() <= finished_once.files("blocks").items()
 
 
 def test_killed_job_is_done_again(finished):
