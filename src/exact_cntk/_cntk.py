@@ -11,7 +11,7 @@ from exact_cntk._backends import BACKENDS, load_backend
 from exact_cntk._flips import averaged
 from exact_cntk._machine import format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec, kernel_key
+from exact_cntk._spec import KernelSpec, kernel_key
 from exact_cntk.errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -138,14 +138,13 @@ def cntk(
     >>> kernels["ntk", 4].shape
     (5, 5)
     """
-    chosen = check.as_choice("readout", readout, READOUTS)
-    spec = KernelSpec(
-        depths=check.as_depths("depths", depths),
-        readout=chosen,
-        trained=check.as_choices("trained", trained, TRAINED),
-        filter_size=check.as_filter_size("filter_size", filter_size),
-        kinds=check.as_choices("get", get, KINDS),
-        pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
+    spec = KernelSpec.checked(
+        depths=depths,
+        readout=readout,
+        trained=trained,
+        filter_size=filter_size,
+        get=get,
+        pooling_window=pooling_window,
     )
     return by_rows(
         x1,

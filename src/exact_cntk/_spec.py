@@ -1,7 +1,10 @@
 """What one pass of the recursion computes: the contract between the public function and its backends."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from exact_cntk import _validation as check
 
 READOUTS = ("flatten", "lap", "gap")
 TRAINED = ("all", "hidden")
@@ -46,6 +49,28 @@ class KernelSpec:
     filter_size: int
     kinds: tuple[str, ...]
     pooling_window: int | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        depths: int | Sequence[int],
+        readout: str,
+        trained: str | Sequence[str],
+        filter_size: int,
+        get: str | Sequence[str],
+        pooling_window: int | None,
+    ) -> "KernelSpec":
+        """The arguments of public functions; InputError names the first one that is not allowed."""
+        chosen = check.as_choice("readout", readout, READOUTS)
+        return cls(
+            depths=check.as_depths("depths", depths),
+            readout=chosen,
+            trained=check.as_choices("trained", trained, TRAINED),
+            filter_size=check.as_filter_size("filter_size", filter_size),
+            kinds=check.as_choices("get", get, KINDS),
+            pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
+        )
 
     @property
     def outputs(self) -> tuple[Output, ...]:

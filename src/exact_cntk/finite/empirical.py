@@ -10,7 +10,7 @@ import numpy as np
 from exact_cntk import _validation as check
 from exact_cntk._machine import GIB, format_gib, total_memory
 from exact_cntk._progress import Progress, reporting
-from exact_cntk._spec import KINDS, READOUTS, TRAINED, KernelSpec
+from exact_cntk._spec import KINDS, KernelSpec
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite._pass import kernel_blocks
 from exact_cntk.finite._signals import in_blocks
@@ -102,14 +102,13 @@ def empirical_kernel(
     >>> kernels["ntk", 3].shape
     (4, 5, 5)
     """
-    chosen = check.as_choice("readout", readout, READOUTS)
-    spec = KernelSpec(
-        depths=check.as_depths("depths", depths),
-        readout=chosen,
-        trained=check.as_choices("trained", trained, TRAINED),
-        filter_size=check.as_filter_size("filter_size", filter_size),
-        kinds=check.as_choices("get", get, KINDS),
-        pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
+    spec = KernelSpec.checked(
+        depths=depths,
+        readout=readout,
+        trained=trained,
+        filter_size=filter_size,
+        get=get,
+        pooling_window=pooling_window,
     )
     channels = check.as_integer("width", width, at_least=1)
     numbers = _as_draws(draws)
