@@ -124,7 +124,9 @@ class _Problem:
     def identity(self) -> str:
         """Says what finished results belong to: everything that they depend on."""
         common = {name: repr(value) for name, value in self._blocks.header.common.items()}
-        key = [FORMAT_VERSION, common, self._subsets, self._ridges]
+        # The time of writing stands for a block's values, which changed code may have computed anew.
+        written = [path.stat().st_mtime_ns for path in self._blocks.headers]
+        key = [FORMAT_VERSION, common, written, self._subsets, self._ridges]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
     def solve(self, output: Output) -> list[dict[str, Any]]:
