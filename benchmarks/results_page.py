@@ -77,6 +77,7 @@ def write_page(folder: Path = RESULTS, page: Path = PAGE, pieces: dict[str, Piec
         lines += _learning_curve(study, folder)
         lines += _few_images(study)
     lines += _jpeg(json.loads(jpeg.read_text())) if jpeg.exists() else []
+    lines += _further_pages(folder, page.parent)
     lines += _missing(folder, pieces, jpeg.exists())
     if recorded is not None:
         lines += _how(where, folder)
@@ -264,6 +265,13 @@ def _jpeg(document: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _further_pages(folder: Path, page_folder: Path) -> list[str]:
+    """Links to the pages of sections, each by its heading."""
+    pages = {path: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in folder.glob("*/README.md")}
+    links = [f"- [{pages[path]}]({path.relative_to(page_folder).as_posix()})" for path in sorted(pages)]
+    return ["## Beside the kernels", "", *links, ""] if links else []
 
 
 def _missing(folder: Path, pieces: dict[str, Piece], jpeg: bool) -> list[str]:
