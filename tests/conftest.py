@@ -8,6 +8,7 @@ import pytest
 TOGETHER = ("workflow", "cuda")  # a finished study, and the emulator's compiled kernels
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.parent.name != "workflow")
     for item in items:
