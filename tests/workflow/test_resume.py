@@ -46,7 +46,9 @@ def test_killed_interrupted_and_resumed(fresh, finished_once):
     assert "The last run was killed; going on from its finished files" in said
     assert "Interrupted." in said
     assert not list((fresh / ".snakemake").glob("locks/*"))
-    assert fresh.ages("blocks").items() >= kept.items()
+    # But for one at most, which was there before Snakemake had taken note of it.
+    assert len(kept.items() & fresh.ages("blocks").items()) >= len(kept) - 1
+    kept = fresh.ages("blocks")
 
     # Killed once more; plain Snakemake goes on after the unlock.
     process = fresh.start("snakemake", "--cores", "2", "metrics")
