@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import psutil
-
 from conftest import wait_until
 
 STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2")
