@@ -110,6 +110,7 @@ def test_all_presets_are_there():
     assert {path.stem for path in PRESETS} == {
         *("digits", "review", "cifar10-2k", "cifar10-full", "ci"),
         *("cnns", "cifar2", "cifar2-cpu", "cifar2-condition", "architectures", "architectures-32", "small-data"),
+        "small-data-16",
     }
 
 
