@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log, on_terminal, parse_list
+from exact_cntk.cli._options import MaxMemory, Ridges, StudyName
 
 
 def architectures(
@@ -21,19 +22,13 @@ def architectures(
     listed: Annotated[
         Path | None, typer.Option("--blocks", help="A text file with the names of blocks, one a line.", metavar="FILE")
     ] = None,
-    ridges: Annotated[
-        str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
-    ] = "0",
+    ridges: Ridges = "0",
     timings: Annotated[
         Path | None,
         typer.Option(help="Folder of what `exact-cntk block --timing` wrote, for the measured seconds.", metavar="DIR"),
     ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")
-    ] = None,
-    max_memory_gib: Annotated[
-        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
-    ] = None,
+    study: StudyName = None,
+    max_memory_gib: MaxMemory = None,
 ) -> None:
     """Solve every architecture of one pass.
 

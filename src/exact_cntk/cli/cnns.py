@@ -7,17 +7,18 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log, on_terminal
+from exact_cntk.cli._options import Data, Depth, Family, FilterSize, OutputScale, StudyName, Trained, Width
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Outcome and learning curve.", metavar="FILE.json")],
-    family: Annotated[str, typer.Option(help="Architecture's name, recorded with the run.", metavar="NAME")],
+    family: Family,
     readout: Annotated[
         str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
     ],
-    depth: Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")],
-    width: Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")],
+    depth: Depth,
+    width: Width,
     rate: Annotated[float, typer.Option(help="Learning rate.", metavar="RATE")],
     batch_images: Annotated[int, typer.Option(help="Images in a batch.", metavar="N")],
     max_epochs: Annotated[int, typer.Option(help="Training ends after so many.", metavar="N")],
@@ -31,15 +32,11 @@ def train(
         int, typer.Option(help="The last ones of the pool, left out of training for --split validation.", metavar="N")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the weights and of the order of images.", metavar="N")] = 0,
-    trained: Annotated[
-        str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")
-    ] = "all",
-    filter_size: Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")] = 3,
-    output_scale: Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")] = 0.05,
+    trained: Trained = "all",
+    filter_size: FilterSize = 3,
+    output_scale: OutputScale = 0.05,
     tf32: Annotated[bool, typer.Option("--tf32", help="On a GPU: round products to TF32.")] = False,
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")
-    ] = None,
+    study: StudyName = None,
     device: Annotated[
         str, typer.Option(help="auto takes a GPU where a CPU would take long.", metavar="auto|cpu|cuda")
     ] = "auto",

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log, on_terminal, parse_list
+from exact_cntk.cli._options import Data, Family, FilterSize, PoolingWindow, Readout
 
 
 def block(
-    data: Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")],
-    family: Annotated[str, typer.Option(help="Architecture's name, recorded with the block.", metavar="NAME")],
-    readout: Annotated[
-        str, typer.Option(help="CNTK-V, or local or global average pooling before it.", metavar="flatten|lap|gap")
-    ],
+    data: Data,
+    family: Family,
+    readout: Readout,
     depths: Annotated[str, typer.Option(help="Convolutional layers + 1; one pass gives all.", metavar="3,4,6,...")],
     rows: Annotated[str, typer.Option(help="Images, counted over training pool and test set.", metavar="START:STOP")],
     cols: Annotated[str, typer.Option(help="Images of the training pool.", metavar="START:STOP")],
@@ -26,11 +25,9 @@ def block(
             help="Layers: all, or all but the first and the last; or both in one pass.", metavar="all|hidden|all,hidden"
         ),
     ] = "all",
-    pooling_window: Annotated[
-        int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
-    ] = None,
+    pooling_window: PoolingWindow = None,
     flips: Annotated[bool, typer.Option("--flips", help="Average over horizontal flips, at twice the cost.")] = False,
-    filter_size: Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")] = 3,
+    filter_size: FilterSize = 3,
     kinds: Annotated[str, typer.Option(help="Kernels, one or both.", metavar="ntk,nngp")] = "ntk,nngp",
     backend: Annotated[
         str, typer.Option(help="auto takes the fastest one here.", metavar="auto|cpu|cuda|reference")

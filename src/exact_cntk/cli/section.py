@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log
+from exact_cntk.cli._options import StudyDir
 
 
 def section(
     key: Annotated[str, typer.Argument(help="Name of the section, as in params.yaml.", metavar="KEY")],
-    study_dir: Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")],
+    study_dir: StudyDir,
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="What its rules have made. [default: all in its folders]", metavar="FILES"),

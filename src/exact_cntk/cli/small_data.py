@@ -7,6 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from exact_cntk.cli._common import log, on_terminal, parse_list
+from exact_cntk.cli._options import (
+    Data,
+    Depth,
+    FilterSize,
+    MaxMemory,
+    OutputScale,
+    Readout,
+    Ridges,
+    StudyName,
+    Trained,
+    Width,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,16 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[Path, typer.Option(help="From `exact-cntk data prepare`.", metavar="FILE.h5")]
 Sizes = Annotated[str, typer.Option(help="Numbers of training images.", metavar="10,20,...")]
 Subsets = Annotated[int, typer.Option(help="Training sets of each size, class-balanced.", metavar="N")]
 Out = Annotated[Path, typer.Option(help="The results.", metavar="FILE.json")]
 Seed = Annotated[int, typer.Option(help="Of the training sets; the same for all methods.", metavar="N")]
-Study = Annotated[str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Results so far, until all are there.", metavar="FILE.json")]
-Ridges = Annotated[
-    str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
-]
 
 
 @app.command()
@@ -35,10 +42,8 @@ def kernel(
     out: Out,
     ridges: Ridges = "0",
     seed: Seed = 0,
-    study: Study = None,
-    max_memory_gib: Annotated[
-        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
-    ] = None,
+    study: StudyName = None,
+    max_memory_gib: MaxMemory = None,
 ) -> None:
     """Fit a merged kernel to small training sets.
 
@@ -79,7 +84,7 @@ def baseline(
     inverse_penalties: Annotated[str, typer.Option(help="C of logistic.", metavar="0.1,1,...")] = "1",
     trees: Annotated[int, typer.Option(help="Of forest.", metavar="N")] = 100,
     seed: Seed = 0,
-    study: Study = None,
+    study: StudyName = None,
     checkpoint: Checkpoint = None,
 ) -> None:
     """Fit a standard method to the pixels of small training sets.
@@ -118,15 +123,15 @@ def cnn(
     train_images: Sizes,
     subsets: Subsets,
     out: Out,
-    depth: Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")],
-    width: Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")],
+    depth: Depth,
+    width: Width,
     rates: Annotated[str, typer.Option(help="Learning rates to choose from.", metavar="1,10,...")],
     epochs: Annotated[int, typer.Option(help="At most; fewer once all training images are right.", metavar="N")],
     batch_images: Annotated[int, typer.Option(help="Of stochastic gradient descent.", metavar="N")],
-    readout: Annotated[str, typer.Option(help="flatten or gap.", metavar="NAME")] = "flatten",
-    trained: Annotated[str, typer.Option(help="all or hidden layers.", metavar="NAME")] = "all",
-    filter_size: Annotated[int, typer.Option(help="Odd.", metavar="PIXELS")] = 3,
-    output_scale: Annotated[float, typer.Option(help="The paper's kappa.", metavar="K")] = 0.05,
+    readout: Readout = "flatten",
+    trained: Trained = "all",
+    filter_size: FilterSize = 3,
+    output_scale: OutputScale = 0.05,
     max_train_images: Annotated[
         int | None, typer.Option(help="Leave larger training sets out. [default: none]", metavar="N")
     ] = None,
@@ -134,7 +139,7 @@ def cnn(
         int | None, typer.Option(help="Train on the first ones of each size. [default: all]", metavar="N")
     ] = None,
     seed: Seed = 0,
-    study: Study = None,
+    study: StudyName = None,
     checkpoint: Checkpoint = None,
 ) -> None:
     """Train a finite CNN on small training sets.

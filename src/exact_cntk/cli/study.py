@@ -8,24 +8,21 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log, on_terminal, parse_list
+from exact_cntk.cli._options import KernelData, Ridges, StudyDir, StudyName
 
 
 def solve(
     kernel: Annotated[Path, typer.Option(help="From `exact-cntk merge`.", metavar="FILE.h5")],
-    data: Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")],
+    data: KernelData,
     subset: Annotated[
         list[str], typer.Option(help="Training sets, consecutive in the pool; may be repeated.", metavar="NxREPEATS")
     ],
     out: Annotated[Path, typer.Option(help="The metrics.", metavar="FILE.json")],
-    ridges: Annotated[
-        str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
-    ] = "0",
+    ridges: Ridges = "0",
     provenance: Annotated[
         Path | None, typer.Option(help="Also record code, packages, machine and time.", metavar="FILE.json")
     ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")
-    ] = None,
+    study: StudyName = None,
     method: Annotated[
         str, typer.Option(help="eigh, cholesky, cuda, blocked, or auto: the first that fits.", metavar="NAME")
     ] = "auto",
@@ -79,7 +76,6 @@ def solve(
     )
 
 
-StudyDir = Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")]
 Metrics = Annotated[
     list[Path] | None,
     typer.Argument(help="Metrics files from `exact-cntk solve`. [default: all in DIR/metrics]", metavar="METRICS"),

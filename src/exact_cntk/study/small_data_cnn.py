@@ -86,7 +86,8 @@ class Network:
 
 def held_out(labels: np.ndarray, seed: list[int]) -> np.ndarray:
     """Which images choose the rate, bool of shape (n,): one in `HELD_OUT` of each class that has two at least."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    # A stream of its own: weights have (layer,) and (depth − 1, 1), the order of images (epoch, 0, 0).
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
     chosen = np.zeros(len(labels), dtype=bool)
     counts = np.unique(labels, return_counts=True)[1]
     if counts.min() < 2:

@@ -217,20 +217,9 @@ def headline(results: Results) -> list[str]:
 
 
 def explanation(results: Results) -> list[str]:
-    """What the numbers say about conditioning, in Markdown, for the notebook."""
-    return explain(losses(results))
-
-
-def explain(table: pd.DataFrame) -> list[str]:
-    """A paragraph a kernel: are its features too few for the images, does rounding reach its smallest eigenvalue?
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `losses` returns.
-    """
+    """What the numbers say about conditioning, a paragraph a kernel, in Markdown, for the notebook."""
     found = []
-    for row in table.itertuples():
+    for row in losses(results).itertuples():
         text = f"**{row.kernel}, depth {row.depth}.** {row.weights:,} features for {row.train_images:,} training images"
         found.append(text + (_too_few(row) if row.weights < row.train_images else _enough(row)))
     return found

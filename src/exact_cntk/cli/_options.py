@@ -1,0 +1,28 @@
+"""Options that several verbs have, with one meaning and one text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")]
+KernelData = Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")]
+Family = Annotated[str, typer.Option(help="Architecture's name, recorded with the results.", metavar="NAME")]
+Readout = Annotated[
+    str,
+    typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
+]
+PoolingWindow = Annotated[
+    int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
+]
+Trained = Annotated[str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")]
+FilterSize = Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")]
+Depth = Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")]
+Width = Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")]
+OutputScale = Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")]
+Ridges = Annotated[
+    str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
+]
+StudyName = Annotated[str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")]
+StudyDir = Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")]
+MaxMemory = Annotated[float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")]
