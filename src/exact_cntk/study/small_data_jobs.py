@@ -79,7 +79,7 @@ def kernel_to_file(
     need = fitting_bytes(max(design.train_images), len(data.train_labels))
     require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
     kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
-    names = ("family", "readout", "trained", "filter_size", "depth")
+    names = ("family", "readout", "trained", "filter_size", "flips", "depth")
     parameters = {name: value for name, value in asdict(kernel).items() if name in names} | {"ridges": list(ridges)}
     return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
 

@@ -163,7 +163,7 @@ def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {"method": "", "type": "baseline", "kind": "", "ridge": "", "base": ""}
         if method == "kernel":
             architecture = [given[name] for name in ("readout", "trained", "filter_size")]
-            name = kernel_label(given["family"], result["kind"], *architecture)
+            name = kernel_label(given["family"], result["kind"], *architecture, flips=given["flips"])
             ridge = "no ridge" if result["ridge"] == "none" else "ridge chosen"
             row |= {"type": "kernel", "method": f"{name}, depth {given['depth']}, {ridge}", "kind": result["kind"]}
             row |= {"ridge": result["ridge"], "base": f"{given['family']} {given['depth']}"}

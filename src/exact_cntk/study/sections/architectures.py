@@ -162,13 +162,18 @@ def headline(search: Search) -> list[str]:
     sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
     return [
         f"Accuracy with {n} training images{sets} ranks {count} architectures on {search.data['dataset']} as accuracy "
-        f"with {search.full} does with Spearman's ρ = {overall.value('spearman'):.2f}{_within(overall)} where a ridge "
+        f"with {search.full} does with Spearman's ρ = {_spearman(overall)}{_within(overall)} where a ridge "
         f"is chosen by leave-one-out{_without_ridge(search)}; it picks {picked}, where {best} is best, "
         f"{percent(overall.value('regret'))} points above it.",
         f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
         f"architecture at n = {search.full}, and its pick is {_behind(found.regret)} what that finds (on test images "
         "that had no say).",
     ]
+
+
+def _spearman(comparison: Comparison) -> str:
+    """The coefficient with its interval of 95 %."""
+    return _with_interval(pd.Series(next(row for row in comparison.rows() if row["statistic"] == "spearman")))
 
 
 def _within(overall: Comparison) -> str:
@@ -185,7 +190,7 @@ def _without_ridge(search: Search) -> str:
         return ""
     one = search.compare("accuracy", search.small[-1], members, "all")
     some = "" if len(members) == len(search.architectures) else f" over the {len(members)} that need none"
-    return f", and {one.value('spearman'):.2f}{_within(one)} without ridge{some}"
+    return f", and {_spearman(one)}{_within(one)} without ridge{some}"
 
 
 def _single_search(search: Search) -> Any:
