@@ -1,6 +1,7 @@
 """What is shown of small training sets: paired statistics against scipy, tables, figures, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from exact_cntk.study import small_data as costs
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.results import load
 from exact_cntk.study.section_params import section_contradictions
-from exact_cntk.study.sections import SECTIONS, open_section
+from exact_cntk.study.sections import SECTIONS, open_section, write_section
 from exact_cntk.study.sections import small_data as section
 from exact_cntk.study.small_data_baselines import Predictions
 from exact_cntk.study.small_data_jobs import Design, baseline_to_file, kernel_to_file, method_to_file
@@ -66,6 +67,30 @@ def test_one_set_has_no_interval():
     found = paired(np.array([0.5]), np.array([0.5]))
     assert np.isnan(found["low"]) and np.isnan(found["high"])
     assert (found["difference"], found["subsets"], found["tied"]) == (0, 1, 1)
+
+
+def changed(folder, to, change):
+    """A copy of the study whose kernel file is changed."""
+    shutil.copytree(folder, to)
+    file = to / "small_data" / "k.json"
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+    return to
+
+
+def test_flipped_kernels_have_a_name_of_their_own(folder, results, tmp_path):
+    flipped = changed(folder, tmp_path / "flipped", lambda document: document["parameters"].update(flips=True))
+    found = open_section("small_data", flipped)[1].methods
+    assert any(name.startswith("CNTK-V") for name in results.methods.index)
+    assert not any(name.startswith("CNTK-V") for name in found.index)
+    assert any(name.startswith("cntk-v NTK") for name in found.index)
+
+
+def test_text_in_place_of_a_number_is_named(folder, tmp_path):
+    damaged = changed(folder, tmp_path / "bad", lambda document: document["results"][0].update(accuracy="high"))
+    with pytest.raises(UserError, match=r"files of the section small_data in .* are not what its rules make"):
+        write_section("small_data", damaged)
 
 
 def test_accuracies_are_those_of_the_files(folder, results):

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
@@ -139,17 +140,19 @@ def write_section(
     UserError
         As `open_section`; and if the disk is full or not writable.
     """
-    module, study, results = _open(key, study_dir, metrics, files, resamples, seed)
-    tables, figures = module.tables(results), module.figures(results)
+    directory = Path(study_dir)
+    module, study, results = _open(key, directory, metrics, files, resamples, seed)
+    with _damage_named(key, directory):
+        tables, figures = module.tables(results), module.figures(results)
+        content = section_page(key, module, results)
     _check_names(key, "tables", tables)
     _check_names(key, "figures", figures)
-    directory = Path(study_dir)
     written = write_texts(
         directory / "tables", {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
     )
     written += write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
     page = directory / "sections" / f"{key}.json"
-    write_json(page, section_page(key, module, results))
+    write_json(page, content)
     return [*written, page]
 
 
@@ -229,11 +232,18 @@ def _open(
     directory = Path(study_dir)
     study = load(directory, list(metrics or ()) or None)
     chosen = [Path(path) for path in files or ()] or section_files(key, directory)
-    try:
+    with _damage_named(key, directory):
         return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
+
+
+@contextmanager
+def _damage_named(key: str, directory: Path) -> Iterator[None]:
+    """What is missing in a section's files, or is no number there, is the files' fault; say so."""
+    try:
+        yield
     except InputError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # what is missing in a file, or is no number
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"the files of the section {key} in {directory} are not what its rules make, "
             f"{type(error).__name__}: {error}; compute them again"
