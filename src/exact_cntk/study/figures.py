@@ -69,8 +69,7 @@ def accuracy(study: Study) -> Figure:
             _accuracy_curves(axes[i, j], rows)
             _paper_curve(axes[i, j], study, rows)
             depth_axis(axes[i, j], study.depths)
-            break_or_not = "\n" if len(families) > 2 else ", "
-            axes[i, j].set_title(f"{_family_title(rows)}{break_or_not}n = {size}", loc="left")
+            axes[i, j].set_title(f"{_family_title(rows)}, n\u00a0=\u00a0{size}", loc="left")
             axes[i, j].label_outer()
         axes[i, 0].set_ylabel("test accuracy (%)")
     title(figure, "Test accuracy against depth", study)

@@ -1,13 +1,17 @@
 """How figures look: colours, markers, one size of text, and SVG that is the same bytes for the same data."""
 
 import io
+import textwrap
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from exact_cntk.study.results import Study
 
@@ -89,8 +93,24 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, heading: str = "") -> None:
-    """One legend for all axes, below them."""
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, title=heading or None, title_fontsize=9.5)
+    """One legend for all axes, below them; in fewer columns where so many are too wide."""
+    size = SETTINGS["legend.fontsize"]
+    widths = [_width(label, size) for label in labels]
+    while columns > 1 and _legend_width(widths, columns, size) > 72 * figure.get_figwidth():
+        columns -= 1
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, title=heading or None, title_fontsize=size
+    )
+
+
+def _legend_width(widths: Sequence[float], columns: int, size: float) -> float:
+    """In points: matplotlib fills column by column, the first ones with one label more where they do not come out."""
+    rows, longer = divmod(len(widths), columns)
+    ends = list(accumulate(rows + (i < longer) for i in range(columns)))
+    widest = [max(widths[start:end], default=0.0) for start, end in zip([0, *ends], ends, strict=False)]
+    em = {name: mpl.rcParams[f"legend.{name}"] for name in ("handlelength", "handletextpad", "columnspacing")}
+    beside = columns * (em["handlelength"] + em["handletextpad"]) + (columns - 1) * em["columnspacing"]
+    return sum(widest) + size * beside
 
 
 def to_svg(figure: Figure) -> str:
@@ -98,5 +118,40 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with mpl.rc_context(SETTINGS):
+        _break_long_lines(figure)
         figure.savefig(buffer, format="svg", metadata=metadata)
     return buffer.getvalue()
+
+
+def _break_long_lines(figure: Figure) -> None:
+    """Break titles and labels of axes that would run into the axes to their right, or out of the figure."""
+    texts = {axes: (axes.get_title(loc="left"), axes.get_xlabel()) for axes in figure.axes}
+    for axes in texts:  # what is too wide would take its room from the axes
+        axes.set_title("", loc="left")
+        axes.set_xlabel("")
+    figure.draw_without_rendering()
+    boxes = {axes: axes.get_window_extent() for axes in texts}
+    for axes, (heading, label) in texts.items():
+        box = boxes[axes]
+        beside = [one.x0 for one in boxes.values() if one.x0 >= box.x1 and one.y0 < box.y1 and one.y1 > box.y0]
+        room = 0.96 * 72 / figure.dpi * (min(beside, default=figure.bbox.x1) - box.x0)  # and a space between them
+        axes.set_title(_broken(heading, room, SETTINGS["axes.titlesize"]), loc="left")
+        axes.set_xlabel(_broken(label, room, SETTINGS["axes.labelsize"]))
+
+
+def _broken(text: str, room: float, size: float) -> str:
+    """The text with its lines broken where they are wider than `room` points."""
+    lines = []
+    for line in text.split("\n"):
+        width = _width(line, size)
+        lines += [line] if width <= room else textwrap.wrap(line, max(1, int(len(line) * room / width)))
+    return "\n".join(lines)
+
+
+def _width(text: str, size: float) -> float:
+    """Of a line, in points."""
+    if not text.strip():
+        return 0.0
+    return float(
+        TextPath((0, 0), text, size=size, prop=FontProperties(family=SETTINGS["font.family"])).get_extents().width
+    )

@@ -1,3 +1,4 @@
+import itertools
 import re
 import xml.etree.ElementTree as ET
 
@@ -121,3 +122,24 @@ def test_studies_of_any_shape_can_be_drawn(tmp_path, shape):
 def test_no_metrics_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no metrics"):
         figures.write_figures(tmp_path)
+
+
+@mpl.rc_context(style.SETTINGS)
+def test_text_of_many_panels_is_broken_where_it_would_overlap():
+    figure, axes = style.new_figure(1, 4)
+    long, short = "a family with a long name (vanilla), n = 1000", "short"
+    for panel, text in zip(axes[0], (long, short, long, long), strict=True):
+        panel.set_title(text, loc="left")
+        panel.set_xlabel("depth (convolutional layers + 1)")
+    names = [f"a kernel with a long name, number {i}" for i in range(5)]
+    style.legend(figure, [mpl.lines.Line2D([], []) for _ in names], names, columns=4)
+    style.to_svg(figure)
+    figure.draw_without_rendering()
+    found = [text for panel in axes[0] for text in panel.findobj(mpl.text.Text)]
+    texts = [text for text in found if text.get_text().startswith(("a family", "depth"))]
+    assert len(texts) == 3 + 4
+    boxes = [text.get_window_extent() for text in texts] + [figure.legends[0].get_window_extent()]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert axes[0, 1].get_title(loc="left") == short
+    assert axes[0, 0].get_title(loc="left").split() == long.split()
