@@ -8,26 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_networks import draw, problem, state
 
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.finite import CNN, CurveRow, compiles, outcome, predict_classes, train_full_batch, train_sgd
+from exact_cntk.finite import CurveRow, compiles, outcome, predict_classes, train_full_batch, train_sgd
 from exact_cntk.finite._torch import torch
-
-SHAPE = (4, 4, 2)
-CLASSES = 3
-
-
-def problem(n=9, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((n, *SHAPE)), np.arange(n) % CLASSES
-
-
-def draw(**options):
-    return CNN(SHAPE, **{"depth": 3, "width": 6, "readout": "gap", "outputs": CLASSES, "dtype": "float64"} | options)
-
-
-def state(network):
-    return [weight.detach().numpy().copy() for weight in network.parameters()]
 
 
 def assert_close(network, other, **tolerance):
