@@ -70,7 +70,7 @@ clean:  ## Remove what set-up and builds made; data and results stay
 	@"$(PYTHON)" -m venv .venv
 
 $(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
-	@echo "Installing $$(grep -c '^[a-z0-9]' requirements.lock) pinned packages into .venv (3 minutes, 2 GB)"
+	@echo "Installing $$(grep -c '^[a-z0-9]' requirements.lock) pinned packages into .venv (2 minutes, 2 GB)"
 	@python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@python tools/install_torch.py
 	@touch $@

@@ -19,7 +19,8 @@ from benchmarks import gpu_rivals
 from benchmarks.gpu_cases import CASES, GpuCase, clocks_sampled, measure
 from benchmarks.gpu_profile import profile
 from benchmarks.gpu_report import as_markdown
-from benchmarks.machine import ROOT, describe, gpus, source_digest
+from benchmarks.machine import ROOT, describe, gpus
+from exact_cntk.study.provenance import source_digest
 
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("cupy-cuda13x", "cupy-cuda12x", "torch")

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.machine import source_digest
 from benchmarks.real.clock import Clock, OutOfTimeError
 from benchmarks.real.images import is_jpeg_archive, read_jpegs, standardised
 from exact_cntk import cntk, kernel_regression
@@ -26,7 +25,7 @@ from exact_cntk._backends import describe_backend
 from exact_cntk.data import Dataset, load_cifar10
 from exact_cntk.errors import UserError
 from exact_cntk.study._json import write_json
-from exact_cntk.study.provenance import provenance
+from exact_cntk.study.provenance import provenance, source_digest
 from exact_cntk.study.solve import KERNEL_ERROR
 
 FORMAT_VERSION = 1

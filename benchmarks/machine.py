@@ -1,6 +1,5 @@
 """The hardware and software that a table of timings belongs to."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -36,16 +35,6 @@ def revision() -> str:
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def source_digest() -> str:
-    """SHA-256 over the package's own sources, which tells the revision where there is no git."""
-    digest = hashlib.sha256()
-    folder = ROOT / "src" / "exact_cntk"
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".py", ".cpp", ".hpp", ".cu", ".cuh"):
-            digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def gpus() -> list[str]:

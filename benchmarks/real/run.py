@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import source_digest
 from benchmarks.real.clock import Clock, OutOfTimeError
 from benchmarks.real.plan import Piece, Problem
 from benchmarks.real.state import State
@@ -15,7 +14,7 @@ from exact_cntk._backends import Backend
 from exact_cntk._machine import require_memory
 from exact_cntk.data import ProcessedData
 from exact_cntk.study._json import write_json
-from exact_cntk.study.provenance import provenance
+from exact_cntk.study.provenance import provenance, source_digest
 from exact_cntk.study.solve import FORMAT_VERSION, KERNEL_ERROR, RESIDUAL_DECIMALS, describe_data, rounded
 
 STUDY = "cifar10-real"

@@ -12,6 +12,9 @@ Readout = Annotated[
     str,
     typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
 ]
+NetworkReadout = Annotated[
+    str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
+]
 PoolingWindow = Annotated[
     int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
 ]

@@ -7,16 +7,24 @@ from typing import Annotated
 import typer
 
 from exact_cntk.cli._common import log, on_terminal
-from exact_cntk.cli._options import Data, Depth, Family, FilterSize, OutputScale, StudyName, Trained, Width
+from exact_cntk.cli._options import (
+    Data,
+    Depth,
+    Family,
+    FilterSize,
+    NetworkReadout,
+    OutputScale,
+    StudyName,
+    Trained,
+    Width,
+)
 
 
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Outcome and learning curve.", metavar="FILE.json")],
     family: Family,
-    readout: Annotated[
-        str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
-    ],
+    readout: NetworkReadout,
     depth: Depth,
     width: Width,
     rate: Annotated[float, typer.Option(help="Learning rate.", metavar="RATE")],

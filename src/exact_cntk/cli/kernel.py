@@ -123,8 +123,9 @@ def estimate(
 ) -> None:
     """Say what a study costs before it starts.
 
-    Pairs of images, element-layers, hours, memory and disk, for each family of kernels. Time on this machine comes
-    from a short run of the real kernel; time on an H200 is expected, not measured.
+    Pairs of images, element-layers, hours, memory and disk for each family of kernels; hours, memory and disk of each
+    section beside them, and of the solves. Time on this machine comes from a short run of the real kernel; time on an
+    H200 is expected, not measured.
 
     \b
     Example:

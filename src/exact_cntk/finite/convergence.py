@@ -44,7 +44,8 @@ def width_sweep(
     *,
     widths: Sequence[int],
     depth: int,
-    readout: Literal["flatten", "gap"],
+    readout: Literal["flatten", "lap", "gap"],
+    pooling_window: int | None = None,
     trained: Literal["all", "hidden"] = "all",
     filter_size: int = 3,
     get: Literal["ntk", "nngp"] = "ntk",
@@ -62,7 +63,7 @@ def width_sweep(
     x : array of shape (n, P, Q, C)
         Images; their kernel with themselves is what is compared.
     widths : sequence of int ≥ 1, at least two different ones
-    depth, readout, trained, filter_size, draws, seed, device, max_memory_gib, progress
+    depth, readout, pooling_window, trained, filter_size, draws, seed, device, max_memory_gib, progress
         As `empirical_kernel` takes them; one depth, one kind, one choice of trained layers. Networks of different
         widths are independent, and so are draws.
     get : {"ntk", "nngp"}
@@ -104,6 +105,7 @@ def width_sweep(
     architecture: dict[str, Any] = {
         "depths": depth,
         "readout": readout,
+        "pooling_window": pooling_window,
         "trained": trained,
         "filter_size": filter_size,
         "get": kind,

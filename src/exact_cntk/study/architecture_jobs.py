@@ -20,6 +20,7 @@ from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.study._json import write_json
 from exact_cntk.study.architectures import FORMAT_VERSION, architecture_outputs
+from exact_cntk.study.provenance import code_identity
 from exact_cntk.study.solve import KERNEL_ERROR, Subset, describe_data
 
 
@@ -126,7 +127,7 @@ class _Problem:
         common = {name: repr(value) for name, value in self._blocks.header.common.items()}
         # The time of writing stands for a block's values, which changed code may have computed anew.
         written = [path.stat().st_mtime_ns for path in self._blocks.headers]
-        key = [FORMAT_VERSION, common, written, self._subsets, self._ridges]
+        key = [FORMAT_VERSION, code_identity(), common, written, self._subsets, self._ridges]
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
     def solve(self, output: Output) -> list[dict[str, Any]]:

@@ -204,6 +204,8 @@ def compare(
     UserError
         Shapes or lengths that do not fit, naming the argument.
     """
+    if full_repeats not in ("subsets", "seeds"):
+        raise UserError(f"full_repeats is {full_repeats!r}; allowed: 'subsets', 'seeds'")
     small, full = np.asarray(small), np.asarray(full)
     full = full[:, None, :] if full.ndim == 2 else full
     _check_shapes(small, full, architectures, families)
@@ -225,6 +227,9 @@ def compare(
 def _check_shapes(
     small: np.ndarray, full: np.ndarray, architectures: Sequence[Hashable], families: Sequence[str] | None
 ) -> None:
+    for name, answers in (("small", small), ("full", full)):
+        if answers.dtype != bool:
+            raise UserError(f"{name} holds {answers.dtype}; allowed is bool: whether each test image was right")
     if small.ndim != 3:
         raise UserError(f"small has shape {small.shape}; allowed: (architectures, repeats, test_images)")
     if full.ndim != 3 or full.shape[0] != small.shape[0] or full.shape[2] != small.shape[2]:

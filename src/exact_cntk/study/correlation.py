@@ -188,13 +188,19 @@ def _paper_pairs(paper: Sequence[Comparison]) -> Iterator[tuple[Comparison, Comp
 
 
 def resample(study: Study, networks: Sequence[Network] = (), *, resamples: int, seed: int) -> Resampled:
-    """All kernels and networks of a study under one bootstrap, by (family, kind, depth, training images)."""
+    """All kernels and networks of a study under one bootstrap, by (family, kind, depth, training images).
+
+    A kernel that has no answer from some training subset of a size, being singular there, is left out at that size:
+    its mean would be over other subsets than those of the kernels beside it.
+    """
+    repeats: dict[int, set[int]] = {}
+    for *_, size, repeat in study.correct:
+        repeats.setdefault(size, set()).add(repeat)
     bits: dict[tuple, np.ndarray] = {}
-    for family, kind, depth, size, _ in study.correct:
-        key = (family, kind, depth, size)
-        if key not in bits:
-            repeats = sorted(problem for problem in study.correct if problem[:4] == key)
-            bits[key] = np.stack([study.correct[problem] for problem in repeats])
+    for key in dict.fromkeys(problem[:4] for problem in study.correct):
+        problems = [(*key, repeat) for repeat in sorted(repeats[key[3]])]
+        if all(problem in study.correct for problem in problems):
+            bits[key] = np.stack([study.correct[problem] for problem in problems])
     # repeat r of a size is the same images for every kernel; a network's seeds are its own
     draws: dict[tuple, tuple] = {key: ("kernels", key[3]) for key in bits}
     draws |= {network.key: network.key for network in networks}

@@ -1,5 +1,7 @@
 """Where numbers come from: the code, the packages, the machine, and how long it took."""
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -99,6 +101,21 @@ def packages(more: Sequence[str] = ()) -> dict[str, str | None]:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
+
+
+def source_digest() -> str:
+    """SHA-256 over the package's own sources, which tells the revision where there is no git."""
+    digest, folder = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".cpp", ".hpp", ".cu", ".cuh"):
+            digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def code_identity() -> str:
+    """SHA-256 over sources and packages; what an interrupted run has finished is taken up by the same code alone."""
+    state = [source_digest(), packages(SECTION_PACKAGES)]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
 def git_state(folder: Path) -> dict[str, Any]:

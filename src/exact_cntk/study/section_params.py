@@ -23,6 +23,9 @@ def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     for key, check in checks.items():
         if params[key] is not None:
             yield from check(params[key], params)
+    for key in ("random_features", "small_data"):
+        if params[key] is not None and "ntk" not in params["kernels"]["kinds"]:
+            yield f"kernels.kinds: {params['kernels']['kinds']} lacks 'ntk', which {key} is about; add it"
 
 
 def nearest(name: object, allowed: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from exact_cntk._progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import UserError
 from exact_cntk.study._json import write_json
+from exact_cntk.study.provenance import code_identity
 from exact_cntk.study.small_data_baselines import Predictions, baseline
 from exact_cntk.study.small_data_kernels import fitting_bytes, kernel_results
 from exact_cntk.study.small_data_subsets import Draw, describe_subsets, draw_subsets
@@ -260,7 +261,7 @@ class _Finished:
     ) -> None:
         if file is not None and file.is_dir():
             raise UserError(f"checkpoint {file} is a folder; name a file")
-        problem = [name, parameters, data.digest, sets["seed"], sets["digest"]]
+        problem = [FORMAT_VERSION, code_identity(), name, parameters, data.digest, sets["seed"], sets["digest"]]
         self._identity = hashlib.sha256(json.dumps(problem).encode()).hexdigest()
         self._file, self._saved = file, time.monotonic()
         self._rows = {(row["train_images"], row["repeat"]): row for row in self._read()}

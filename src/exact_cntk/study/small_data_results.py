@@ -30,8 +30,8 @@ class Results:
     accuracy : DataFrame
         A row a method and training set: `method` (label), `type` (kernel, baseline or network), `kind` and `ridge` (of
         kernels: ntk or nngp, none or loo; else empty), `base` (kernels of one base differ in kind and ridge alone),
-        `train_images`, `repeat`, `test_images`, `correct`, `accuracy` (fraction, NaN where a kernel is singular).
-        Methods are in the order in which they are shown.
+        `train_images`, `repeat`, `test_images`, `correct`, `accuracy` (fraction, NaN where a kernel is singular
+        or a network's training diverged). Methods are in the order in which they are shown.
     """
 
     study: Study
@@ -175,6 +175,8 @@ def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             label = f"{method.upper()}, depth {given['depth']}, width {given['width']}"
             row |= {"type": "network", "method": label, "order": (2, label)}
         row |= {name: result[name] for name in ("train_images", "repeat", "correct", "accuracy")}
+        if result.get("chosen", {}).get("diverged"):  # it answers at random
+            row["accuracy"] = None
         yield row | {"test_images": document["test_images"]}
 
 

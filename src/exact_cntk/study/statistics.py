@@ -126,6 +126,8 @@ def interval(value: float, resampled: np.ndarray, bound: float = 1.0) -> tuple[f
     centre = 2 * value - finite.mean()
     half = float(ndtri((1 + COVERAGE) / 2)) * finite.std(ddof=1)
     low, high = np.clip([centre - half, centre + half], -bound, bound)
+    if low == high:  # all of it beyond the bound: at least it reaches what was measured
+        low, high = min(low, value), max(high, value)
     return float(low), float(high)
 
 

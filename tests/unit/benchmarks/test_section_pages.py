@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from benchmarks.section_pages import PAGES, RECORDED, main
 
+from exact_cntk.errors import UserError
 from exact_cntk.study._json import write_json
 from exact_cntk.study.sections import SECTIONS
 
@@ -27,7 +28,7 @@ def study_dir(name: str, tmp_path: Path) -> Path:
     (folder / page.key / "result.json").write_text("{}")
     for seconds, rule in enumerate(page.rules.values(), start=1):
         for job in ("a/0-0.tsv", "b.tsv"):
-            (folder / "benchmarks" / rule / job).write_text(f"s\tcpu_time\n9\t{seconds}\n")
+            (folder / "benchmarks" / rule / job).write_text(f"s\tcpu_time\n{seconds}\t9\n")
     section = {"format_version": 1, "key": page.key, "headline": ["All is well."]}
     section["text"] = "<p>Dealt <em>fairly</em>.</p>"
     section["figures"] = [{"name": SECTIONS[page.key].figures[0], "caption": "Curves."}]
@@ -35,7 +36,7 @@ def study_dir(name: str, tmp_path: Path) -> Path:
     write_json(folder / "sections" / f"{page.key}.json", section)
     origin = {"hardware": {"cpu": "Some CPU", "cores": 4}, "git": {"revision": "abc"}}
     origin["data"] = {"dataset": "Squares", "image_shape": [4, 4, 1], "train_images": 90, "test_images": 1000}
-    origin["data"]["classes"] = ["large", "small"]
+    origin["data"] |= {"classes": ["large", "small"], "verified": False}
     write_json(folder / "section_provenance" / f"{page.key}.json", origin)
     return folder
 
@@ -55,6 +56,17 @@ def test_page_holds_tables_figures_and_cost(name: str, study_dir: Path, tmp_path
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["small", "Some CPU, 4 cores", *(str(2 * n) for n in range(1, len(page.rules) + 1)), "abc"]
     assert (folder / "small" / page.key / "result.json").exists() == page.results
+
+
+def test_unfinished_study_leaves_what_was_recorded(name: str, study_dir: Path, tmp_path: Path) -> None:
+    page, recorded = PAGES[name], tmp_path / "docs"
+    main(["--collect", str(study_dir)], recorded)
+    before = {path: path.read_bytes() for path in recorded.rglob("*") if path.is_file()}
+    figure = study_dir / "figures" / f"{SECTIONS[page.key].figures[0]}.svg"
+    figure.unlink()
+    with pytest.raises(UserError, match=figure.name):
+        page.collect(study_dir, recorded / name)
+    assert before == {path: path.read_bytes() for path in recorded.rglob("*") if path.is_file()}
 
 
 def test_study_without_any_section_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

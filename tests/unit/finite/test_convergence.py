@@ -10,12 +10,13 @@ def images(n=4, shape=(4, 4, 3)):
     return np.random.default_rng(0).standard_normal((n, *shape))
 
 
-@pytest.mark.parametrize(("readout", "kind"), [("flatten", "ntk"), ("gap", "ntk"), ("gap", "nngp")])
+@pytest.mark.parametrize(
+    ("readout", "kind"), [("flatten", "ntk"), ("lap", "ntk"), ("gap", "ntk"), ("lap", "nngp"), ("gap", "nngp")]
+)
 def test_deviation_falls_as_one_over_the_root_of_the_width(readout, kind):
     """A 99.9 % interval: terms of 1/width are small at depth 3 from width 32 on."""
-    sweep = width_sweep(
-        images(), widths=[256, 32, 64, 128], depth=3, readout=readout, get=kind, draws=24, confidence=0.999
-    )
+    options = {"readout": readout, "pooling_window": 3 if readout == "lap" else None, "get": kind}
+    sweep = width_sweep(images(), widths=[256, 32, 64, 128], depth=3, draws=24, confidence=0.999, **options)
     np.testing.assert_array_equal(sweep.widths, [32, 64, 128, 256])
     assert sweep.deviations.shape == (4, 24)
     assert sweep.interval[0] < -0.5 < sweep.interval[1]

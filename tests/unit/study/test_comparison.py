@@ -101,6 +101,9 @@ class TestDegenerate:
             ({"full": np.ones((4, 8), bool)}, "full has 4 architectures and 8 test images"),
             ({"architectures": [3, 4]}, "architectures has 2 entries"),
             ({"families": ["V"]}, "families has 1 entries"),
+            ({"full_repeats": "seed"}, "full_repeats is 'seed'; allowed: 'subsets', 'seeds'"),
+            ({"small": np.ones((4, 3, 9))}, "small holds float64; allowed is bool"),
+            ({"full": np.ones((4, 9), int)}, "full holds int64; allowed is bool"),
         ],
     )
     def test_arguments_that_do_not_fit(self, change, message):

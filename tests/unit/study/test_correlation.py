@@ -192,6 +192,17 @@ def test_a_kernel_without_an_answer_is_left_out(tmp_path):
     assert set(_values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").n) == {4}
 
 
+def test_a_kernel_without_an_answer_from_one_subset_is_left_out_at_that_size(tmp_path):
+    write_study(tmp_path, kinds=("ntk",))
+    study = results.load(tmp_path)
+    repeats = [key for key in study.correct if key[:4] == ("cntk-v", "ntk", 21, 200)]
+    assert len(repeats) > 1
+    del study.correct[repeats[0]]
+    sample = correlation.resample(study, resamples=10, seed=0)
+    assert ("cntk-v", "ntk", 21, 200) not in sample.bits
+    assert ("cntk-v", "ntk", 21, 1000) in sample.bits and ("cntk-v", "ntk", 11, 200) in sample.bits
+
+
 def _networks(families=(("cnn-v", "flatten"), ("cnn-gap", "gap")), depths=(3, 4, 6), n_test=797):
     rng = np.random.default_rng(7)
     correct = {

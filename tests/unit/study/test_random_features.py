@@ -1,6 +1,7 @@
 """Regression on random features and exact kernels: against explicit features, and as the report shows it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,39 @@ def test_tables_hold_medians_and_losses_that_add_up(folder: Path) -> None:
     published = tables["table2"].query("source != 'squares'")
     assert len(published) == 20
     assert published.accuracy_percent.max() == 95.70
+
+
+def test_most_networks_singular_is_singular(folder: Path) -> None:
+    section, results = open_section("random_features", folder)
+    problems = results.problems.copy()
+    rows = (problems.source == "features") & (problems.kind == "ntk") & (problems.dtype == "float64")
+    assert (
+        section.medians(results)[["source", "kind", "dtype", "condition_number"]]
+        .query("source == 'features' and kind == 'ntk' and dtype == 'float64'")
+        .condition_number.notna()
+        .all()
+    )
+    problems.loc[rows & (problems.draw < 2), "condition_number"] = np.nan
+    table = section.medians(replace(results, problems=problems))
+    chosen = table[(table.source == "features") & (table.kind == "ntk") & (table.dtype == "float64")]
+    assert len(chosen) and chosen.condition_number.isna().all()
+
+
+def test_table2_has_one_row_a_kernel_and_its_own_dataset(folder: Path) -> None:
+    section, results = open_section("random_features", folder)
+    table = section.tables(results)["table2"]
+    ours, published = table[table.source == "squares"], table[table.source != "squares"]
+    assert ours[["column", "depth"]].duplicated().sum() == 0 and len(ours) == 2
+    assert set(ours.dataset) == {results.study.dataset} and set(published.dataset) == {"CIFAR-2 (airplane, automobile)"}
+    other = replace(results, problems=results.problems.assign(kernel="another kernel"))
+    assert "squares" not in set(section.tables(other)["table2"].source)
+
+
+@pytest.mark.parametrize("readout", ["flatten", "lap"])
+def test_families_of_all_readouts_are_swept(folder: Path, readout: str) -> None:
+    family = Family("one", readout, "all", 3, 3 if readout == "lap" else None)
+    swept = sweep_widths(folder / "squares.h5", family, kinds=["ntk"], depth=3, widths=[4, 8], images=3, draws=2)
+    assert np.isfinite(swept["sweeps"][0]["deviations"]).all()
 
 
 def test_a_condition_that_does_not_grow_reaches_no_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,8 @@ def test_all_sections_and_none():
             {"kernels__families__0__flips": True},
             ["random_features.families[0]: 'cntk-v' is averaged over flips", "without"],
         ),
+        ({"kernels__kinds": ["nngp"], "small_data": None}, ["kernels.kinds: ['nngp']", "random_features", "add it"]),
+        ({"kernels__kinds": ["nngp"], "random_features": None}, ["kernels.kinds: ['nngp']", "small_data", "add it"]),
         ({"random_features__sweep__widths": [32, 16]}, ["random_features.sweep.widths: [32, 16]", "increase"]),
         ({"random_features__sweep__images": 1001}, ["random_features.sweep.images: 1001", "1000"]),
         ({"architectures__filter_sizes": [1, 2]}, ["architectures.filter_sizes[1]: 2", "odd"]),

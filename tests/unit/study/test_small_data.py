@@ -194,6 +194,12 @@ def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch
         run(tmp_path / "a.json")
     run(tmp_path / "a.json", a=2)  # of other parameters nothing is taken
     assert len(calls) == 4 + 6
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a.json")
+    monkeypatch.setattr(small_data_jobs, "code_identity", lambda: "other code")  # nor of other code
+    run(tmp_path / "a.json")
+    assert len(calls) == 4 + 6
 
 
 def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_file):

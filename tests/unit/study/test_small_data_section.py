@@ -69,10 +69,10 @@ def test_one_set_has_no_interval():
     assert (found["difference"], found["subsets"], found["tied"]) == (0, 1, 1)
 
 
-def changed(folder, to, change):
-    """A copy of the study whose kernel file is changed."""
+def changed(folder, to, change, name="k"):
+    """A copy of the study one file of which is changed."""
     shutil.copytree(folder, to)
-    file = to / "small_data" / "k.json"
+    file = to / "small_data" / f"{name}.json"
     document = json.loads(file.read_text())
     change(document)
     file.write_text(json.dumps(document))
@@ -85,6 +85,24 @@ def test_flipped_kernels_have_a_name_of_their_own(folder, results, tmp_path):
     assert any(name.startswith("CNTK-V") for name in results.methods.index)
     assert not any(name.startswith("CNTK-V") for name in found.index)
     assert any(name.startswith("cntk-v NTK") for name in found.index)
+
+
+def test_diverged_networks_have_no_accuracy(folder, results, tmp_path):
+    def diverge(document):
+        document["results"][0]["chosen"] = {"rate": 1.0, "diverged": 1}
+
+    found = open_section("small_data", changed(folder, tmp_path / "diverged", diverge, "cnn"))[1]
+    before, after = (one.accuracy[one.accuracy.type == "network"].accuracy for one in (results, found))
+    assert before.notna().all() and after.isna().sum() == 1
+    table = accuracy(found).set_index(["type", "train_images"])
+    assert table.loc[("network", 3), "subsets"] == 1 and table.loc[("network", 6), "subsets"] == 2
+
+
+def test_unfinished_jobs_are_no_results(folder, tmp_path):
+    copy = changed(folder, tmp_path / "unfinished", lambda document: None)
+    (copy / "small_data" / ".a.json.parts").mkdir()
+    (copy / "small_data" / ".a.json.parts" / "b.json").write_text("{}")
+    assert open_section("small_data", copy)[1].sets["seed"] == 0
 
 
 def test_text_in_place_of_a_number_is_named(folder, tmp_path):

@@ -116,6 +116,11 @@ class TestInterval:
         assert statistics.interval(0.9, np.array([0.2, 0.8, 0.9, 1.0]))[1] == 1.0
         assert statistics.interval(0.9, np.array([0.2, 0.8, 0.9, 1.0]), bound=2.0)[1] > 1.0
 
+    def test_all_beyond_the_end_reaches_to_the_measured_value(self):
+        resampled = np.random.default_rng(0).normal(0.5, 0.01, 100)
+        assert statistics.interval(0.95, resampled) == (0.95, 1.0)
+        assert statistics.interval(-0.95, -resampled) == (-1.0, -0.95)
+
     def test_percentiles(self):
         values = np.linspace(0, 1, 1001)
         assert statistics.percentiles(values) == pytest.approx((0.025, 0.975))

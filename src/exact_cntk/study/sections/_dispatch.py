@@ -109,9 +109,12 @@ def open_section(
 
 
 def section_files(key: str, study_dir: Path) -> list[Path]:
-    """List all files in a section's folders, sorted."""
-    folders = [study_dir / name for name in SECTIONS[key].folders]
-    return [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv")]
+    """List all files in a section's folders, sorted, but for hidden ones: those are of jobs that are not finished."""
+    found = []
+    for folder in (study_dir / name for name in SECTIONS[key].folders):
+        paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv"))
+        found += [folder / path for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return found
 
 
 def write_section(
