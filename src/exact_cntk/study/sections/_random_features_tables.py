@@ -14,6 +14,8 @@ PAPER_COLUMNS = {"CNTK-V": ("RF vanilla", "exact vanilla"), "CNTK-GAP": ("RF GAP
 KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
 PROBLEM = [*KERNEL, "depth", "source", "width", "dtype", "train_images", "test_images", "features"]
 VALUES = ["accuracy", "accuracy_loo_ridge", "unchecked_accuracy", "loo_ridge", "condition_number", "rank", "rounding"]
+TABLE2 = ["source", "dataset", "column", "depth", "train_images", "draws", "accuracy_percent"]
+TABLE2 += ["low_percent", "high_percent", "loo_ridge_percent"]
 PRECISIONS = ("float32", "float64")
 
 
@@ -133,7 +135,7 @@ def table2(results: Results) -> pd.DataFrame:
                     "accuracy_percent": value,
                 }
             )
-    return pd.DataFrame(rows).astype({"train_images": "Int64", "draws": "Int64"})
+    return pd.DataFrame(rows, columns=TABLE2).astype({"train_images": "Int64", "draws": "Int64"})
 
 
 def _exponent(table: pd.DataFrame, key: tuple, source: str) -> float:
