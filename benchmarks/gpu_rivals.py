@@ -12,7 +12,6 @@ from benchmarks.images import cifar_like
 from benchmarks.rivals.released import Released
 from exact_cntk import cntk
 from exact_cntk._cost import element_layers
-from exact_cntk.study import references
 
 DEPTH = 21
 # float32 arccos near ρ = 1, which both take as it comes, on smooth images of 8×8 pixels.
@@ -104,6 +103,8 @@ def _time(kernel: Kernel, images: np.ndarray, readout: str) -> float:
 
 def published() -> list[dict[str, Any]]:
     """What neural-tangents publishes about itself: `what`, seconds an entry, `note`; from the references alone."""
+    from exact_cntk.study import references  # takes pandas, which a machine with a GPU may lack
+
     return [
         {"what": cost["what"], "seconds": cost["value"], "note": cost["note"]}
         for cost in references.read()["costs"]

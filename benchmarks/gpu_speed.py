@@ -57,8 +57,8 @@ class Suite:
         self.cupy, self.torch_device = cupy, torch_device
         self.result: dict[str, Any] = {"machine": machine(backend), "cases": {}, "failures": {}}
 
-    def time_cases(self, cases: tuple[GpuCase, ...]) -> None:
-        """Time our backend."""
+    def time_cases(self, cases: tuple[GpuCase, ...], keep: Callable[[], object]) -> None:
+        """Time our backend; `keep` is called after each case, whatever time the rest may take."""
         with clocks_sampled() as samples:
             for case in cases:
                 timing = self._attempt(
@@ -66,6 +66,7 @@ class Suite:
                 )
                 if timing is not None:
                     self.result["cases"][case.name] = timing
+                    keep()
         if samples:
             clock, power = (statistics.median(column) for column in zip(*samples, strict=True))
             highest = max(clock for clock, _ in samples)
@@ -77,7 +78,11 @@ class Suite:
             "released algorithm": lambda: gpu_rivals.released(self.cupy or _import("cupy")),
             "plain torch": lambda: gpu_rivals.whole_tensors(self.torch_device),
         }
-        self.result |= {"rivals": {}, "agreement": {}, "published": gpu_rivals.published()}
+        self.result |= {
+            "rivals": {},
+            "agreement": {},
+            "published": self._attempt("published figures", gpu_rivals.published) or [],
+        }
         for name, make in makers.items():
             kernel = self._attempt(name, make)
             worst = (
@@ -171,8 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
             _write(options.out, suite.result, text)
         return text
 
-    suite.time_cases(cases)
-    keep()  # whatever time the rest may take
+    suite.time_cases(cases, keep)
+    keep()
     if not options.alone:
         suite.time_rivals(options.rival_size, min(2.0, options.seconds))
         suite.count_instructions()

@@ -29,7 +29,7 @@ class Released:
         self.cupy, self.side, self.layers = cupy, side, depth - 1
         self.readout, self.trained = readout, trained
         # RawModule, as in the package itself: public, and it compiles through NVRTC at run time.
-        module = cupy.RawModule(code=SOURCE.read_text(), options=("-std=c++17", f"-DSIDE={side}"))
+        module = cupy.RawModule(code=SOURCE.read_text(encoding="utf-8"), options=("-std=c++17", f"-DSIDE={side}"))
         self.box, self.relu = module.get_function("box"), module.get_function("relu")
 
     def upload(self, images: np.ndarray) -> tuple[Any, Any]:
@@ -51,7 +51,7 @@ class Released:
         """One entry; all tensors are of shape (P·Q, P·Q), float32."""
         cupy, side = self.cupy, self.side
         planes, pixels, threads = (2 * side - 1, 2 * side - 1), (side, side), (side, side)
-        products = x @ y.T
+        products = (x[:, None] * y[None]).sum(axis=2)  # of few channels; a product of matrices would take cuBLAS
         sigma, theta, spare = cupy.empty_like(products), cupy.empty_like(products), cupy.empty_like(products)
         self.box(planes, threads, (products, sigma))
         theta[...] = sigma if self.trained == "all" else 0

@@ -18,6 +18,7 @@ from exact_cntk._machine import GIB
 from exact_cntk.errors import UserError
 
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+_OLDEST_CAPABILITY = 80  # sm_80, the A100's: tuned kernels copy to shared memory asynchronously
 _RESERVED_BYTES = 1024  # of shared memory, that CUDA takes for each block
 
 # Memory on the device: an array whose leading axis can be sliced.
@@ -122,6 +123,8 @@ def import_cupy() -> Any:
         raise UserError(
             f"backend 'cuda' is not available: it needs CuPy ({error}); pip install \"exact-cntk[cuda]\", or use 'cpu'"
         ) from error
+    except OSError as error:
+        raise _no_cache(error) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -134,6 +137,18 @@ def import_cupy() -> Any:
     if count == 0:
         raise UserError("backend 'cuda' is not available: no GPU is visible; check CUDA_VISIBLE_DEVICES")
     try:
+        capability = str(cupy.cuda.Device().compute_capability)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise UserError(
+            f"backend 'cuda' is not available: the GPU cannot be used ({error}), as where it is full or another "
+            "process has it for itself; or use 'cpu'"
+        ) from error
+    if int(capability) < _OLDEST_CAPABILITY:
+        raise UserError(
+            f"backend 'cuda' is not available: it needs a GPU of the A100's generation (compute capability 8.0) or "
+            f"later, and this one has {capability[:-1]}.{capability[-1]}; or use 'cpu'"
+        )
+    try:
         cupy.cuda.nvrtc.getVersion()
     except (ImportError, OSError, RuntimeError) as error:
         raise UserError(
@@ -141,6 +156,13 @@ def import_cupy() -> Any:
             'pip install "exact-cntk[cuda]"'
         ) from error
     return cupy
+
+
+def _no_cache(error: OSError) -> UserError:
+    return UserError(
+        f"backend 'cuda' is not available: CuPy cannot write what it compiles ({error}); let CUPY_CACHE_DIR name a "
+        "folder that can be written, or use 'cpu'"
+    )
 
 
 def require_gpu() -> None:
@@ -213,6 +235,8 @@ class CudaDevice:
         module = self._cupy.RawModule(code=source, options=own, backend="nvrtc")
         try:
             function = module.get_function(entry)
+        except OSError as error:
+            raise _no_cache(error) from error
         except RuntimeError as error:
             # CuPy wants them on the compiler's path even where, as here, nothing is included.
             if "CUDA headers" not in str(error):
@@ -223,7 +247,8 @@ class CudaDevice:
             ) from error
         # More than 48 KiB a block has to be asked for; and of the memory that shared memory and the L1 cache divide
         # between them, what all blocks need (in percent; CUDA rounds up to what the hardware can do).
-        function.max_dynamic_shared_size_bytes = shared_bytes
+        # The function is the same for the same source, so that another thread may have asked for more.
+        function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, shared_bytes)
         together = blocks_per_sm * (shared_bytes + _RESERVED_BYTES)
         function.preferred_shared_memory_carveout = min(100, -(-100 * together // self._processor_bytes))
         return _CompiledKernel(function, shared_bytes)

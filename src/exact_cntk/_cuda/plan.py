@@ -296,7 +296,8 @@ def program(variant: Variant, constants: Sequence[Sequence[float]] | np.ndarray)
         macros += [(f"ARCCOS_{k}", value) for k, value in enumerate(arccos)]
         macros += [("RESCALE_PERIOD", str(RESCALE_PERIOD)), ("RESCALE", f"{RESCALE.hex()}f")]
     lines = [f"#define {name} {value}\n" for name, value in macros]
-    return "".join(lines) + _inlined(variant.source)
+    # Comments alone are not ASCII; CuPy writes the source to a file in the encoding of the locale.
+    return ("".join(lines) + _inlined(variant.source)).encode("ascii", "replace").decode("ascii")
 
 
 @cache

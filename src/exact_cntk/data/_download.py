@@ -14,11 +14,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from exact_cntk.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30  # without a byte
@@ -106,12 +107,14 @@ def _md5(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _bar(name: str, n_bytes: int, progress: bool) -> Iterator[tqdm]:
+def _bar(name: str, n_bytes: int, progress: bool) -> "Iterator[tqdm]":
+    from tqdm import tqdm
+
     with tqdm(total=n_bytes, desc=name, unit="B", unit_scale=True, disable=None if progress else True) as bar:
         yield bar
 
 
-def _download_part(url: str, part: Path, n_bytes: int, bar: tqdm, wait_seconds: float) -> None:
+def _download_part(url: str, part: Path, n_bytes: int, bar: "tqdm", wait_seconds: float) -> None:
     """Go on until the part is complete."""
     failures = 0
     with part.open("ab") as stream:
@@ -157,7 +160,7 @@ def _refused(url: str, reason: str) -> NoReturn:
     )
 
 
-def _append_rest(url: str, stream: BinaryIO, n_bytes: int, bar: tqdm) -> None:
+def _append_rest(url: str, stream: BinaryIO, n_bytes: int, bar: "tqdm") -> None:
     """Append what is missing, as far as the connection holds; start over if the server can't resume."""
     start = stream.tell()
     request = urllib.request.Request(url, headers={"User-Agent": "exact-cntk"})

@@ -1,5 +1,6 @@
 """Gradient descent on the paper's quadratic loss, full-batch and stochastic, which goes on where it was interrupted."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -263,7 +264,10 @@ def compiles(network: CNN, images: int, log: Callable[[str], object] | None = No
     """
     try:
         with exact_arithmetic():
-            _compile(network, torch.zeros(images, *network.image_shape).to(network.readout_weight))
+            probe = copy.deepcopy(network)
+            if network.readout_weight.is_cuda:  # as `train_sgd` has it by default
+                probe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _compile(probe, torch.zeros(images, *network.image_shape).to(network.readout_weight))
     except UserError as error:
         if log is not None:
             log(f"training without torch.compile: {error}")
@@ -336,11 +340,13 @@ def _compile(network: CNN, images: torch.Tensor) -> Callable[[torch.Tensor], tor
     UserError
         torch.compile fails: it needs a compiler of the machine, and its errors are of many types.
     """
+    # What was compiled before counts against a limit, beyond which torch goes on without compiling, and says nothing.
+    torch.compiler.reset()
     forward = torch.compile(network, dynamic=False)
     try:
         forward(images).sum().backward()
     except Exception as error:
-        raise UserError(f"compiled is True, but torch.compile fails here: {_first_line(error)}") from error
+        raise UserError(f"torch.compile fails here: {_first_line(error)}; compiled=False trains without it") from error
     finally:
         network.zero_grad(set_to_none=True)
     return forward

@@ -16,7 +16,9 @@ TINY = tuple(replace(case, size=4, name=case.name) for case in CASES if case.req
 @pytest.fixture(scope="module")
 def suite():
     suite = gpu_speed.Suite("reference", seconds=1e-6, rate=1e9, cupy=gpu_standin, torch_device="cpu")
-    suite.time_cases(TINY)
+    kept = []
+    suite.time_cases(TINY, lambda: kept.append(len(suite.result["cases"])))
+    assert kept == [1 + i for i in range(len(TINY))]  # after each case
     return suite
 
 
@@ -38,7 +40,7 @@ def test_cases_and_rivals(suite, monkeypatch):
 def test_a_failure_is_told_and_costs_nothing_else(suite):
     broken = GpuCase("broken", "gap", 4, "nonsense")
     again = gpu_speed.Suite("reference", seconds=1e-6, rate=1e9)
-    again.time_cases((broken, *TINY[:1]))
+    again.time_cases((broken, *TINY[:1]), lambda: None)
     assert list(again.result["cases"]) == [TINY[0].name]
     assert "- broken: InputError: trained is 'nonsense'" in as_markdown(again.result)
 

@@ -240,7 +240,9 @@ def test_training_does_without_a_compiler_that_fails(monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     x, labels = problem()
     network, lines = draw(), []
-    with pytest.raises(UserError, match=r"compiled is True, but torch\.compile fails here: RuntimeError: no nvcc$"):
+    with pytest.raises(
+        UserError, match=r"torch\.compile fails here: RuntimeError: no nvcc; compiled=False trains without it$"
+    ):
         train_sgd(network, x, labels, rate=0.3, max_epochs=1, batch_images=4, compiled=True)
     assert not compiles(network, 4, lines.append)
     assert network.readout_weight.grad is None
