@@ -92,3 +92,4 @@ def test_program_is_self_contained():
     assert "#define GAIN 0x1.921fb60000000p+1f\n" in text
     assert "#define RESCALE 0x1.0000000000000p-58f\n" in text
     assert text == plan.program(chosen, constants)
+    assert text.isascii()  # CuPy writes it in the encoding of the locale
