@@ -80,10 +80,9 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
     study : Study, optional
         Whose data are shown; else `data` names them.
     """
-    colour = GREY
     if study is not None:
         data = f"{study.dataset}, {int(study.accuracy.test_images.max()):,} test images"
-        colour = GREY if study.verified else "#b00020"
+    colour = "#b00020" if "unverified source" in data else GREY  # so they are called, wherever they come from
     height = 72 * figure.get_figheight()  # in points, as the sizes of text are
     figure.text(0.01, 1 - 4 / height, text, fontsize=11.5, fontweight="bold", ha="left", va="top", in_layout=False)
     figure.text(0.01, 1 - 21 / height, data, fontsize=9, color=colour, ha="left", va="top", in_layout=False)
