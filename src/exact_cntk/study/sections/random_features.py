@@ -116,9 +116,13 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     n, m = results.train_images, int(results.problems.test_images.max())
     draws = results.problems[results.problems.source == "features"].draw.nunique()
     width = int(results.problems.width.max())
-    where = f"{results.study.dataset}, {n:,} training and {m:,} test images; {width} channels, {draws} networks"
+    networks = "one network" if draws == 1 else f"{draws} networks"
+    where = f"{results.study.dataset}, {n:,} training and {m:,} test images; {width} channels, {networks}"
     found = [
-        (f"Test accuracy (%) beside the paper's Table 2 ({where}; ranges over networks)", beside_paper(results)),
+        (
+            f"Test accuracy (%) beside the paper's Table 2 ({where}{'; ranges over networks' * (draws > 1)})",
+            beside_paper(results),
+        ),
         (
             "What random features, unchecked and in float32, lose against the exact kernel with its chosen ridge "
             f"(points), and the condition of their kernels ({where})",
