@@ -164,7 +164,7 @@ def headline(results: Results) -> list[str]:
     table = accuracy(results)
     best = {}
     for size in (results.sets["train_images"][0], results.sets["train_images"][-1]):
-        rows = table[(table.train_images == size) & table.accuracy.notna()]
+        rows = table[(table.train_images == size) & (table.ridge != "none") & table.accuracy.notna()]
         two = rows.nlargest(2, "accuracy").itertuples()
         best[size] = " before ".join(f"{row.method} ({percent(row.accuracy, row.accuracy_sd)} %)" for row in two)
     sentences = [
