@@ -32,11 +32,10 @@ def contents(checkout, path):
 
 @pytest.fixture(scope="module")
 def rules(finished_once):
-    """Inputs and outputs of all jobs of the study, as Snakemake lists them."""
+    """Inputs of each output of the study, as Snakemake lists them."""
     table = finished_once.run("snakemake", "--quiet", "all", "--detailed-summary")
-    rows = list(csv.DictReader(io.StringIO(table[table.index("output_file\t") :]), delimiter="\t"))
-    inputs = {name for row in rows for name in row["input-file(s)"].split(",") if name}
-    return inputs, {row["output_file"] for row in rows}
+    rows = csv.DictReader(io.StringIO(table[table.index("output_file\t") :]), delimiter="\t")
+    return {row["output_file"]: {name for name in row["input-file(s)"].split(",") if name} for row in rows}
 
 
 def test_stages_are_few():
@@ -48,7 +47,7 @@ def test_stages_are_few():
 def test_dependencies_are_inputs_of_rules(finished_once, rules):
     # A dependency that Snakemake does not know makes DVC run a stage, Snakemake do nothing, and DVC record the stale
     # output as current.
-    inputs, _ = rules
+    inputs = set().union(*rules.values())
     dependencies = [path for stage in stages(finished_once).values() for path in paths(stage["deps"])]
     known = {name for path in dependencies for name in contents(finished_once, path)}
     assert known <= inputs
@@ -56,8 +55,17 @@ def test_dependencies_are_inputs_of_rules(finished_once, rules):
     assert {name for name in inputs if name.startswith(WRITTEN)} <= known
 
 
+def test_stage_of_the_kernels_sees_every_source_of_theirs(finished_once, rules):
+    made_of = [
+        inputs for output, inputs in rules.items() if output.startswith(("results/ci/blocks", "results/ci/kernels"))
+    ]
+    sources = {name for inputs in made_of for name in inputs if name.startswith("src/")}
+    dependencies = paths(stages(finished_once)["kernels"]["deps"])
+    assert sources and sources <= {name for path in dependencies for name in contents(finished_once, path)}
+
+
 def test_outputs_are_produced_by_rules(finished_once, rules):
-    _, outputs = rules
+    outputs = set(rules)
     declared = [
         path for stage in stages(finished_once).values() for path in paths(stage["outs"] + stage.get("metrics", []))
     ]
