@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from presence import skip_without_gpu
+from presence import require_gpu_of_torch
 
 from exact_cntk import kernel_regression
 from exact_cntk._solvers import choice, tiled
@@ -18,10 +18,7 @@ RIDGES = (0.0, 1e-6, 1e-2)
 @pytest.fixture(autouse=True, scope="session")
 def gpu():
     """In place of the folder's own: here it is torch that needs the GPU, not CuPy."""
-    if torch.version.cuda is None:
-        pytest.skip("this build of torch is for the CPU alone")
-    if not torch.cuda.is_available():
-        skip_without_gpu("torch finds no CUDA device")
+    require_gpu_of_torch(torch)
 
 
 def make_kernel(n, seed=0):
@@ -87,8 +84,8 @@ def test_full_scale():
     """n = 50,000, made on the device itself: exp(−|i − j|/s), whose inverse is known to be tridiagonal."""
     n, tile = 50_000, choice.DEVICE_TILE
     free, _ = torch.cuda.mem_get_info()
-    if free < device_bytes(Problem(n, 1, 1)):
-        pytest.skip(f"{free / 2**30:.0f} GiB of free device memory, 20.1 GiB needed")
+    if free < (needed := device_bytes(Problem(n, 1, 1))):
+        pytest.skip(f"{free / 2**30:.1f} GiB of device memory are free, {needed / 2**30:.1f} GiB are needed")
     decay = np.exp(-0.5)
     entries = decay ** abs(np.arange(1 - n, n))
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from presence import skip_without_gpu
+from presence import require_gpu_of_torch
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -19,10 +19,7 @@ OPTIONS = {"rate": 1.0, "max_epochs": 2, "batch_images": 40, "averaged_epochs": 
 @pytest.fixture(autouse=True, scope="session")
 def gpu():
     """In place of the folder's own: here it is torch that needs the GPU, not CuPy."""
-    if torch.version.cuda is None:
-        pytest.skip("this build of torch is for the CPU alone")
-    if not torch.cuda.is_available():
-        skip_without_gpu("torch finds no CUDA device")
+    require_gpu_of_torch(torch)
 
 
 def problem(n=100):
@@ -41,10 +38,19 @@ def run(device, **options):
     return rows, [weight.detach().cpu().numpy() for weight in network.parameters()]
 
 
+def require_compiler():
+    """Skip where torch.compile lacks what it needs of the machine, which the simplest function shows as well."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(3, device="cuda"))
+    except Exception as error:
+        pytest.skip(f"torch.compile does not work on this machine: {type(error).__name__}: {error}")
+
+
 @pytest.mark.parametrize("compiled", [False, None])
 def test_agrees_with_the_cpu(compiled):
-    if compiled is None and not compiles(draw("cuda"), 40, print):
-        pytest.skip("torch.compile does not work on this machine")
+    if compiled is None:
+        require_compiler()
+        assert compiles(draw("cuda"), 40, print)
     (rows, weights), (expected, others) = run("cuda", compiled=compiled), run("cpu")
     np.testing.assert_allclose([row.loss for row in rows], [row.loss for row in expected], rtol=1e-4)
     for weight, other in zip(weights, others, strict=True):
