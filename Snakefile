@@ -12,6 +12,7 @@ configfile: "params.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/statements.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"

@@ -3,6 +3,35 @@ ARCHITECTURES = PARAMS["architectures"]
 # By family, which names a pass's file of results.
 GRID = {one.family: one for one in architecture_passes(PARAMS)}
 SECTION_FILES["architectures"] = [f"{RESULTS}/architectures/{family}.json" for family in GRID]
+ARCHITECTURES_SOURCES = in_package(
+    "_regression.py",
+    "_ridge_path.py",
+    "_solvers/*.py",
+    "blocks/_block_set.py",
+    "blocks/_cover.py",
+    "study/architectures.py",
+    "study/architecture_jobs.py",
+)
+
+
+def make_architectures(wildcards):
+    """The blocks of a pass, the training sets and the ridge path."""
+    small, repeats = ARCHITECTURES["small_train_images"], ARCHITECTURES["small_repeats"]
+    return made(
+        "solve_architectures",
+        {
+            "study": PARAMS["study"],
+            "train_images": ARCHITECTURES["train_images"],
+            "subset": [f"{n}x{repeats}" for n in small],
+            "ridges": SOLVE["ridges"],
+        },
+        ARCHITECTURES_SOURCES,
+        architecture_block_files(wildcards)[:1],
+        ALLOWED_BACKENDS,
+    )
+
+
+MADE["solve_architectures"] = make_architectures
 
 
 wildcard_constraints:
@@ -20,17 +49,10 @@ if ARCHITECTURES is not None:
     rule solve_architectures:
         """Accuracies of all architectures of a pass, from few training images and from all of them."""
         input:
+            fits=fits("solve_architectures"),
             blocks=architecture_block_files,
             data=ancient(DATA),
-            sources=sources(
-                "_regression.py",
-                "_ridge_path.py",
-                "_solvers/*.py",
-                "blocks/_block_set.py",
-                "blocks/_cover.py",
-                "study/architectures.py",
-                "study/architecture_jobs.py",
-            ),
+            sources=sources(ARCHITECTURES_SOURCES),
         output:
             f"{RESULTS}/architectures/{{architecture_pass}}.json",
         log:
@@ -47,18 +69,14 @@ if ARCHITECTURES is not None:
             max_memory_gib=MEMORY_GIB,
             runtime=240,
         params:
-            train_images=ARCHITECTURES["train_images"],
-            subsets=" ".join(
-                f"--subset {n}x{ARCHITECTURES['small_repeats']}" for n in ARCHITECTURES["small_train_images"]
-            ),
-            ridges=comma(SOLVE["ridges"]),
-            study=PARAMS["study"],
+            options=options("solve_architectures"),
+            made_from=made_from("solve_architectures"),
             timings=lambda wildcards: f"{RESULTS}/benchmarks/kernel_block/{GRID[wildcards.architecture_pass].kernel_id}",
         message:
             "solve_architectures: {wildcards.architecture_pass}"
         shell:
             # `--resources gpu=0` hides any GPU, which large problems would take.
             "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
-            "exact-cntk architectures --data {input.data} --train-images {params.train_images} {params.subsets}"
-            " --ridges {params.ridges} --timings {params.timings} --study {params.study}"
+            "exact-cntk --made-from {params.made_from} architectures --data {input.data} {params.options}"
+            " --timings {params.timings}"
             " --max-memory-gib {resources.max_memory_gib} --out {output} {input.blocks} > {log} 2>&1"

@@ -11,6 +11,32 @@ SECTION_FILES["cnns"] = [
     for name in dict.fromkeys(kernel_name(run.family, run.depth) for run in CNN_RUNS)
     for suffix in ("json", "csv")
 ]
+TRAIN_SOURCES = in_package(
+    *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]), "study/cnns.py"
+)
+GATHER_SOURCES = in_package("study/cnns_gather.py")
+# By what names its file, for the rate as the parameters have it.
+CNN_RUN = {(run.family, run.depth, run_name(run.rate, run.seed, run.split)): run for run in CNN_RUNS}
+
+
+def make_run(wildcards):
+    """An architecture, its protocol, and what runs differ by."""
+    name = f"rate-{wildcards.rate}-seed-{wildcards.seed}-{wildcards.split}"
+    run = CNN_RUN[wildcards.cnn, int(wildcards.depth), name]
+    family = CNN_FAMILIES[run.family]
+    protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
+    return made(
+        "train_cnn",
+        {"study": PARAMS["study"]}
+        | run._asdict()
+        | {key: family[key] for key in ("readout", "trained", "filter_size")}
+        | {key: CNNS[key] for key in protocol + ["validation_images"] * (run.split == "validation")},
+        TRAIN_SOURCES,
+    )
+
+
+MADE["train_cnn"] = make_run
+MADE["gather_cnn"] = lambda wildcards: made("gather_cnn", {}, GATHER_SOURCES, runs_of_cnn(wildcards))
 
 
 wildcard_constraints:
@@ -23,12 +49,9 @@ wildcard_constraints:
 rule train_cnn:
     """Train one network: on the pool without its validation images, to choose the rate by, or on the whole pool."""
     input:
-        digest=ancient(digest_file),
+        fits=fits("train_cnn"),
         data=ancient(DATA),
-        sources=sources(
-            *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]),
-            "study/cnns.py",
-        ),
+        sources=sources(TRAIN_SOURCES),
     output:
         f"{RESULTS}/training/{{cnn}}-depth-{{depth}}/rate-{{rate}}-seed-{{seed}}-{{split}}.json",
     log:
@@ -44,27 +67,24 @@ rule train_cnn:
         mem_mb=expected_memory(PARAMS) // 2**20,
         runtime=1440,
     params:
-        digest=data_digest,
-        study=PARAMS["study"],
-        options=cnn_options,
-        depth=lambda wildcards: int(wildcards.depth),
-        tf32=lambda _wildcards: "--tf32" if CNNS["tf32"] else "",
+        options=options("train_cnn"),
+        made_from=made_from("train_cnn"),
         checkpoint=f"{RESULTS}/checkpoints/training/{{cnn}}-depth-{{depth}}-rate-{{rate}}-seed-{{seed}}-{{split}}.npz",
     message:
-        "train_cnn: {wildcards.cnn}, depth {params.depth}, rate {wildcards.rate}, seed {wildcards.seed}, {wildcards.split}"
+        "train_cnn: {wildcards.cnn}, depth {wildcards.depth}, rate {wildcards.rate}, seed {wildcards.seed}, {wildcards.split}"
     shell:
         # `--resources gpu=0` hides any GPU. More threads than cores of OpenMP's own choice would disturb other jobs.
         "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; export OMP_NUM_THREADS={threads}; "
-        "exact-cntk train --data {input.data} --study {params.study} --family {wildcards.cnn} --depth {params.depth}"
-        " --rate {wildcards.rate} --seed {wildcards.seed} --split {wildcards.split} {params.options} {params.tf32}"
+        "exact-cntk --made-from {params.made_from} train --data {input.data} {params.options}"
         " --threads {threads} --checkpoint {params.checkpoint} --out {output} > {log} 2>&1"
 
 
 rule gather_cnn:
     """Choose the rate of one architecture on its validation runs, and put outcomes and learning curves together."""
     input:
+        fits=fits("gather_cnn"),
         runs=runs_of_cnn,
-        sources=sources("study/cnns_gather.py"),
+        sources=sources(GATHER_SOURCES),
     output:
         outcome=f"{RESULTS}/cnns/{{cnn}}-depth-{{depth}}.json",
         curves=f"{RESULTS}/cnns/{{cnn}}-depth-{{depth}}.csv",
@@ -79,10 +99,12 @@ rule gather_cnn:
         gpu=0,
         mem_mb=1000,
         runtime=10,
+    params:
+        made_from=made_from("gather_cnn"),
     message:
         "gather_cnn: {output.outcome}"
     shell:
-        "exact-cntk gather-runs --out {output.outcome} --curves {output.curves} {input.runs} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} gather-runs --out {output.outcome} --curves {output.curves} {input.runs} > {log} 2>&1"
 
 
 rule cnns:

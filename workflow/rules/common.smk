@@ -32,7 +32,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 PREPARE, KERNELS, SOLVE, REPORT = (PARAMS[key] for key in ("prepare", "kernels", "solve", "report"))
-PASSES = {one.kernel_id: one for one in all_passes(PARAMS)}
+PASSES = {one.kernel_id: one for one in all_passes(PARAMS)}  # check_params refuses two of one name
 BLOCKS = {
     kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, one)}
     for kernel_id, one in PASSES.items()
@@ -66,34 +66,14 @@ def each_kernel(pattern, families=None):
     return [f"{RESULTS}/{pattern.format(kernel=name)}" for name in names]
 
 
-def sources(*patterns):
-    """List source files that define a stage's numbers: Snakemake does not see by itself that a command has changed."""
-    return [str(path) for pattern in patterns for path in sorted(Path("src/exact_cntk").glob(pattern))]
+def kernel_file(family, depth):
+    """Name a merged kernel."""
+    return f"{RESULTS}/kernels/{kernel_name(family, int(depth))}.h5"
 
 
 def comma(values):
     """Join the values that one option of the command line takes."""
     return ",".join(map(str, values))
-
-
-def raw_files(_wildcards):
-    """List the files that the images are read from; Snakemake follows the files of a folder, not a folder."""
-    if PREPARE["dataset"] == "digits":
-        return []
-    if PREPARE["source"] is None:
-        return ancient(ARCHIVE)  # its md5 is verified, so that its age says nothing
-    source = Path(PREPARE["source"])
-    return sorted(map(str, source.glob("*batch*"))) if source.is_dir() else [str(source)]
-
-
-def digest_file(_wildcards):
-    """Name the file of the data's digest, once it is written."""
-    return checkpoints.preprocess.get().output.digest
-
-
-def data_digest(_wildcards):
-    """Read the data's digest: the kernels depend on it, and not on the age of any file."""
-    return json.loads(Path(DIGEST).read_text())["digest"] if Path(DIGEST).exists() else ""
 
 
 def blocks_of_pass(wildcards):
@@ -109,41 +89,6 @@ def block_position(wildcards):
     return BLOCKS[wildcards.kernel_id][wildcards.block]
 
 
-def kernel_sources(_wildcards):
-    """List the only files of which an edit makes the kernels stale; an edit of plots or later stages does not."""
-    backend = sources("_reference.py") if KERNELS["backend"] == "reference" else sources("_cpu.py", "_core/*")
-    return (
-        sources("_spec.py", "_cntk.py", "_flips.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py")
-        + backend
-    )
-
-
-def cuda_sources(wildcards):
-    """List the further ones of the backend cuda, whose edit makes the blocks stale that a GPU has computed.
-
-    Where the parameters leave the backend open, all blocks have them as inputs, so that a study looks the same on every
-    machine; those of blocks that the CPU has computed then count as ancient.
-    """
-    if KERNELS["backend"] not in ("auto", "cuda"):
-        return []
-    files = sources("_cuda/*.py", "_cuda/kernels/*.cu", "_cuda/kernels/*.cuh")
-    block = Path(rules.kernel_block.output[0].format(**wildcards))
-    edited = block.exists() and max(map(os.path.getmtime, files)) > block.stat().st_mtime
-    if KERNELS["backend"] == "cuda" or (edited and block_backend(block) == "cuda"):
-        return files
-    return [ancient(file) for file in files]
-
-
-def block_backend(path):
-    """Read from a block which backend has computed it; None if the file is not whole."""
-    from exact_cntk.blocks import read_header
-
-    try:
-        return read_header(path)[0].backend
-    except UserError:
-        return None
-
-
 @cache
 def backend_here():
     """Settle the backend of kernels: the parameters', or a GPU if there is one and no --resources gpu=0, or the CPU."""
@@ -153,12 +98,6 @@ def backend_here():
     if KERNELS["backend"] != "auto":
         return KERNELS["backend"]
     return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
-
-
-def pooling_options(one):
-    """Give the options of a pass that most passes do not have; nothing for those, so that their blocks stay."""
-    window = "" if one.pooling_window is None else f"--pooling-window {one.pooling_window}"
-    return f"{window} {'--flips' if one.flips else ''}".strip()
 
 
 def kernel_threads(_wildcards):

@@ -20,8 +20,7 @@ rule random_features:
 
 
 if FEATURES is not None:
-    FEATURES_IMAGES = f"--train-images {FEATURES['train_images']} --test-images {FEATURES['test_images']}"
-    FEATURES_SOURCES = sources(
+    FEATURES_SOURCES = in_package(
         "_regression.py",
         "_ridge_path.py",
         "study/random_features.py",
@@ -29,16 +28,57 @@ if FEATURES is not None:
         "study/random_features_jobs.py",
         "study/solve.py",
     )
-    NETWORK_SOURCES = sources(
+    NETWORK_SOURCES = FEATURES_SOURCES + in_package(
         *(f"finite/{name}.py" for name in ["_contract", "_pass", "_signals", "empirical", "networks"])
     )
+    SWEEP_SOURCES = NETWORK_SOURCES + in_package("finite/convergence.py")
+
+    def features_architecture(wildcards):
+        """A family but for its depth, and the kinds of kernels."""
+        one = FEATURES_FAMILIES[wildcards.features_family]
+        names = ("readout", "pooling_window", "trained", "filter_size")
+        return (
+            {"study": PARAMS["study"], "family": one["name"]}
+            | {name: one.get(name) for name in names}
+            | {"kinds": KERNELS["kinds"]}
+        )
+
+    def features_problem(*names):
+        """The images and the ridge path, and what else of the section."""
+        section = {name: FEATURES[name] for name in (*names, "train_images", "test_images")}
+        return section | {"ridges": SOLVE["ridges"]}
+
+    def make_draw(wildcards):
+        """A random network of each depth."""
+        parameters = features_architecture(wildcards) | features_problem("depths", "width")
+        return made("random_features_draw", parameters | {"draw": int(wildcards.draw)}, NETWORK_SOURCES)
+
+    def make_exact(wildcards):
+        """The exact kernels of a family."""
+        parameters = {"study": PARAMS["study"]} | features_problem()
+        kernels = exact_kernels(wildcards)
+        return made("random_features_exact", parameters, FEATURES_SOURCES, kernels, ALLOWED_BACKENDS)
+
+    def exact_kernels(wildcards):
+        """List a family's merged kernels."""
+        return [kernel_file(wildcards.features_family, depth) for depth in FEATURES["depths"]]
+
+    def make_sweep(wildcards):
+        """Networks of several widths."""
+        return made("random_features_sweep", features_architecture(wildcards) | FEATURES["sweep"], SWEEP_SOURCES)
+
+    MADE |= {
+        "random_features_draw": make_draw,
+        "random_features_exact": make_exact,
+        "random_features_sweep": make_sweep,
+    }
 
     rule random_features_draw:
         """Regression on the features of one random network of each depth, along the ridge path, in both precisions."""
         input:
-            digest=ancient(digest_file),
+            fits=fits("random_features_draw"),
             data=ancient(DATA),
-            sources=FEATURES_SOURCES + NETWORK_SOURCES,
+            sources=sources(NETWORK_SOURCES),
         output:
             f"{RESULTS}/random_features/{{features_family}}-draw-{{draw}}.json",
         log:
@@ -53,30 +93,23 @@ if FEATURES is not None:
             mem_mb=expected_memory(PARAMS) // 2**20 + 1000,
             runtime=240,
         params:
-            digest=data_digest,
-            architecture=features_architecture,
-            images=FEATURES_IMAGES,
-            depths=comma(FEATURES["depths"]),
-            width=FEATURES["width"],
-            draw=lambda wildcards: int(wildcards.draw),
-            ridges=comma(SOLVE["ridges"]),
+            options=options("random_features_draw"),
+            made_from=made_from("random_features_draw"),
         message:
-            "random_features_draw: {wildcards.features_family}, draw {params.draw}"
+            "random_features_draw: {wildcards.features_family}, draw {wildcards.draw}"
         shell:
             # `--resources gpu=0` hides any GPU.
             "device=auto; if [ {resources.gpu} = 0 ]; then device=cpu; fi; "
-            "exact-cntk random-features draw --data {input.data} {params.architecture} --depths {params.depths}"
-            " --width {params.width} --draw {params.draw} {params.images} --ridges {params.ridges}"
+            "exact-cntk --made-from {params.made_from} random-features draw --data {input.data} {params.options}"
             " --device $device --out {output} > {log} 2>&1"
 
     rule random_features_exact:
         """Regression with a family's exact kernels on the images of the draws, in the same way."""
         input:
+            fits=fits("random_features_exact"),
             data=ancient(DATA),
-            kernels=lambda wildcards: [
-                f"{RESULTS}/kernels/{kernel_name(wildcards.features_family, depth)}.h5" for depth in FEATURES["depths"]
-            ],
-            sources=FEATURES_SOURCES,
+            kernels=exact_kernels,
+            sources=sources(FEATURES_SOURCES),
         output:
             f"{RESULTS}/random_features/{{features_family}}-exact.json",
         log:
@@ -91,12 +124,12 @@ if FEATURES is not None:
             mem_mb=expected_memory(PARAMS) // 2**20 + 1000,
             runtime=240,
         params:
-            images=FEATURES_IMAGES,
-            ridges=comma(SOLVE["ridges"]),
+            options=options("random_features_exact"),
+            made_from=made_from("random_features_exact"),
         message:
             "random_features_exact: {wildcards.features_family}"
         shell:
-            "exact-cntk random-features exact --data {input.data} {params.images} --ridges {params.ridges}"
+            "exact-cntk --made-from {params.made_from} random-features exact --data {input.data} {params.options}"
             " --out {output} {input.kernels} > {log} 2>&1"
 
 
@@ -105,9 +138,9 @@ if FEATURES is not None and FEATURES["sweep"] is not None:
     rule random_features_sweep:
         """Deviation of empirical kernels from the exact one against width, with the fitted slope."""
         input:
-            digest=ancient(digest_file),
+            fits=fits("random_features_sweep"),
             data=ancient(DATA),
-            sources=FEATURES_SOURCES + NETWORK_SOURCES + sources("finite/convergence.py"),
+            sources=sources(SWEEP_SOURCES),
         output:
             f"{RESULTS}/random_features/{{features_family}}-sweep.json",
         log:
@@ -122,16 +155,11 @@ if FEATURES is not None and FEATURES["sweep"] is not None:
             mem_mb=expected_memory(PARAMS) // 2**20 + 1000,
             runtime=240,
         params:
-            digest=data_digest,
-            architecture=features_architecture,
-            widths=comma(FEATURES["sweep"]["widths"]),
-            depth=FEATURES["sweep"]["depth"],
-            draws=FEATURES["sweep"]["draws"],
-            images=FEATURES["sweep"]["images"],
+            options=options("random_features_sweep"),
+            made_from=made_from("random_features_sweep"),
         message:
             "random_features_sweep: {wildcards.features_family}"
         shell:
             "device=auto; if [ {resources.gpu} = 0 ]; then device=cpu; fi; "
-            "exact-cntk random-features sweep --data {input.data} {params.architecture} --depth {params.depth}"
-            " --widths {params.widths} --draws {params.draws} --images {params.images}"
+            "exact-cntk --made-from {params.made_from} random-features sweep --data {input.data} {params.options}"
             " --device $device --out {output} > {log} 2>&1"

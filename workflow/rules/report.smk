@@ -1,6 +1,47 @@
 # Tables, figures, notebooks and the page that people look at, all from the metrics alone.
 TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "table1.csv"]
 FIGURES = ["accuracy", "ridge_path", "spectra", "condition_number"]
+TABLES_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/sections/_dispatch.py")
+REPORT_SOURCES = FIGURE_SOURCES + in_package(
+    "study/headline.py",
+    "study/report.py",
+    "study/templates/*",
+    "study/sections/__init__.py",
+    "study/sections/_dispatch.py",
+)
+METRICS = each_kernel("metrics/{kernel}.json")
+RESAMPLING = {"study": PARAMS["study"]} | REPORT
+
+
+def make_section_provenance(wildcards):
+    """The section's parameters and files."""
+    key = wildcards.section
+    parameters = {"section": key, "parameters": PARAMS[key]}
+    return made("section_provenance", parameters, PROVENANCE_SOURCES, section_files(key))
+
+
+def make_notebook(wildcards):
+    """The results that a notebook reads, and the notebook itself."""
+    name = wildcards.notebook
+    parameters = RESAMPLING if NOTEBOOKS[name] else {"study": PARAMS["study"]}
+    return made("notebook", parameters, notebook_sources(name), METRICS + with_statement(notebook_files(wildcards)))
+
+
+def make_report(_wildcards):
+    """All that the page shows."""
+    shown = [*rules.tables.output, *rules.figures.output, *PAGES, *PRESENTED, *SECTION_PROVENANCE]
+    inputs = METRICS + each_kernel("provenance/{kernel}.json") + shown
+    return made("report", {"study": PARAMS["study"], "notebooks": list(NOTEBOOKS)}, REPORT_SOURCES, inputs)
+
+
+PROVENANCE_SOURCES = in_package("study/provenance.py")
+MADE |= {
+    "section_provenance": make_section_provenance,
+    "tables": lambda _wildcards: made("tables", {"study": PARAMS["study"]}, TABLES_SOURCES, METRICS + PAGES),
+    "figures": lambda _wildcards: made("figures", {"study": PARAMS["study"]}, FIGURE_SOURCES, METRICS),
+    "notebook": make_notebook,
+    "report": make_report,
+}
 
 
 wildcard_constraints:
@@ -12,9 +53,24 @@ localrules:
     section_parameters,
 
 
+def parameters_fit(wildcards):
+    """Write a section's parameters anew where the file has others."""
+    path = Path(rules.section_parameters.output[0].format(**wildcards))
+    if path.exists() and path.read_bytes() != f"{section_text(wildcards)}\n".encode():
+        workflow.dag.forcefiles.add(str(path))
+    return []
+
+
+def section_text(wildcards):
+    """Write the parameters of a section in one line."""
+    return json.dumps(PARAMS[wildcards.section], sort_keys=True)
+
+
 # DVC wants each of its outputs to exist, in a study without the section as well.
 rule section_parameters:
     """Which parameters a section's files belong to; null where the study does not have the section."""
+    input:
+        fits=parameters_fit,
     output:
         f"{RESULTS}/{{section}}/parameters.yaml",
     log:
@@ -22,7 +78,7 @@ rule section_parameters:
     conda:
         "../../environment.yml"
     params:
-        text=lambda wildcards: shlex.quote(json.dumps(PARAMS[wildcards.section], sort_keys=True)),
+        text=lambda wildcards: shlex.quote(section_text(wildcards)),
     message:
         "section_parameters: {wildcards.section}"
     shell:
@@ -32,9 +88,11 @@ rule section_parameters:
 rule section_provenance:
     """Code, packages and machine of the run in which a section's files were made."""
     input:
+        fits=fits("section_provenance"),
         files=lambda wildcards: section_files(wildcards.section),
         parameters=rules.section_parameters.output,
         digest=ancient(DIGEST),
+        sources=sources(PROVENANCE_SOURCES),
     output:
         f"{RESULTS}/section_provenance/{{section}}.json",
     log:
@@ -46,10 +104,12 @@ rule section_provenance:
         gpu=0,
         mem_mb=500,
         runtime=10,
+    params:
+        made_from=made_from("section_provenance"),
     message:
         "section_provenance: {wildcards.section}"
     shell:
-        "exact-cntk provenance --data {input.digest} --parameters {input.parameters} --out {output} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} provenance --data {input.digest} --parameters {input.parameters} --out {output} > {log} 2>&1"
 
 
 rule baselines:
@@ -61,14 +121,18 @@ rule baselines:
 
 
 for key in PRESENT:
+    MADE[f"section_{key}"] = lambda _wildcards, key=key: made(
+        f"section_{key}", RESAMPLING, section_sources(key), METRICS + with_statement(section_files(key))
+    )
 
     rule:
         name:
             f"section_{key}"
         input:
-            metrics=rules.metrics.input,
+            fits=fits(f"section_{key}"),
+            metrics=METRICS,
             files=section_files(key),
-            sources=section_sources(key),
+            sources=sources(section_sources(key)),
         output:
             tables=[
                 report(
@@ -106,10 +170,11 @@ for key in PRESENT:
             metrics=lambda _wildcards, input: " ".join(f"--metrics {path}" for path in input.metrics),
             resamples=REPORT["resamples"],
             seed=REPORT["seed"],
+            made_from=made_from(f"section_{key}"),
         message:
             "section: {params.key}"
         shell:
-            "exact-cntk section {params.key} --study-dir {params.study_dir} {params.metrics}"
+            "exact-cntk --made-from {params.made_from} section {params.key} --study-dir {params.study_dir} {params.metrics}"
             " --resamples {params.resamples} --seed {params.seed} {input.files} > {log} 2>&1"
 
 
@@ -122,9 +187,10 @@ rule sections:
 rule tables:
     """Tidy tables of all metrics, the paper's table beside ours, and a summary for `dvc metrics`."""
     input:
-        metrics=rules.metrics.input,
+        fits=fits("tables"),
+        metrics=METRICS,
         sections=PAGES,
-        sources=STUDY_SOURCES + sources("study/tables.py", "study/sections/_dispatch.py"),
+        sources=sources(TABLES_SOURCES),
     output:
         csv=[
             report(
@@ -137,6 +203,7 @@ rule tables:
         ],
         markdown=f"{RESULTS}/tables/table1.md",
         summary=f"{RESULTS}/summary.json",
+        made_from=f"{RESULTS}/tables/made_from.json",
     log:
         f"{RESULTS}/logs/tables.log",
     benchmark:
@@ -151,17 +218,19 @@ rule tables:
     params:
         study_dir=study_dir,
         sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
+        made_from=made_from("tables"),
     message:
         "tables: {output.summary}"
     shell:
-        "exact-cntk table --study-dir {params.study_dir} {params.sections} {input.metrics} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} table --study-dir {params.study_dir} {params.sections} {input.metrics} > {log} 2>&1"
 
 
 rule figures:
     """Accuracy against depth, ridge paths, spectra, condition numbers."""
     input:
-        metrics=rules.metrics.input,
-        sources=STUDY_SOURCES + sources("study/tables.py", "study/figures.py", "study/style.py"),
+        fits=fits("figures"),
+        metrics=METRICS,
+        sources=sources(FIGURE_SOURCES),
     output:
         [
             report(
@@ -185,20 +254,22 @@ rule figures:
         runtime=10,
     params:
         study_dir=study_dir,
+        made_from=made_from("figures"),
     message:
         f"figures: {RESULTS}/figures"
     shell:
-        "exact-cntk figure --study-dir {params.study_dir} {input.metrics} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} figure --study-dir {params.study_dir} {input.metrics} > {log} 2>&1"
 
 
 rule notebook:
     """Execute a notebook on the study's results, and make a page of it that opens offline."""
     input:
-        notebook="notebooks/{notebook}.ipynb",
-        metrics=rules.metrics.input,
+        fits=fits("notebook"),
+        notebook=ancient("notebooks/{notebook}.ipynb"),
+        metrics=METRICS,
         files=notebook_files,
-        sources=notebook_sources,
-        runner="workflow/scripts/run_notebook.py",
+        sources=lambda wildcards: sources(notebook_sources(wildcards.notebook)),
+        runner=ancient("workflow/scripts/run_notebook.py"),
     output:
         notebook=f"{RESULTS}/notebooks/{{notebook}}.ipynb",
         page=report(
@@ -220,16 +291,19 @@ rule notebook:
         runtime=30,
     params:
         given=notebook_parameters,
+        made_from=made_from("notebook"),
     message:
         "notebook: {output.page}"
     shell:
-        "python {input.runner} {input.notebook} {output.notebook} {output.page} {params.given} > {log} 2>&1"
+        "python {input.runner} --made-from {params.made_from} {input.notebook} {output.notebook} {output.page}"
+        " {params.given} > {log} 2>&1"
 
 
 rule report:
     """One page with tables, figures and provenance, which opens offline."""
     input:
-        metrics=rules.metrics.input,
+        fits=fits("report"),
+        metrics=METRICS,
         provenance=each_kernel("provenance/{kernel}.json"),
         section_provenance=SECTION_PROVENANCE,
         tables=rules.tables.output,
@@ -237,14 +311,7 @@ rule report:
         sections=PAGES,
         presented=PRESENTED,
         notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
-        sources=rules.figures.input.sources
-        + sources(
-            "study/headline.py",
-            "study/report.py",
-            "study/templates/*",
-            "study/sections/__init__.py",
-            "study/sections/_dispatch.py",
-        ),
+        sources=sources(REPORT_SOURCES),
     output:
         report(f"{RESULTS}/report.html", category="Report", caption="../report/report.rst"),
     log:
@@ -261,8 +328,9 @@ rule report:
     params:
         study_dir=study_dir,
         sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
+        made_from=made_from("report"),
     message:
         "report: {output}"
     shell:
-        "exact-cntk report --study-dir {params.study_dir} --out {output} {params.sections} {input.metrics}"
+        "exact-cntk --made-from {params.made_from} report --study-dir {params.study_dir} --out {output} {params.sections} {input.metrics}"
         " > {log} 2>&1"

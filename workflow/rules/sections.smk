@@ -1,7 +1,8 @@
 # What the study computes beside its kernels, section by section: names of files, and what is made from what.
 from exact_cntk.study.sections import SECTIONS, present
 
-STUDY_SOURCES = sources(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
+STUDY_SOURCES = in_package(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
+FIGURE_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/figures.py", "study/style.py")
 # Of the sections that this study has.
 PRESENT = present(PARAMS)
 PAGES = [f"{RESULTS}/sections/{key}.json" for key in PRESENT]
@@ -12,7 +13,7 @@ PRESENTED = [
 # The files that a section's own rules make, by its key; each section's file of rules fills in its own.
 SECTION_FILES = {}
 SECTION_PARAMETERS = [f"{RESULTS}/{key}/parameters.yaml" for key in SECTIONS if key in PARAMS]
-SECTION_PROVENANCE = [f"{RESULTS}/section_provenance/{key}.json" for key in PRESENT if key in PARAMS]
+SECTION_PROVENANCE = [f"{RESULTS}/section_provenance/{key}.json" for key in SECTIONS if key in PARAMS]
 # The section that a notebook shows, None where it shows the metrics alone.
 NOTEBOOKS = {"table1": None, "ridge": None} | {SECTIONS[key].notebook: key for key in PRESENT}
 
@@ -23,10 +24,9 @@ def section_files(key):
 
 
 def section_sources(key):
-    """List the files whose edit makes a section's tables and figures stale."""
-    own = [f"study/sections/{key}.py", *SECTIONS[key].sources]
-    shared = sources("study/tables.py", "study/style.py", "study/sections/__init__.py", "study/sections/_dispatch.py")
-    return list(dict.fromkeys(STUDY_SOURCES + shared + sources(*own)))
+    """List the sources whose edit makes a section's tables and figures stale."""
+    shared = ["study/tables.py", "study/style.py", "study/sections/__init__.py", "study/sections/_dispatch.py"]
+    return STUDY_SOURCES + in_package(*shared, f"study/sections/{key}.py", *SECTIONS[key].sources)
 
 
 def notebook_files(wildcards):
@@ -35,10 +35,11 @@ def notebook_files(wildcards):
     return section_files(key) if key else []
 
 
-def notebook_sources(wildcards):
-    """List the files whose edit makes a notebook stale."""
-    key = NOTEBOOKS[wildcards.notebook]
-    return section_sources(key) if key else rules.figures.input.sources + sources("study/headline.py")
+def notebook_sources(name):
+    """List the sources whose edit makes a notebook stale, itself and what runs it among them."""
+    key = NOTEBOOKS[name]
+    package = section_sources(key) if key else FIGURE_SOURCES + in_package("study/headline.py")
+    return [*package, f"notebooks/{name}.ipynb", "workflow/scripts/run_notebook.py"]
 
 
 def notebook_parameters(wildcards, input):
@@ -59,31 +60,11 @@ def runs_of_cnn(wildcards):
     ]
 
 
-def cnn_options(wildcards):
-    """Write an architecture and its protocol as the command line takes them."""
-    family = CNN_FAMILIES[wildcards.cnn]
-    options = {key: family[key] for key in ("readout", "trained", "filter_size")}
-    options |= {key: CNNS[key] for key in ("width", "output_scale", "batch_images", "max_epochs", "averaged_epochs")}
-    if wildcards.split == "validation":
-        options["validation_images"] = CNNS["validation_images"]
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
-
-
 def cnn_gpu(_wildcards):
     """Give a GPU to runs that would take a CPU long, where there is one."""
     from exact_cntk._machine import gpu_present
 
     return int(gpu_present() and trains_long(PARAMS))
-
-
-def features_architecture(wildcards):
-    """Write a family's architecture as the command line takes it."""
-    one = FEATURES_FAMILIES[wildcards.features_family]
-    window = f" --pooling-window {one['pooling_window']}" if one.get("pooling_window") else ""
-    return (
-        f"--family {one['name']} --readout {one['readout']}{window} --trained {one['trained']}"
-        f" --filter-size {one['filter_size']} --kinds {comma(KERNELS['kinds'])}"
-    )
 
 
 def features_threads(_wildcards):
@@ -99,14 +80,6 @@ def features_solve_threads(_wildcards):
 def features_gpu(_wildcards):
     """Give a GPU to networks where the kernels take one."""
     return int(backend_here() == "cuda")
-
-
-def network_options(wildcards):
-    """Write a network's parameters as the command line takes them."""
-    shared = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
-    options = SMALL_NETWORKS[wildcards.small_network] | shared | {"network_subsets": SMALL["cnns"]["subsets"]}
-    options["rates"] = comma(options["rates"])
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
 
 
 def architecture_block_files(wildcards):

@@ -22,18 +22,46 @@ rule small_data:
 
 
 if SMALL is not None:
-    SMALL_SETS = (
-        f"--train-images {comma(SMALL['train_images'])} --subsets {SMALL['subsets']} --seed {SMALL['seed']}"
-        f" --study {PARAMS['study']}"
+    SMALL_SETS = {"study": PARAMS["study"]} | {name: SMALL[name] for name in ("train_images", "subsets", "seed")}
+    SMALL_SOURCES = in_package("study/small_data_jobs.py", "study/small_data_subsets.py", "study/solve.py")
+    SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("_regression.py", "_ridge_path.py")
+    SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_kernels.py")
+    SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_baselines.py")
+    SMALL_CNN_SOURCES = SMALL_SOURCES + in_package(
+        "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/small_data_cnn.py"
     )
-    SMALL_SOURCES = ["study/small_data_jobs.py", "study/small_data_subsets.py", "study/solve.py"]
+
+    def make_small_kernel(wildcards):
+        """A kernel, the training sets and the ridge path."""
+        kernel = f"{RESULTS}/kernels/{wildcards.small_kernel}.h5"
+        parameters = SMALL_SETS | {"ridges": SOLVE["ridges"]}
+        return made("small_data_kernel", parameters, SMALL_KERNEL_SOURCES, [kernel], ALLOWED_BACKENDS)
+
+    def make_small_baseline(wildcards):
+        """A method, the training sets and the settings to choose from."""
+        settings = {name: SMALL[name] for name in ("bandwidths", "inverse_penalties", "trees")}
+        parameters = {"method": wildcards.small_baseline} | SMALL_SETS | {"ridges": SOLVE["ridges"]} | settings
+        return made("small_data_baseline", parameters, SMALL_BASELINE_SOURCES)
+
+    def make_small_network(wildcards):
+        """A network, the training sets and the protocol."""
+        protocol = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
+        network = SMALL_NETWORKS[wildcards.small_network] | protocol | {"network_subsets": SMALL["cnns"]["subsets"]}
+        return made("small_data_cnn", SMALL_SETS | network, SMALL_CNN_SOURCES)
+
+    MADE |= {
+        "small_data_kernel": make_small_kernel,
+        "small_data_baseline": make_small_baseline,
+        "small_data_cnn": make_small_network,
+    }
 
     rule small_data_kernel:
         """Regression with one kernel on all small training sets, without ridge and with that of leave-one-out."""
         input:
+            fits=fits("small_data_kernel"),
             kernel=f"{RESULTS}/kernels/{{small_kernel}}.h5",
             data=ancient(DATA),
-            sources=sources("_regression.py", "_ridge_path.py", "study/small_data_kernels.py", *SMALL_SOURCES),
+            sources=sources(SMALL_KERNEL_SOURCES),
         output:
             f"{RESULTS}/small_data/{{small_kernel}}.json",
         log:
@@ -49,20 +77,20 @@ if SMALL is not None:
             max_memory_gib=MEMORY_GIB,
             runtime=240,
         params:
-            sets=SMALL_SETS,
-            ridges=comma(SOLVE["ridges"]),
+            options=options("small_data_kernel"),
+            made_from=made_from("small_data_kernel"),
         message:
             "small_data_kernel: {wildcards.small_kernel}"
         shell:
-            "exact-cntk small-data kernel --kernel {input.kernel} --data {input.data} {params.sets}"
-            " --ridges {params.ridges} --max-memory-gib {resources.max_memory_gib} --out {output} > {log} 2>&1"
+            "exact-cntk --made-from {params.made_from} small-data kernel --kernel {input.kernel} --data {input.data}"
+            " {params.options} --max-memory-gib {resources.max_memory_gib} --out {output} > {log} 2>&1"
 
     rule small_data_baseline:
         """A standard method on all small training sets; its settings are chosen on the training images alone."""
         input:
-            digest=ancient(digest_file),
+            fits=fits("small_data_baseline"),
             data=ancient(DATA),
-            sources=sources("_regression.py", "_ridge_path.py", "study/small_data_baselines.py", *SMALL_SOURCES),
+            sources=sources(SMALL_BASELINE_SOURCES),
         output:
             f"{RESULTS}/small_data/{{small_baseline}}.json",
         log:
@@ -77,33 +105,21 @@ if SMALL is not None:
             mem_mb=4000,
             runtime=240,
         params:
-            sets=SMALL_SETS,
-            digest=data_digest,
-            ridges=comma(SOLVE["ridges"]),
-            bandwidths=comma(SMALL["bandwidths"]),
-            inverse_penalties=comma(SMALL["inverse_penalties"]),
-            trees=SMALL["trees"],
+            options=options("small_data_baseline"),
+            made_from=made_from("small_data_baseline"),
             checkpoint=f"{RESULTS}/checkpoints/small_data/{{small_baseline}}.json",
         message:
             "small_data_baseline: {wildcards.small_baseline}"
         shell:
-            "exact-cntk small-data baseline --method {wildcards.small_baseline} --data {input.data} {params.sets}"
-            " --ridges {params.ridges} --bandwidths {params.bandwidths}"
-            " --inverse-penalties {params.inverse_penalties} --trees {params.trees}"
+            "exact-cntk --made-from {params.made_from} small-data baseline --data {input.data} {params.options}"
             " --checkpoint {params.checkpoint} --out {output} > {log} 2>&1"
 
     rule small_data_cnn:
         """A finite CNN on the smaller of the training sets; its learning rate is chosen on the training images alone."""
         input:
-            digest=ancient(digest_file),
+            fits=fits("small_data_cnn"),
             data=ancient(DATA),
-            sources=sources(
-                "finite/networks.py",
-                "finite/_descent.py",
-                "finite/training.py",
-                "study/small_data_cnn.py",
-                *SMALL_SOURCES,
-            ),
+            sources=sources(SMALL_CNN_SOURCES),
         output:
             f"{RESULTS}/small_data/{{small_network}}.json",
         log:
@@ -120,12 +136,11 @@ if SMALL is not None:
             mem_mb=4000,
             runtime=480,
         params:
-            sets=SMALL_SETS,
-            digest=data_digest,
-            network=network_options,
+            options=options("small_data_cnn"),
+            made_from=made_from("small_data_cnn"),
             checkpoint=f"{RESULTS}/checkpoints/small_data/{{small_network}}.json",
         message:
             "small_data_cnn: {wildcards.small_network}"
         shell:
-            "exact-cntk small-data cnn --data {input.data} {params.sets} {params.network}"
+            "exact-cntk --made-from {params.made_from} small-data cnn --data {input.data} {params.options}"
             " --checkpoint {params.checkpoint} --out {output} > {log} 2>&1"

@@ -1,12 +1,29 @@
 # Kernel regression along the ridge path, on every subset of the training pool.
+SOLVE_SOURCES = in_package("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py")
+
+
+def make_metrics(wildcards):
+    """A kernel, the subsets and the ridge path."""
+    subsets = [f"{one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]]
+    return made(
+        "solve",
+        {"study": PARAMS["study"], "subset": subsets, "ridges": SOLVE["ridges"]},
+        SOLVE_SOURCES,
+        [kernel_file(wildcards.family, wildcards.depth)],
+        ALLOWED_BACKENDS,
+    )
+
+
+MADE["solve"] = make_metrics
 
 
 rule solve:
     """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
     input:
+        fits=fits("solve"),
         kernel=f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
         data=ancient(DATA),
-        sources=sources("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py"),
+        sources=sources(SOLVE_SOURCES),
     output:
         metrics=f"{RESULTS}/metrics/{{family}}-depth-{{depth}}.json",
         provenance=f"{RESULTS}/provenance/{{family}}-depth-{{depth}}.json",
@@ -23,15 +40,15 @@ rule solve:
         max_memory_gib=MEMORY_GIB,
         runtime=240,
     params:
-        subsets=" ".join(f"--subset {one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]),
-        ridges=comma(SOLVE["ridges"]),
+        options=options("solve"),
+        made_from=made_from("solve"),
         checkpoints=f"{RESULTS}/checkpoints/{{family}}-depth-{{depth}}",
     message:
         "solve: {wildcards.family}, depth {wildcards.depth}"
     shell:
         # `--resources gpu=0` hides any GPU, which large problems would take.
         "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
-        "exact-cntk solve --kernel {input.kernel} --data {input.data} {params.subsets} --ridges {params.ridges}"
+        "exact-cntk --made-from {params.made_from} solve --kernel {input.kernel} --data {input.data} {params.options}"
         " --max-memory-gib {resources.max_memory_gib} --checkpoints {params.checkpoints}"
         " --out {output.metrics} --provenance {output.provenance} > {log} 2>&1"
 

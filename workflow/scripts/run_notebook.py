@@ -18,6 +18,10 @@ import yaml
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+from exact_cntk._stated_files import stated, stated_text
+from exact_cntk._statement import claim
+from exact_cntk.errors import UserError
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -49,14 +53,17 @@ td.number, td.short, th.name {{ white-space: nowrap; }}
 def main(arguments: list[str] | None = None) -> int:
     """Run the script; exit code 2 stands for parameters that the notebook does not have."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--made-from", type=Path, metavar="FILE", help="what the pages are made from, by the workflow")
     parser.add_argument("notebook", type=Path)
     parser.add_argument("executed", type=Path, help="the notebook with its outputs")
     parser.add_argument("page", type=Path, help="the same as HTML")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="read as YAML")
     given = parser.parse_args(arguments)
     try:
+        if given.made_from is not None:
+            claim(given.made_from)
         parameters = read_parameters(given.notebook, given.parameters)
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         print(f"run_notebook: error: {error}", file=sys.stderr)
         return 2
     # Under its final name only when complete: papermill writes after every cell.
@@ -64,7 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     papermill.execute_notebook(
         str(given.notebook), str(unfinished), parameters, kernel_name="python3", progress_bar=False, log_output=True
     )
-    given.page.write_text(to_page(unfinished, given.notebook.stem), encoding="utf-8")
+    executed = nbformat.read(unfinished, as_version=4)
+    executed.metadata.update(stated({}))
+    given.page.write_text(stated_text(to_page(executed, given.notebook.stem), before="<head>"), encoding="utf-8")
+    nbformat.write(executed, unfinished)
     unfinished.replace(given.executed)
     return 0
 
@@ -91,10 +101,10 @@ def read_parameters(notebook: Path, assignments: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def to_page(notebook: Path, title: str) -> str:
+def to_page(notebook: nbformat.NotebookNode, title: str) -> str:
     """Render an executed notebook without a script, style or font from the web."""
     exporter = HTMLExporter(template_name="basic")
-    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
+    body, _ = exporter.from_notebook_node(notebook)
     code = HtmlFormatter(style="friendly", nobackground=True).get_style_defs(".highlight")
     return PAGE.format(title=html.escape(title), code=code, body=body)
 

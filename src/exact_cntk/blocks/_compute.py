@@ -19,6 +19,7 @@ from exact_cntk._devices import sole_device
 from exact_cntk._machine import require_memory
 from exact_cntk._progress import Progress
 from exact_cntk._spec import KINDS, READOUTS, TRAINED
+from exact_cntk._statement import computed_by, is_stated
 from exact_cntk.blocks._file import Header, is_complete
 from exact_cntk.blocks._grid import Position, Span
 from exact_cntk.blocks._writer import BlockWriter
@@ -136,6 +137,7 @@ def compute_block(
             loading = thread.submit(load_processed, data)
             chosen = describe_backend(backend)
             images = loading.result()
+        computed_by(chosen.name)
         header = Header(
             family=family,
             readout=check.as_choice("readout", readout, READOUTS),
@@ -156,7 +158,7 @@ def compute_block(
         work = element_layers(
             header.position.pairs, shape, readout, header.depths[-1], pooling_window=header.pooling_window, flips=flips
         )
-        if is_complete(out, header):
+        if is_complete(out, header) and is_stated(out):
             return BlockSummary(header, chosen, work, None)
         need = block_memory(*header.shape, len(header.datasets), shape, header.depths[-1])
         require_memory(f"block {header.position} of {family}", need)

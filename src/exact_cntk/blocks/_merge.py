@@ -10,6 +10,7 @@ import numpy as np
 from exact_cntk._atomic import replacing
 from exact_cntk._cost import ITEM_BYTES
 from exact_cntk._machine import require_disk, require_memory
+from exact_cntk._statement import check_inputs
 from exact_cntk.blocks._cover import Gap, find_fault, placements
 from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
 from exact_cntk.blocks._grid import Span, block_name
@@ -105,7 +106,9 @@ def read_headers(paths: Sequence[Path]) -> Blocks:
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UserError(f"block {twice[0]} is named {paths.count(twice[0])} times, but must be named once")
-    return {path: read_header(path) for path in paths}
+    headers = {path: read_header(path) for path in paths}
+    check_inputs(paths)
+    return headers
 
 
 def check_equal(blocks: Blocks) -> None:

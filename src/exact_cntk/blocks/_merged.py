@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._cost import ITEM_BYTES
+from exact_cntk._stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, with_defaults, without_defaults
 from exact_cntk.blocks._grid import Span
 from exact_cntk.blocks._writer import write_at
@@ -77,6 +78,7 @@ class KernelWriter:
         with h5py.File(path, "w", libver=LIBVER) as file:
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs.update(without_defaults(asdict(kernel) | {"kinds": ",".join(kernel.kinds)}))
+            file.attrs.update(statement_attribute())
             for kind in kernel.kinds:
                 space = h5py.h5s.create_simple(kernel.shape)
                 dataset = h5py.h5d.create(file.id, kind.encode(), h5py.h5t.IEEE_F64LE, space, layout)

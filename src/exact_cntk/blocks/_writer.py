@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._atomic import replacing
+from exact_cntk._stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
 
 CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
@@ -141,6 +142,7 @@ class _Layout:
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs.update(header.attributes())
             file.attrs["instruction_set"] = instruction_set
+            file.attrs.update(statement_attribute())
             for name in names:
                 file.create_dataset(name, data=np.zeros(header.shape), chunks=chunk, **DATASET)
             file.flush()

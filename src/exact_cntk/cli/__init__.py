@@ -7,12 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import exact_cntk
+from exact_cntk._statement import claim
 from exact_cntk.cli import architectures, cnns, data, kernel, random_features, section, small_data, study
 from exact_cntk.errors import UserError
 
@@ -90,6 +92,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _program(
+    made_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the workflow says that this job makes its files from; held against the facts, and written into "
+            "the files.",
+            metavar="FILE.json",
+        ),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -100,6 +110,8 @@ def _program(
     provenance), and what people look at. The workflow (`snakemake`) calls them so; each also works alone. `estimate`
     says beforehand what a study costs.
     """
+    if made_from is not None:
+        claim(made_from)
 
 
 app.add_typer(data.app, name="data")

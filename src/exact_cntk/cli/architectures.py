@@ -15,7 +15,9 @@ def architectures(
     train_images: Annotated[int, typer.Option(help="Full training set: the first of the pool.", metavar="N", min=2)],
     subset: Annotated[
         list[str],
-        typer.Option(help="Small training sets, consecutive in the pool; may be repeated.", metavar="NxREPEATS"),
+        typer.Option(
+            help="Small training sets, consecutive in the pool; repeatable, or with commas.", metavar="NxREPEATS"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Accuracies of all architectures of the pass.", metavar="FILE.json")],
     blocks: Annotated[list[Path] | None, typer.Argument(help="All blocks of one pass.", metavar="BLOCK")] = None,
@@ -52,7 +54,7 @@ def architectures(
         data,
         out,
         train_images=train_images,
-        subsets=[parse_subset(text) for text in subset],
+        subsets=[parse_subset(one) for text in subset for one in text.split(",")],
         ridges=parse_list("--ridges", ridges, float),
         study=study,
         timings=timings,

@@ -59,7 +59,7 @@ def draw(
         --ridges 0,1e-6,1e-4 --out cntk-gap-draw-00.json
     """
     from exact_cntk.study import random_features_jobs as jobs
-    from exact_cntk.study._json import write_json
+    from exact_cntk.study._json import write_result
 
     document = jobs.solve_draw(
         data,
@@ -75,7 +75,7 @@ def draw(
         device=device,
         progress=on_terminal(),
     )
-    write_json(out, document)
+    write_result(out, document)
     log(f"{out}: {family}, draw {number} of {width} channels, {len(document['results'])} problems")
 
 
@@ -96,7 +96,7 @@ def exact(
       exact-cntk random-features exact --data data/processed/digits.h5 --train-images 200
         --test-images 797 --ridges 0,1e-6,1e-4 --out cntk-gap-exact.json cntk-gap-depth-*.h5
     """
-    from exact_cntk.study._json import write_json
+    from exact_cntk.study._json import write_result
     from exact_cntk.study.random_features_jobs import solve_exact
 
     document = solve_exact(
@@ -108,7 +108,7 @@ def exact(
         study=study,
         progress=on_terminal(),
     )
-    write_json(out, document)
+    write_result(out, document)
     log(f"{out}: {document['family']}, {len(document['results'])} problems")
 
 
@@ -137,7 +137,7 @@ def sweep(
         --depth 3 --widths 16,32,64 --draws 5 --images 20 --out cntk-v-sweep.json
     """
     from exact_cntk.study import random_features_jobs as jobs
-    from exact_cntk.study._json import write_json
+    from exact_cntk.study._json import write_result
 
     document = jobs.sweep_widths(
         data,
@@ -151,6 +151,6 @@ def sweep(
         device=device,
         progress=on_terminal(),
     )
-    write_json(out, document)
+    write_result(out, document)
     slopes = ", ".join(f"{one['kind']} {one['slope']:.3f}" for one in document["sweeps"])
     log(f"{out}: {family}, slopes {slopes}")

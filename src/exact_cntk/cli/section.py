@@ -58,12 +58,12 @@ def provenance(
     import yaml
 
     from exact_cntk.errors import UserError
-    from exact_cntk.study._json import write_json
+    from exact_cntk.study._json import write_result
     from exact_cntk.study.provenance import section_provenance
 
     try:
         documents = json.loads(data.read_text(encoding="utf-8")), yaml.safe_load(parameters.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{data} and {parameters} cannot be read: {error}") from error
-    write_json(out, section_provenance(documents[1] or {}, documents[0]))
+    write_result(out, section_provenance(documents[1] or {}, documents[0]))
     log(str(out))

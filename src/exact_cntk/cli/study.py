@@ -15,7 +15,8 @@ def solve(
     kernel: Annotated[Path, typer.Option(help="From `exact-cntk merge`.", metavar="FILE.h5")],
     data: KernelData,
     subset: Annotated[
-        list[str], typer.Option(help="Training sets, consecutive in the pool; may be repeated.", metavar="NxREPEATS")
+        list[str],
+        typer.Option(help="Training sets, consecutive in the pool; repeatable, or with commas.", metavar="NxREPEATS"),
     ],
     out: Annotated[Path, typer.Option(help="The metrics.", metavar="FILE.json")],
     ridges: Ridges = "0",
@@ -54,7 +55,7 @@ def solve(
     from exact_cntk.study.solve import parse_subset, solve_to_files
 
     start = time.perf_counter()
-    subsets = [parse_subset(text) for text in subset]
+    subsets = [parse_subset(one) for text in subset for one in text.split(",")]
     with sole_device() if prefers_gpu(max(one.train_images for one in subsets), method) else nullcontext():
         metrics = solve_to_files(
             kernel,

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from exact_cntk._atomic import write_bytes
+from exact_cntk._stated_files import stated, statement_attribute
+from exact_cntk._statement import check_data
 from exact_cntk.errors import UserError
 
 FORMAT_VERSION = 1
@@ -135,9 +137,10 @@ def write_processed(path: Path, data: ProcessedData) -> None:
         for name, value in data._attributes().items():
             file.attrs[name] = json.dumps(value) if name in ("class_names", "parameters") else value
         file.attrs["digest"] = data.digest
+        file.attrs.update(statement_attribute())
     write_bytes(path, image.getbuffer())
     # The summary last: whoever depends on it finds the images there.
-    write_bytes(sidecar_path(path), (json.dumps(data.summary(), indent=2) + "\n").encode())
+    write_bytes(sidecar_path(path), (json.dumps(stated(data.summary()), indent=2) + "\n").encode())
 
 
 def load_processed(path: str | Path) -> ProcessedData:
@@ -163,6 +166,7 @@ def load_processed(path: str | Path) -> ProcessedData:
         raise UserError(f"{path}: not a complete file of prepared images ({error}); {remedy} again") from error
     if not intact:
         raise UserError(f"{path}: damaged: its content does not have the digest that it states; {remedy} again")
+    check_data(path, data.digest)
     return data
 
 

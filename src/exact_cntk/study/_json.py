@@ -1,10 +1,12 @@
 """JSON files for people and for diffs: one key a line, lists of plain values on one line."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from exact_cntk._atomic import write_bytes
+from exact_cntk._stated_files import stated
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -18,6 +20,24 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         If it holds NaN or infinity, which JSON does not know.
     """
     write_bytes(path, (_text(document, "") + "\n").encode())
+
+
+def write_result(path: Path, document: dict[str, Any], files: Mapping[Path, bytes] | None = None) -> None:
+    """Write a document with what this process makes it from.
+
+    Parameters
+    ----------
+    path : Path
+    document : dict
+    files : mapping of Path to bytes, optional
+        Files of the same job that cannot state it themselves, with their content; the document lists their SHA-256.
+
+    Raises
+    ------
+    UserError, ValueError
+        As `write_json`.
+    """
+    write_json(path, stated(document, files, path.parent))
 
 
 def _text(value: Any, indent: str) -> str:

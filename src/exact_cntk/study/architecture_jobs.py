@@ -18,7 +18,7 @@ from exact_cntk._spec import Output, kernel_key
 from exact_cntk.blocks import BlockSet, Header, read_block_set
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_json, write_result
 from exact_cntk.study.architectures import FORMAT_VERSION, architecture_outputs
 from exact_cntk.study.provenance import code_identity
 from exact_cntk.study.solve import KERNEL_ERROR, Subset, describe_data
@@ -103,7 +103,7 @@ def solve_pass(
             if report is not None:
                 report(done, len(outputs))
     document = _document(study or data_file.stem, held, data, results, timings)
-    write_json(out, document)
+    write_result(out, document)
     parts.forget()
     return document
 

@@ -18,7 +18,7 @@ from exact_cntk._devices import sole_device
 from exact_cntk._progress import Progress
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_result
 from exact_cntk.study.cnns_cost import (
     HEAVY_OPERATIONS,
     epoch_operations,
@@ -196,7 +196,7 @@ def train(
         **{name: getattr(run, name) for name in ("split", "rate", "seed")},
         **found,
     }
-    write_json(out, document)
+    write_result(out, document)
     kept.unlink(missing_ok=True)  # last: a call that is killed before goes on from it
     return document
 

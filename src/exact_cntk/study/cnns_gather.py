@@ -10,7 +10,7 @@ import pandas as pd
 
 from exact_cntk._atomic import write_bytes
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_result
 from exact_cntk.study.cnns import ARCHITECTURE, FORMAT_VERSION, SPLITS
 
 CURVE = ["split", "rate", "seed", "epoch", "step", "loss", "train_accuracy", "validation_accuracy", "test_accuracy"]
@@ -70,8 +70,9 @@ def gather(files: Sequence[Path], out: Path, curves: Path) -> dict[str, Any]:
         "accuracy_test_chosen": by_test["accuracy"],
         "test_correct_hex": [one["correct_hex"] for one in at_chosen],
     }
-    write_bytes(curves, learning_curves(documents).to_csv(index=False, lineterminator="\n").encode())
-    write_json(out, document)
+    table = learning_curves(documents).to_csv(index=False, lineterminator="\n").encode()
+    write_bytes(curves, table)
+    write_result(out, document, {curves: table})
     return document
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
+from exact_cntk.study.markup import mark_counts
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.style import (
     FAMILY_COLORS,
@@ -97,6 +99,8 @@ def _accuracy_curves(axes: Axes, rows: pd.DataFrame) -> None:
             mfc=colour if plain else "white",
             elinewidth=1,
         )
+        points = zip(values.depth, 100 * values[column], strict=True)
+        mark_counts(axes, points, values[f"{column}_solved"], values.repeats, colour)
         label = f"{KIND_NAMES[kind]}, {ridge}"
         axes.plot(
             [], [], color=colour, ls="-" if plain else "--", marker="o", mfc=colour if plain else "white", label=label
@@ -134,7 +138,7 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
             rows = paths[(paths.family == family) & (paths.kind == kind)]
             for depth, path in rows.groupby("depth"):
                 picked = chosen[(chosen.family == family) & (chosen.kind == kind) & (chosen.depth == depth)].loo_ridge
-                _draw_path(panel, path.groupby("ridge")[name].mean() * scale, picked, colors[depth])
+                _draw_path(panel, path.groupby("ridge")[name], scale, picked, colors[depth])
             if name == "test_accuracy":
                 panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
             if j == 0:
@@ -147,9 +151,12 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
     return figure
 
 
-def _draw_path(axes: Axes, curve: pd.Series, picked: pd.Series, colour: tuple) -> None:
+def _draw_path(axes: Axes, values: Any, scale: int, picked: pd.Series, colour: tuple) -> None:
+    """The mean of `values`, which are grouped by ridge, over repeats."""
+    curve = values.mean() * scale
     positions = ridge_positions(curve.index.to_numpy())
     axes.plot(positions, curve.to_numpy(), color=colour, marker=".", ms=4)
+    mark_counts(axes, zip(positions, curve, strict=True), values.count(), values.size(), colour)
     # of several repeats the (lower) middle one, which is on the path
     ridge = np.sort(picked.to_numpy())[(len(picked) - 1) // 2]
     at = int(np.argmin(np.abs(curve.index.to_numpy() - ridge)))
@@ -226,6 +233,10 @@ def condition_number(study: Study) -> Figure:
             panel.plot(
                 rows.depth, rows.condition_number, mfc=colour if plain else "white", label=kernel.kernel, **style
             )
+            # a singular kernel counts in the median; where that is infinite there is no point
+            finite = rows.condition_number.notna()
+            points = zip(rows.depth, rows.condition_number, strict=True)
+            mark_counts(panel, points, finite, [True] * len(finite), colour)
         panel.set_yscale("log")
         panel.minorticks_off()
         depth_axis(panel, study.depths)

@@ -14,6 +14,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from exact_cntk._atomic import write_bytes
+from exact_cntk._stated_files import stated_text
 from exact_cntk.errors import UserError
 from exact_cntk.study import references, tables
 from exact_cntk.study.figures import CAPTIONS, FIGURES
@@ -89,7 +90,7 @@ def write_report(
         origins=_origins(directory, pages),
         notebooks=_notebooks(directory, out.parent, pages),
     )
-    write_bytes(out, page.encode())
+    write_bytes(out, stated_text(page, before="<head>").encode())
     return out
 
 

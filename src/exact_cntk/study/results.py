@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
+from exact_cntk.study.markup import WHY_SINGULAR, unsolved_note
 
 FORMAT_VERSION = 1
 
@@ -78,6 +79,12 @@ class Study:
         return sorted(int(depth) for depth in self.accuracy.depth.unique())
 
     @property
+    def unsolved(self) -> str:
+        """How many problems have no answer without ridge, and why; empty where all have one."""
+        groups = self.accuracy.groupby(PROBLEM[:-1]).accuracy
+        return unsolved_note(groups.count(), groups.size(), "subsets", WHY_SINGULAR)
+
+    @property
     def is_paper_data(self) -> bool:
         """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
         named = re.fullmatch(r"CIFAR-10( \(unverified.*\))?", self.dataset) is not None
@@ -142,6 +149,15 @@ def kernel_label(family: str, kind: str, readout: str, trained: str, filter_size
 def binomial_error(accuracy: Any, n_test: Any) -> Any:
     """Standard error of an accuracy p on n test images: √(p(1 − p)/n)."""
     return np.sqrt(accuracy * (1 - accuracy) / n_test)
+
+
+def median_conditions(problems: pd.DataFrame, by: list[str]) -> pd.Series:
+    """Median condition numbers, groups in order of appearance: a singular kernel counts as infinitely ill-conditioned.
+
+    NaN where the median is infinite, that is where half of the kernels or more are singular.
+    """
+    known = problems.assign(condition_number=problems.condition_number.fillna(np.inf))
+    return known.groupby(by, sort=False).condition_number.median().replace(np.inf, np.nan)
 
 
 def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Sequence[Path]:

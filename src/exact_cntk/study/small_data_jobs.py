@@ -16,7 +16,7 @@ from exact_cntk._machine import require_memory
 from exact_cntk._progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_json, write_result
 from exact_cntk.study.provenance import code_identity
 from exact_cntk.study.small_data_baselines import Predictions, baseline
 from exact_cntk.study.small_data_kernels import fitting_bytes, kernel_results
@@ -249,7 +249,7 @@ def _write(
         "test_images": len(data.test_labels),
         "results": results,
     }
-    write_json(out, document)
+    write_result(out, document)
     return document
 
 

@@ -19,7 +19,7 @@ from exact_cntk._solvers.stores import StoredKernel
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_result
 from exact_cntk.study.provenance import provenance
 
 FORMAT_VERSION = 1
@@ -189,7 +189,7 @@ def solve_to_files(
     start = time.perf_counter()
     checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
     metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
-    write_json(metrics_file, metrics)
+    write_result(metrics_file, metrics)
     if provenance_file is not None:
         parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
@@ -201,7 +201,7 @@ def solve_to_files(
             instruction_set=kernel.instruction_set,
             seconds={"solve": time.perf_counter() - start},
         )
-        write_json(provenance_file, where)
+        write_result(provenance_file, where)
     _forget(checkpoints)  # last: a job that fails before loses its other files
     return metrics
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
+from exact_cntk._stated_files import stated_text
 from exact_cntk.study.results import Study
 
 # Okabe and Ito's palette, told apart with any kind of colour blindness.
@@ -119,7 +120,7 @@ def to_svg(figure: Figure) -> str:
     with mpl.rc_context(SETTINGS):
         _break_long_lines(figure)
         figure.savefig(buffer, format="svg", metadata=metadata)
-    return buffer.getvalue()
+    return stated_text(buffer.getvalue(), before="<svg")
 
 
 def _break_long_lines(figure: Figure) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from exact_cntk._atomic import write_texts
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_json
+from exact_cntk.study._json import write_result
 from exact_cntk.study.markup import to_texts, unbroken
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.section_params import nearest
@@ -150,13 +150,12 @@ def write_section(
         content = section_page(key, module, results)
     _check_names(key, "tables", tables)
     _check_names(key, "figures", figures)
-    written = write_texts(
-        directory / "tables", {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
-    )
-    written += write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
+    texts = {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
+    written = write_texts(directory / "tables", texts)
+    drawn = write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
     page = directory / "sections" / f"{key}.json"
-    write_json(page, content)
-    return [*written, page]
+    write_result(page, content, {path: texts[path.name].encode() for path in written})
+    return [*written, *drawn, page]
 
 
 def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Where files of each kind hold the statement of what they were made from; see `exact_cntk._statement`.
+
+JSON documents and notebooks have a key, HDF5 files an attribute, drawings and pages a comment. Tables of
+comma-separated values have no place for it: a JSON document of the same job lists them, with their SHA-256.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from exact_cntk._statement import current
+
+KEY = "made_from"
+_COMMENT = re.compile(r"<!-- made from (\{.*?\}) -->")
+
+
+def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = None, folder: Path = Path()) -> dict:
+    """A document with what this process makes it from, and a list of files that cannot state it themselves.
+
+    Parameters
+    ----------
+    document : mapping
+    files : mapping of Path to bytes, optional
+        Their content.
+    folder : Path
+        Of the document.
+    """
+    listed = {} if files is None else {"files": {_relative(path, folder): _sha256(files[path]) for path in files}}
+    statement = current()
+    return {**document, **listed} | ({} if statement is None else {KEY: statement.document()})
+
+
+def stated_text(text: str, before: str) -> str:
+    """A page or drawing with the statement in a comment before the first `before`."""
+    statement = current()
+    if statement is None:
+        return text
+    # Two hyphens would end the comment; this is the same JSON.
+    document = statement.text().replace("--", "-\\u002d")
+    head, found, rest = text.partition(before)
+    return f"{head}<!-- made from {document} -->\n{found}{rest}"
+
+
+def statement_attribute() -> dict[str, str]:
+    """Attribute of an HDF5 file; none outside of the workflow."""
+    statement = current()
+    return {} if statement is None else {KEY: statement.text()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _read_notebook(path: Path) -> dict[str, Any]:
+    return dict(_read_json(path)["metadata"])
+
+
+def _read_hdf5(path: Path) -> dict[str, Any]:
+    import h5py
+
+    with h5py.File(path, "r", locking=False) as file:
+        text = file.attrs.get(KEY)
+    return {} if text is None else {KEY: json.loads(text)}
+
+
+def _read_comment(path: Path) -> dict[str, Any]:
+    comment = _COMMENT.search(path.read_text(encoding="utf-8"))
+    return {} if comment is None else {KEY: json.loads(comment[1])}
+
+
+# By suffix; files of any other state nothing.
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    ".json": _read_json,
+    ".ipynb": _read_notebook,
+    ".h5": _read_hdf5,
+    ".svg": _read_comment,
+    ".html": _read_comment,
+}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

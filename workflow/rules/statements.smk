@@ -1,0 +1,166 @@
+# What every file is to be made from, by the parameters. Each file states what it was made from; what lies there and
+# states something else is made again, whoever put it there: Snakemake, DVC's cache, a copy, a clone. Snakemake's own
+# records and the ages of files may be missing or wrong.
+from functools import cache
+from types import SimpleNamespace
+
+from exact_cntk._statement import PACKAGE, Misfit, Statement, digest_sources, misfit, source_files, write_job
+from snakemake.logging import logger
+
+# By rule: function of the wildcards that gives a `Made`; the files of rules define it beside their rules.
+MADE = {}
+SAID = set()
+
+
+class Made:
+    """What a job makes its files from, and the patterns of its sources: by backend, and by "" those of all."""
+
+    def __init__(self, statement, source_files):
+        self.statement, self.source_files = statement, source_files
+
+
+def made(step, parameters, sources, inputs=(), backends=None, of_data=True):
+    """Put together what a job's files are made from, which depend on the study's images, but for these themselves.
+
+    `sources` and the values of `backends` are patterns from `in_package`; `inputs` are results that the job reads, of
+    which a block stands for all of its folder; `backends` are those that may compute, or have computed an input.
+    """
+    backends = backends or {}
+    statement = Statement(
+        step=step,
+        parameters=json.loads(json.dumps(parameters)),
+        data=known_digest() if of_data else None,
+        sources=digest_sources(sources),
+        inputs=dict(map(named_identity, inputs)),
+        backends={name: digest_sources(patterns) for name, patterns in backends.items()},
+    )
+    return Made(statement, {"": sources} | ({} if inputs else backends))
+
+
+def in_package(*patterns):
+    """Patterns of the package's sources, seen from the checkout."""
+    return [f"{PACKAGE}/{pattern}" for pattern in patterns]
+
+
+def sources(patterns):
+    """List source files for a rule's input. Their content is in the statement, so that their age says nothing."""
+    return ancient(source_files(patterns))
+
+
+def named_identity(path):
+    """Name an input, and say what it is to state."""
+    folder = str(Path(path).parent)
+    name = folder if folder.startswith(f"{RESULTS}/blocks/") else str(path)
+    return name, to_make(*producer(str(path))).statement.identity
+
+
+@cache
+def producer(path):
+    """Find the rule that makes a file, and its wildcards. A file that no rule makes is an error, never a source."""
+    for rule in workflow.rules:
+        if rule.name in MADE and rule.is_producer(path):
+            return rule.name, tuple(sorted(rule.get_wildcards(path).items()))
+    raise WorkflowError(f"no rule makes {path}: the parameters name something that cannot be computed")
+
+
+def to_make(name, wildcards):
+    """What a job's files are to be made from."""
+    return _to_make(name, wildcards, known_digest())
+
+
+@cache
+def _to_make(name, wildcards, _digest):
+    return MADE[name](SimpleNamespace(**dict(wildcards)))
+
+
+def known_digest():
+    """Read the data's digest; None where they are not prepared yet."""
+    path = Path(DIGEST)
+    return _digest_in(path, path.stat().st_mtime_ns) if path.exists() else None
+
+
+@cache
+def _digest_in(path, _written):
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("digest")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def fits(name):
+    """Input function of a rule: makes its files anew if they are there and state something else.
+
+    What they are to state depends on the data's digest: Snakemake asks again when that is known.
+    """
+
+    def hold(wildcards):
+        digest = checkpoints.preprocess.get().output.digest
+        renew_misfit(name, wildcards)
+        return digest
+
+    return ancient(hold)
+
+
+def renew_misfit(name, wildcards):
+    """Have a job done if its files are there and are not what the parameters make, and say why, once for a reason."""
+    outputs = [pattern.format(**wildcards) for pattern in getattr(rules, name).output]
+    found = misfit_now(name, tuple(sorted(wildcards.items())), *outputs)
+    if found is not None:
+        # As with the files of an interrupted run, which Snakemake adds here as well.
+        workflow.dag.forcefiles.update(outputs)
+        say_why(outputs[0], found)
+
+
+def misfit_now(name, wildcards, *paths):
+    """Hold files that are there against what they are to be made from."""
+    try:
+        return misfit(map(Path, paths), to_make(name, wildcards).statement)
+    except Exception as error:  # Snakemake would take the files that are there for sources, and go on
+        return Misfit(f"what it is to be made from is unknown ({type(error).__name__}: {error})")
+
+
+def say_why(path, found):
+    """Say why files are made again, unless it is that their inputs are, which is said of these."""
+    if found.reason in SAID or not workflow.is_main_process:
+        return
+    SAID.add(found.reason)
+    given = found.input and Path(found.input)
+    if not given or given.is_dir() or (given.is_file() and not misfit_now(*producer(found.input), found.input)):
+        logger.info(f"{path} is made again, with what else this concerns: {found.reason}.")
+
+
+def with_statement(paths):
+    """Leave out files that are no result of a job but a mark, such as a section's parameters."""
+    return [path for path in paths if not path.endswith(".yaml")]
+
+
+def made_from(name):
+    """Parameter of a rule: the file that tells its command what to state, for `exact-cntk --made-from`."""
+
+    def tell(wildcards):
+        one = to_make(name, tuple(sorted(wildcards.items())))
+        return str(write_job(one.statement, one.source_files, Path(".snakemake/made_from")))
+
+    return tell
+
+
+def options(name, *names):
+    """Parameter of a rule: options of its command, all that its files' statement has or those of these names."""
+
+    def write(wildcards):
+        parameters = to_make(name, tuple(sorted(wildcards.items()))).statement.parameters
+        return command_line({key: parameters[key] for key in names or parameters})
+
+    return write
+
+
+def command_line(parameters):
+    """Write options as the command line takes them: lists with commas, flags alone, and nothing for None and false."""
+    words = []
+    for name, value in parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False and value != []:
+            words.append(f"{option} {shlex.quote(comma(value) if isinstance(value, list) else str(value))}")
+    return " ".join(words)
