@@ -9,8 +9,8 @@ import pandas as pd
 
 from exact_cntk._atomic import write_texts
 from exact_cntk.study import references
-from exact_cntk.study.markup import percent, signed_points, to_markdown
-from exact_cntk.study.results import Study, binomial_error, load
+from exact_cntk.study.markup import SINGULAR, WHY_SINGULAR, counted, percent, signed_points, to_markdown, unsolved_note
+from exact_cntk.study.results import Study, binomial_error, load, median_conditions
 from exact_cntk.study.sections import read_pages, section_pages
 
 SUMMARY = "summary.json"
@@ -24,6 +24,7 @@ FILES = (
 )
 RIDGES = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
+_AVERAGED = [*_KERNEL, "depth", "train_images"]
 
 
 def write_tables(
@@ -76,19 +77,34 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
     -------
     DataFrame
         One row a kernel, depth and `train_images`: `repeats`, `test_images`; for each of `accuracy` (without ridge)
-        and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one) and
-        `…_se`, the binomial standard error √(p(1 − p)/test_images) of a single repeat; `condition_number` is the
-        median over repeats, `loo_ridge` the lower of the two middle ones where there is no middle one: it is solved.
+        and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one), `…_se`,
+        the binomial standard error √(p(1 − p)/test_images) of a single repeat, and `…_solved`, the number of repeats
+        that have an answer, over which the others are; `condition_number` is the median over all repeats (infinite,
+        and empty here, where K is singular), `loo_ridge` the lower of the two middle ones where there is no middle
+        one: it is solved.
     """
-    groups = study.accuracy.groupby([*_KERNEL, "depth", "train_images"], sort=False)
+    groups = study.accuracy.groupby(_AVERAGED, sort=False)
     table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
     for name in RIDGES:
         table[name] = groups[name].mean()
         table[f"{name}_std"] = groups[name].std(ddof=1)
         table[f"{name}_se"] = binomial_error(table[name], table.test_images)
+        table[f"{name}_solved"] = groups[name].count()
     table["loo_ridge"] = groups["loo_ridge"].quantile(0.5, interpolation="lower")
-    table["condition_number"] = groups["condition_number"].median()
+    table["condition_number"] = median_conditions(study.accuracy, _AVERAGED)
     return table.reset_index()
+
+
+def ridge_gains(study: Study) -> pd.Series:
+    """Mean of the accuracy with the chosen ridge less that without, over the repeats that have both.
+
+    For each row of `accuracy_by_depth`; NaN where no repeat has both.
+    """
+    both = study.accuracy[study.accuracy[list(RIDGES)].notna().all(axis=1)]
+    means = both.groupby(_AVERAGED, sort=False)[list(RIDGES)].mean()
+    table = accuracy_by_depth(study)
+    gains = means.accuracy_loo_ridge - means.accuracy
+    return gains.reindex(pd.MultiIndex.from_frame(table[_AVERAGED])).set_axis(table.index)
 
 
 def table1(study: Study) -> pd.DataFrame:
@@ -98,8 +114,8 @@ def table1(study: Study) -> pd.DataFrame:
     -------
     DataFrame
         `source` (the study's name, or the paper's citation), `dataset`, `column`, `depth`, `train_images`,
-        `repeats`, `accuracy_percent`, `std_percent`; and, in this study's rows where the paper has the same kernel on
-        the same data, `paper_percent` and `difference_points` (this study less the paper).
+        `repeats`, `solved` (of them), `accuracy_percent`, `std_percent`; and, in this study's rows where the paper has
+        the same kernel on the same data, `paper_percent` and `difference_points` (this study less the paper).
     """
     ours = accuracy_by_depth(study)
     ours = pd.DataFrame(
@@ -110,6 +126,7 @@ def table1(study: Study) -> pd.DataFrame:
             "depth": ours.depth,
             "train_images": ours.train_images,
             "repeats": ours.repeats,
+            "solved": ours.accuracy_solved,
             "accuracy_percent": 100 * ours.accuracy,
             "std_percent": 100 * ours.accuracy_std,
             "paper_percent": [_paper_percent(study, row) for row in ours.itertuples()],
@@ -128,11 +145,13 @@ def table1(study: Study) -> pd.DataFrame:
         }
     )
     table = pd.concat([ours, paper], ignore_index=True).round(6)
-    return table.astype({"repeats": "Int64"})
+    return table.astype({"repeats": "Int64", "solved": "Int64"})
 
 
 def own_accuracies(study: Study, train_images: int, column: str = "accuracy") -> pd.DataFrame:
     """One subset size for people: a row a depth, a column a kernel, percent as ``mean ± std`` over repeats.
+
+    A cell ends in ``(2 of 3)`` where only so many repeats have an answer; `Study.unsolved` says why.
 
     Parameters
     ----------
@@ -142,7 +161,7 @@ def own_accuracies(study: Study, train_images: int, column: str = "accuracy") ->
     """
     table = accuracy_by_depth(study)
     table = table[table.train_images == train_images]
-    cells = [percent(*values) for values in zip(table[column], table[f"{column}_std"], strict=True)]
+    cells = _cells(table, column)
     wide = table.assign(cell=cells).pivot(index="depth", columns="kernel", values="cell")
     return wide[list(dict.fromkeys(table.kernel))].reset_index().rename_axis(columns=None)
 
@@ -161,8 +180,10 @@ def beside_paper(study: Study) -> pd.DataFrame | None:
         rows = rows.set_index("depth").reindex(wide.depth)
         heading = f"{kernel}-2K" if size == 2000 else kernel
         wide[f"{heading}, paper"] = [percent(value / 100) for value in rows.paper_percent]
-        here = zip(rows.accuracy_percent / 100, rows.std_percent / 100, strict=True)
-        wide[f"{heading}, here"] = [percent(*values) for values in here]
+        here = pd.DataFrame({"accuracy": rows.accuracy_percent / 100, "accuracy_std": rows.std_percent / 100})
+        # a depth that this kernel does not have has no repeats either
+        here = here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0))
+        wide[f"{heading}, here"] = _cells(here)
         wide[f"{heading}, difference"] = [signed_points(value / 100) for value in rows.difference_points]
     return wide
 
@@ -175,7 +196,8 @@ def beside_review(study: Study) -> pd.DataFrame | None:
     rows = []
     for published in references.review().itertuples():
         same = (ours.kernel == published.column) & (ours.depth == published.depth)
-        for row in ours[same & (ours.train_images == published.train_images)].itertuples():
+        chosen = ours[same & (ours.train_images == published.train_images)]
+        for row, cell in zip(chosen.itertuples(), _cells(chosen), strict=True):
             error = binomial_error(published.accuracy, published.test_images)
             rows.append(
                 {
@@ -184,7 +206,7 @@ def beside_review(study: Study) -> pd.DataFrame | None:
                     f"review ({published.test_images:,} test images; ± binomial error)": percent(
                         published.accuracy, error
                     ),
-                    f"here ({row.test_images:,} test images; ± std)": percent(row.accuracy, row.accuracy_std),
+                    f"here ({row.test_images:,} test images; ± std)": cell,
                     "subsets": row.repeats,
                 }
             )
@@ -193,7 +215,7 @@ def beside_review(study: Study) -> pd.DataFrame | None:
 
 def ridge_gain(study: Study) -> pd.DataFrame:
     """What the ridge chosen by leave-one-out changes, for people: a row a kernel, size and depth."""
-    table = accuracy_by_depth(study)
+    table = accuracy_by_depth(study).assign(gain=ridge_gains(study))
     order = {kernel: i for i, kernel in enumerate(dict.fromkeys(table.kernel))}
     table = table.sort_values(
         ["kernel", "train_images", "depth"], key=lambda c: c.map(order) if c.name == "kernel" else c, ignore_index=True
@@ -203,13 +225,15 @@ def ridge_gain(study: Study) -> pd.DataFrame:
         "depth": table.depth,
         "training images": table.train_images,
         "subsets": table.repeats,
-        "without ridge (%)": [percent(*pair) for pair in zip(table.accuracy, table.accuracy_std, strict=True)],
-        "chosen ridge (%)": [
-            percent(*pair) for pair in zip(table.accuracy_loo_ridge, table.accuracy_loo_ridge_std, strict=True)
+        "without ridge (%)": _cells(table),
+        "chosen ridge (%)": _cells(table, "accuracy_loo_ridge"),
+        "gain (points)": [
+            counted(signed_points(row.gain), row.accuracy_solved, row.repeats) for row in table.itertuples()
         ],
-        "gain (points)": (table.accuracy_loo_ridge - table.accuracy).map(signed_points),
         "ridge, median": table.loo_ridge.map("{:.1g}".format),
-        "condition number, median": table.condition_number.map("{:.1e}".format),
+        "condition number, median": [
+            SINGULAR if pd.isna(value) else f"{value:.1e}" for value in table.condition_number
+        ],
     }
     return pd.DataFrame(columns)
 
@@ -251,6 +275,8 @@ def table1_markdown(study: Study) -> str:
         for column, ridge in RIDGES.items():
             lines += [f"## {size:,} training images, {ridge}{spread}", ""]
             lines += [to_markdown(own_accuracies(study, size, column)), ""]
+            note = _note(study, size) if column == "accuracy" else ""
+            lines += [note, ""] if note else []
     for beside, title in (
         (beside_paper(study), f"Beside the paper's Table 1, {references.citation('paper')}"),
         (beside_review(study), "Beside the review's reproduction"),
@@ -262,18 +288,39 @@ def table1_markdown(study: Study) -> str:
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means where repeated."""
+    """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means where repeated.
+
+    Where some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one.
+    """
     tree: dict[str, Any] = {}
     for row in accuracy_by_depth(study).itertuples():
-        leaf: dict[str, float | None] = {}
+        leaf: dict[str, float | int | None] = {}
         for name in RIDGES:
             # JSON has no NaN
             leaf[name] = None if pd.isna(getattr(row, name)) else getattr(row, name)
-            if row.repeats > 1 and leaf[name] is not None:
+            solved = getattr(row, f"{name}_solved")
+            if solved > 1:
                 leaf[f"{name}_std"] = getattr(row, f"{name}_std")
+            if solved < row.repeats:
+                leaf |= {f"{name}_solved": solved, "repeats": row.repeats}
         branch = tree.setdefault(row.family, {}).setdefault(row.kind, {}).setdefault(f"n={row.train_images}", {})
         branch[f"depth_{row.depth:02d}"] = leaf
     return tree
+
+
+def _cells(table: pd.DataFrame, column: str = "accuracy") -> list[str]:
+    """Means and standard deviations of rows of `accuracy_by_depth`, in percent."""
+    names = [column, f"{column}_std", f"{column}_solved", "repeats"]
+    return [
+        counted(percent(mean, spread), solved, repeats)
+        for mean, spread, solved, repeats in table[names].itertuples(index=False)
+    ]
+
+
+def _note(study: Study, size: int) -> str:
+    """Why a size has fewer subsets than its heading says, without ridge."""
+    rows = accuracy_by_depth(study).query("train_images == @size")
+    return unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)
 
 
 def _named(study: Study, frame: pd.DataFrame) -> pd.DataFrame:

@@ -83,6 +83,24 @@ def test_the_paper_s_curve_only_on_the_paper_s_data(tmp_path, study):
     np.testing.assert_allclose(line.get_ydata(), references.table1_wide()["CNTK-V-2K"])
 
 
+def test_points_over_fewer_subsets_say_so(tmp_path):
+    def singular(family, depth, result):
+        return family == "cntk-v" and (result["train_images"] == 50 or result["repeat"] == 1)
+
+    write_study(tmp_path, depths=(3, 6), subsets=((50, 1), (10, 3)), n_test=23, singular=singular)
+    study = results.load(tmp_path)
+    labels = [
+        [text.get_text() for text in panel.texts if text.get_text() in ("2 of 3", "singular")]
+        for panel in figures.accuracy(study).axes
+    ]
+    # 50 images, then 10; vanilla, then GAP: two kinds at two depths each
+    assert labels == [["singular"] * 4, [], ["2 of 3"] * 4, []]
+    assert _texts(figures.ridge_path(study, 10)).count("2 of 3") == 2 * 2 * 2  # of accuracy and error
+    assert _texts(figures.condition_number(study)).count("singular") == 4
+    for draw in figures.FIGURES.values():
+        assert "<svg" in style.to_svg(draw(study))
+
+
 def test_ridge_zero_has_a_place_left_of_the_others():
     positions = figures.ridge_positions(np.array([0, 1e-8, 1e-4, 1]))
     np.testing.assert_allclose(positions, [-9.5, -8, -4, 0])

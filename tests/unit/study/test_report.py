@@ -109,6 +109,22 @@ def test_notebooks_are_linked_when_they_are_there(folder, tmp_path):
     assert "../study/notebooks/ridge.html" in _Page(elsewhere.read_text()).links
 
 
+def test_what_has_no_answer_is_explained_where_it_is_missing(folder, page, tmp_path):
+    assert "No answer" not in page
+    shutil.copytree(folder, tmp_path / "study")
+    write_study(
+        tmp_path / "study",
+        depths=(3, 6, 21),
+        subsets=((100, 1), (20, 3)),
+        n_test=61,
+        singular=lambda family, depth, result: result["repeat"] == 1,
+    )
+    text = report.write_report(tmp_path / "study").read_text(encoding="utf-8")
+    # at the top, beneath the accuracies, and beneath what the ridge changes
+    assert text.count("No answer in 12 of 48 fits: without ridge, the kernel matrix is singular") == 3
+    assert "(2 of 3)</td>" in text and ">nan<" not in text
+
+
 def test_without_provenance_it_says_so(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "study")
     shutil.rmtree(tmp_path / "study" / "provenance")
@@ -218,6 +234,34 @@ class TestHeadline:
         write_study(tmp_path, families={"cntk-v": ("flatten", "all")}, subsets=((50, 1),), n_test=23)
         sentences = headline(results.load(tmp_path))
         assert len(sentences) == 2
+
+    def test_what_is_compared_has_the_same_training_sets(self, tmp_path):
+        """Vanilla kernels have no answer from the second of three subsets, and at depth 3 from none."""
+
+        def singular(family, depth, result):
+            return family == "cntk-v" and (result["repeat"] == 1 or depth == 3)
+
+        write_study(tmp_path, depths=(3, 6), subsets=((50, 3),), n_test=100, singular=singular)
+        study = results.load(tmp_path)
+        best, ridge, pooling, unsolved = headline(study)
+        complete = study.accuracy[study.accuracy.family == "cntk-gap"]
+        assert "of the 4 of 8 kernels that have an answer from every training set: C" in best
+        assert f"{100 * complete.groupby(['kernel', 'depth']).accuracy.mean().max():.2f}" in best
+        assert ridge.endswith("points, where there is an answer without one.")
+        both = study.accuracy[(study.accuracy.kind == "ntk") & (study.accuracy.depth == 6)]
+        wide = both.pivot(index="repeat", columns="kernel", values="accuracy").dropna()
+        gain = 100 * (wide["CNTK-GAP"] - wide["CNTK-V"]).mean()
+        assert f"by {gain:+.2f} points at depth 6 (over 2 of 6 training sets".replace("-", "\u2212") in pooling
+        assert unsolved.startswith("No answer in 8 of 24 fits: without ridge, the kernel matrix is singular")
+        assert not any("nan" in sentence for sentence in (best, ridge, pooling, unsolved))
+
+    def test_no_kernel_has_all_answers(self, tmp_path):
+        write_study(
+            tmp_path, subsets=((50, 3),), n_test=100, singular=lambda family, depth, result: result["repeat"] == 1
+        )
+        best, *_ = headline(results.load(tmp_path))
+        assert "where no kernel has an answer from every training set" in best
+        assert re.search(r"\d+\.\d\d ± \d+\.\d\d\N{NO-BREAK SPACE}% \(2 of 3\) of the 100 test images", best)
 
     def test_the_farthest_from_the_paper_is_named(self, tmp_path):
         write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=40)

@@ -66,6 +66,22 @@ def test_a_singular_kernel_has_no_accuracy_without_ridge(tmp_path):
     assert len(study.correct) == len(study.accuracy) - 1
 
 
+def test_what_has_no_answer_is_counted_and_explained(tmp_path):
+    write_study(tmp_path / "all")
+    assert results.load(tmp_path / "all").unsolved == ""
+    write_study(tmp_path / "some", singular=lambda family, depth, result: result["train_images"] == 1000)
+    text = results.load(tmp_path / "some").unsolved
+    assert text.startswith("No answer in 20 of 120 fits: without ridge, the kernel matrix is singular")
+    assert "after a number" not in text  # there are no averages of some
+
+
+def test_median_of_condition_numbers_counts_singular_kernels(tmp_path):
+    write_study(tmp_path, subsets=((200, 3),), singular=lambda family, depth, result: result["repeat"] < 1)
+    frame = results.load(tmp_path).accuracy
+    assert results.median_conditions(frame, ["kernel", "depth"]).notna().all()
+    assert results.median_conditions(frame[frame.repeat < 2], ["kernel", "depth"]).isna().all()
+
+
 def test_only_the_files_named_are_read(tmp_path):
     paths = write_study(tmp_path)
     study = results.load(tmp_path, [path for path in paths if "depth-21" not in path.name])

@@ -134,12 +134,98 @@ def test_summary_is_what_dvc_shows(folder, study):
     assert set(summary["cntk-gap"]["nngp"]["n=1000"]["depth_21"]) == {"accuracy", "accuracy_loo_ridge"}
 
 
-def test_a_singular_kernel_leaves_a_gap(study):
-    accuracy = study.accuracy.copy()
-    accuracy.loc[accuracy.depth == 3, "accuracy"] = float("nan")
-    broken = results.Study(study.name, study.data, accuracy, study.ridge_path, study.spectra, study.correct)
-    assert tables.own_accuracies(broken, 1000)["CNTK-V"][0] == ""
-    assert tables.summary(broken)["cntk-v"]["ntk"]["n=1000"]["depth_03"]["accuracy"] is None
+@pytest.fixture(scope="module")
+def duplicates(tmp_path_factory):
+    """Vanilla kernels are singular on the second of three subsets, at depth 3 on all, and on the whole pool."""
+    folder = tmp_path_factory.mktemp("results") / "duplicates"
+
+    def singular(family, depth, result):
+        return family == "cntk-v" and (depth == 3 or (result["train_images"], result["repeat"]) == (200, 1))
+
+    data = {"dataset": "CIFAR-10", "image_shape": (32, 32, 3)}
+    write_study(folder, depths=(3, 6), subsets=((2000, 1), (200, 3)), n_test=100, singular=singular, **data)
+    tables.write_tables(folder)
+    return folder
+
+
+class TestUnsolved:
+    @pytest.fixture
+    def study(self, duplicates):
+        return results.load(duplicates)
+
+    @pytest.fixture
+    def two(self, study):
+        """Accuracies without ridge of CNTK-V at depth 6 from the two subsets that have one."""
+        rows = study.accuracy[(study.accuracy.kernel == "CNTK-V") & (study.accuracy.depth == 6)]
+        return rows[(rows.train_images == 200) & rows.accuracy.notna()]
+
+    def test_cells_say_over_how_many_subsets_they_are(self, study, two):
+        small = tables.own_accuracies(study, 200)
+        mean, spread = 100 * two.accuracy.mean(), 100 * two.accuracy.std(ddof=1)
+        assert small["CNTK-V"].tolist() == ["singular", f"{mean:.2f} ± {spread:.2f} (2 of 3)"]
+        assert small["CNTK-GAP"].str.fullmatch(r"\d\d\.\d\d ± \d+\.\d\d").all()
+        assert tables.own_accuracies(study, 2000)["CNTK-V"][0] == "singular"
+        chosen = tables.own_accuracies(study, 200, "accuracy_loo_ridge")
+        assert not any("of" in cell for cell in chosen["CNTK-V"])
+        assert tables.beside_review(study).iloc[0, 3].endswith("(2 of 3)")
+        assert tables.beside_paper(study)["CNTK-V-2K, here"][0] == "singular"
+
+    def test_markdown_explains_what_is_missing(self, duplicates):
+        text = (duplicates / "tables" / "table1.md").read_text(encoding="utf-8")
+        blocks = text.split("## ")[1:]
+        why = (
+            "without ridge, the kernel matrix is singular to working precision, for example because of duplicate images"
+        )
+        whole, chosen, small = blocks[0], blocks[1], blocks[2]
+        assert f"No answer in 2 of 8 fits: {why}." in whole
+        assert "No answer" not in chosen
+        # of depth 3 none of three, of depth 6 two of three, of both kinds
+        assert f"No answer in 8 of 24 fits: {why}. (2 of 3) after a number: it is over the 2 of 3 subsets" in small
+        assert "nan" not in text
+
+    def test_csv_files_count_what_is_solved(self, duplicates):
+        table = pd.read_csv(duplicates / "tables" / "accuracy_by_depth.csv")
+        row = table.set_index(["kernel", "depth", "train_images"]).loc["CNTK-V", 6, 200]
+        assert (row.repeats, row.accuracy_solved, row.accuracy_loo_ridge_solved) == (3, 2, 3)
+        own = pd.read_csv(duplicates / "tables" / "table1.csv").query("source == 'duplicates'")
+        assert own.set_index(["column", "depth", "train_images"]).solved.loc["CNTK-V"].to_dict() == {
+            (3, 200): 0,
+            (3, 2000): 0,
+            (6, 200): 2,
+            (6, 2000): 1,
+        }
+
+    def test_gains_are_over_the_subsets_that_have_both(self, study, two):
+        gain = 100 * (two.accuracy_loo_ridge - two.accuracy).mean()
+        table = tables.ridge_gain(study).set_index(["kernel", "depth", "training images"])
+        assert table["gain (points)"]["CNTK-V", 6, 200] == f"{gain:+.2f} (2 of 3)"
+        assert table["gain (points)"]["CNTK-V", 3, 200] == "singular"
+
+    def test_a_singular_kernel_counts_in_the_median_condition_number(self, study):
+        table = tables.ridge_gain(study).set_index(["kernel", "depth", "training images"])
+        conditions = table["condition number, median"]
+        assert conditions["CNTK-V", 3, 200] == "singular"
+        assert conditions["CNTK-V", 6, 200] == f"{10**3.5:.1e}"
+
+    def test_summary_counts_and_is_json(self, duplicates, study, two):
+        def refuse(constant):
+            raise AssertionError(constant)
+
+        summary = json.loads((duplicates / "summary.json").read_text(), parse_constant=refuse)
+        leaf = summary["cntk-v"]["ntk"]["n=200"]["depth_06"]
+        assert leaf["accuracy"] == pytest.approx(two.accuracy.mean())
+        assert (leaf["accuracy_solved"], leaf["repeats"]) == (2, 3) and "accuracy_loo_ridge_solved" not in leaf
+        none = summary["cntk-v"]["ntk"]["n=200"]["depth_03"]
+        assert none["accuracy"] is None and none["accuracy_solved"] == 0 and "accuracy_std" not in none
+        assert set(summary["cntk-gap"]["ntk"]["n=2000"]["depth_03"]) == {"accuracy", "accuracy_loo_ridge"}
+
+
+def test_one_answer_of_two_has_no_deviation(cifar):
+    accuracy = cifar.accuracy.copy()
+    accuracy.loc[(accuracy.train_images == 2000) & (accuracy.repeat == 1), "accuracy"] = float("nan")
+    study = replace(cifar, accuracy=accuracy)
+    assert tables.own_accuracies(study, 2000)["CNTK-V"].str.fullmatch(r"\d\d\.\d\d \(1 of 2\)").all()
+    assert "accuracy_std" not in tables.summary(study)["cntk-v"]["ntk"]["n=2000"]["depth_03"]
 
 
 class TestMarkup:
@@ -161,6 +247,21 @@ class TestMarkup:
         assert "a&lt;b" in page and "x &amp; y" in page
         assert '<div class="scroll" role="region" aria-label="x &amp; y"' in page
         assert page.count('<td class="number"') == 2
+
+    def test_counts(self):
+        assert markup.counted("1.00", 3, 3) == "1.00"
+        assert markup.counted("1.00", 2, 3) == "1.00 (2 of 3)"
+        assert markup.counted("", 0, 3, markup.DIVERGED) == "diverged"
+        assert markup.unsolved_note([3, 1], [3, 1], "seeds", "why") == ""
+        note = markup.unsolved_note([0, 2], [3, 3], "seeds", "training diverged", "runs")
+        assert note == (
+            "No answer in 4 of 6 runs: training diverged. "
+            "(2 of 3) after a number: it is over the 2 of 3 seeds that have an answer."
+        )
+
+    def test_columns_of_numbers_that_lack_some_stay_to_the_right(self):
+        table = pd.DataFrame({"a": ["1.00", "singular"]})
+        assert markup.to_markdown(table).splitlines()[1] == "| -------: |"
 
     def test_signs(self):
         assert markup.signed_points(-0.0123) == "\u22121.23"
