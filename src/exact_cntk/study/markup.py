@@ -1,7 +1,7 @@
 """Data frames as Markdown for terminals and as HTML for the report, and how both show what has no answer.
 
 An average over repeats, subsets, seeds or draws has members. Where some of them have no answer, what is shown is over
-the others: `counted` says so in a cell, `unsolved_note` beneath a table why, and `mark_counts` in a figure.
+the others: `counted` says so in a cell, `unsolved_note` beside a table why, and `mark_counts` in a figure.
 """
 
 from collections.abc import Iterable
@@ -86,7 +86,7 @@ def counted(text: str, solved: int, members: int, unsolved: str = SINGULAR) -> s
 
 
 def unsolved_note(solved: Iterable[int], members: Iterable[int], what: str, why: str, fits: str = "fits") -> str:
-    """Why averages have fewer members than are said to be there, for beneath a table; empty where none has.
+    """Why averages have fewer members than are said to be there, for beside a table; empty where none has.
 
     Parameters
     ----------
@@ -110,6 +110,12 @@ def unsolved_note(solved: Iterable[int], members: Iterable[int], what: str, why:
                 f"{note} ({one} of {all_}) after a number: it is over the {one} of {all_} {what} that have an answer."
             )
     return note
+
+
+def with_notes(caption: str, *notes: str) -> str:
+    """A caption, and after it the notes that are not empty."""
+    found = [note for note in notes if note]
+    return " ".join([f"{caption}.", *found]) if found else caption
 
 
 def mark_counts(

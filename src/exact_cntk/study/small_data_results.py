@@ -89,13 +89,15 @@ def accuracy(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `method`, `type`, `kind`, `ridge`, `train_images`, `subsets` (with a result), `test_images`, `accuracy` (mean,
-        fraction), `accuracy_sd` (over training sets, ddof 1), `shared` (mean fraction of images that two sets share).
+        `method`, `type`, `kind`, `ridge`, `train_images`, `sets` (training sets that it was run on), `subsets` (of
+        them, with a result), `test_images`, `accuracy` (mean over these, fraction), `accuracy_sd` (ddof 1), `shared`
+        (mean fraction of images that two sets share).
     """
     shared = dict(zip(results.sets["train_images"], results.sets["shared"], strict=True))
     keys = ["method", "type", "kind", "ridge", "train_images"]
     groups = results.accuracy.groupby(keys, sort=False)
     table = groups.agg(
+        sets=("repeat", "size"),
         subsets=("accuracy", "count"),
         test_images=("test_images", "first"),
         accuracy=("accuracy", "mean"),
@@ -112,17 +114,21 @@ def differences(results: Results) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `reference`, `method`, `train_images`, `subsets` (that both have), `difference` (mean, fraction), `low` and
-        `high` (interval of `COVERAGE` by Student's t; NaN for one set), `won`, `lost`, `tied` (sets).
+        `reference`, `method`, `train_images`, `sets` (training sets that both were run on), `subsets` (of them, with a
+        result of both), `difference` (mean over these, fraction), `low` and `high` (interval of `COVERAGE` by
+        Student's t; NaN for one set), `won`, `lost`, `tied` (sets).
     """
-    wide = results.accuracy.pivot(index=["train_images", "repeat"], columns="method", values="accuracy")
+    names = ["accuracy", "test_images"]  # the latter is there wherever a method was run
+    wide = results.accuracy.pivot(index=["train_images", "repeat"], columns="method", values=names)
     methods = results.methods
     rows = []
     for reference in methods.index[methods.kind == "ntk"]:
         for method in _others(methods, reference):
-            for size, pair in wide[[reference, method]].dropna().groupby(level="train_images"):
-                a, b = pair[reference].to_numpy(), pair[method].to_numpy()
-                rows.append({"reference": reference, "method": method, "train_images": size, **paired(a, b)})
+            run = wide[wide.test_images[[reference, method]].notna().all(axis=1)].accuracy[[reference, method]]
+            for size, pair in run.groupby(level="train_images"):
+                a, b = pair.dropna().to_numpy(dtype=float).T
+                row = {"reference": reference, "method": method, "train_images": size, "sets": len(pair)}
+                rows.append(row | paired(a, b))
     return pd.DataFrame(rows)
 
 
@@ -137,13 +143,13 @@ def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     -------
     dict
         `subsets`, `difference` (mean of a − b), `low`, `high`, `won` (a > b), `lost`, `tied`. The interval is
-        mean ± t s/√sets with Student's t for sets − 1 degrees of freedom; NaN for one set.
+        mean ± t s/√sets with Student's t for sets − 1 degrees of freedom; NaN for one set, as the mean for none.
     """
     gains = np.asarray(a) - np.asarray(b)
     half = float("nan")
     if len(gains) > 1:
         half = float(student.ppf((1 + COVERAGE) / 2, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains)))
-    mean = float(gains.mean())
+    mean = float(gains.mean()) if len(gains) else float("nan")
     won, lost = int((gains > 0).sum()), int((gains < 0).sum())
     return {
         "subsets": len(gains),

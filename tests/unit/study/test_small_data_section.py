@@ -20,6 +20,7 @@ from exact_cntk.study.small_data_baselines import Predictions
 from exact_cntk.study.small_data_jobs import Design, baseline_to_file, kernel_to_file, method_to_file
 from exact_cntk.study.small_data_results import accuracy, differences, paired
 from exact_cntk.study.solve import Subset, solve_to_files
+from exact_cntk.study.style import to_svg
 
 ROOT = Path(__file__).parents[3]
 RIDGES = [0.0, 1e-3, 1e-1]
@@ -96,6 +97,67 @@ def test_diverged_networks_have_no_accuracy(folder, results, tmp_path):
     assert before.notna().all() and after.isna().sum() == 1
     table = accuracy(found).set_index(["type", "train_images"])
     assert table.loc[("network", 3), "subsets"] == 1 and table.loc[("network", 6), "subsets"] == 2
+
+
+class TestUnsolved:
+    """The CNTK without ridge is singular on two of four sets of 11 images, on all of 3; a network diverged on one."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls, folder, tmp_path_factory):
+        def singular(document):
+            for row in document["results"]:
+                few = row["train_images"] == 3 or (row["train_images"] == 11 and row["repeat"] < 2)
+                if (row["kind"], row["ridge"]) == ("ntk", "none") and few:
+                    row |= {"accuracy": None, "correct": None, "chosen": {}}
+
+        def diverge(document):
+            for row in document["results"]:
+                if (row["train_images"], row["repeat"]) == (6, 1):
+                    row["chosen"] = {"diverged": 1}
+
+        kernels = changed(folder, tmp_path_factory.mktemp("unsolved") / "kernels", singular)
+        return open_section("small_data", changed(kernels, kernels.parent / "both", diverge, "cnn"))[1]
+
+    def test_tables_count_and_explain(self, found):
+        (caption, cells), *_ = section.shown(found)
+        cells = cells.set_index("method")
+        assert cells["n = 3"]["CNTK-V, depth 3, no ridge"] == "singular"
+        assert cells["n = 11"]["CNTK-V, depth 3, no ridge"].endswith(" (2 of 4)")
+        network = cells.loc["CNN-V, depth 3, width 4"]
+        assert network["n = 6"].endswith(" (1 of 2)") and "±" not in network["n = 6"]
+        assert "over 2 to 4 random class-balanced training sets. No answer in 6 of 48 fits of kernels: wit" in caption
+        assert "No answer in 1 of 4 fits of networks: training diverged. (1 of 2) after a number" in caption
+        table = accuracy(found).set_index(["method", "train_images"])
+        assert tuple(table.loc[("CNTK-V, depth 3, no ridge", 11), ["sets", "subsets"]]) == (4, 2)
+
+    def test_differences_are_over_the_sets_that_both_have(self, found):
+        table = differences(found).set_index(["reference", "method", "train_images"])
+        row = table.loc["CNTK-V, depth 3, no ridge", "RBF kernel", 11]
+        wide = found.accuracy[found.accuracy.train_images == 11].pivot(index="repeat", columns="method")["accuracy"]
+        gains = (wide["CNTK-V, depth 3, no ridge"] - wide["RBF kernel"]).dropna()
+        assert (row.sets, row.subsets, row.difference) == (4, 2, pytest.approx(gains.mean()))
+        none = table.loc["CNTK-V, depth 3, no ridge", "RBF kernel", 3]
+        assert (none.sets, none.subsets) == (4, 0) and np.isnan(none.difference)
+        caption, cells = section.shown(found)[1]
+        assert "No answer in 1 of 28 comparisons: one of the two methods has none there." in caption
+        assert cells.set_index("method")["n = 6"]["CNN-V, depth 3, width 4"].endswith("/1 (1 of 2)")
+
+    def test_headline_and_summary_say_so(self, found, results):
+        best, ahead = section.headline(found)
+        assert "random training sets, of methods that have an answer from each: from 3" not in best  # all have there
+        assert "nan" not in best + ahead
+        assert "(1 more have fewer than two training sets in common)" in ahead
+        summary = section.summary(found)["CNTK-V, depth 3, no ridge"]
+        assert summary["n=3"] == {"sets": 4, "subsets": 0}
+        assert (summary["n=11"]["sets"], summary["n=11"]["subsets"]) == (4, 2)
+        assert set(section.summary(results)["CNTK-V, depth 3, no ridge"]["n=11"]) == {"accuracy", "accuracy_sd"}
+
+    def test_figures_mark_points_over_fewer_sets(self, found):
+        figures = section.figures(found)
+        marks = [[text.get_text() for text in panel.texts] for panel in figures["small_data_curves"].axes]
+        assert marks == [[], ["1 of 2"]]  # kernels are shown with their ridge chosen
+        assert all("<svg" in to_svg(figure) for figure in figures.values())
 
 
 def test_unfinished_jobs_are_no_results(folder, tmp_path):

@@ -10,7 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from exact_cntk.study.markup import percent, signed_points
+from exact_cntk.study.markup import (
+    DIVERGED,
+    SINGULAR,
+    WHY_DIVERGED,
+    WHY_SINGULAR,
+    counted,
+    mark_counts,
+    percent,
+    signed_points,
+    unsolved_note,
+    with_notes,
+)
 from exact_cntk.study.small_data_results import BASELINES, Results, accuracy, differences, load
 from exact_cntk.study.statistics import COVERAGE
 from exact_cntk.study.style import (
@@ -63,6 +74,7 @@ __all__ = [
     "tables",
 ]
 
+_NO_ANSWER = {"kernel": SINGULAR, "network": DIVERGED}  # baselines always have one
 NETWORK_COLORS = (GREY, "#000000", "#56B4E9")
 
 
@@ -74,26 +86,25 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
 def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     """Tables for people: accuracies by size, then one of differences for each CNTK with its ridge chosen."""
     table = accuracy(results)
-    cells = [percent(*pair) for pair in zip(table.accuracy, table.accuracy_sd, strict=True)]
+    cells = [_counted(percent(row.accuracy, row.accuracy_sd), row) for row in table.itertuples()]
     wide = _wide(table.assign(cell=cells), results)
     shared = {f"n = {n:,}": f"{100 * part:.0f}" for n, part in _shared(results)}
     wide = pd.concat([wide, pd.DataFrame([{"method": "images that two sets share", **shared}])], ignore_index=True)
     sets = f"mean ± standard deviation over {_sets(table)} random class-balanced training sets"
-    blocks = [(f"{results.study.dataset}: test accuracy in %, {sets}", wide)]
+    blocks = [(with_notes(f"{results.study.dataset}: test accuracy in %, {sets}", *_notes(table)), wide)]
     gains = differences(results)
     for reference in results.references:
         rows = gains[gains.reference == reference]
         if rows.empty:
             continue
-        cells = [
-            f"{signed_points(row.difference)} {_bracket(row.low, row.high)} {row.won}/{row.subsets}".replace("  ", " ")
-            for row in rows.itertuples()
-        ]
+        cells = [_gain(row) for row in rows.itertuples()]
         caption = (
             f"{reference}, less each other method, in points: mean, {100 * COVERAGE:.0f} % interval, "
             f"training sets won of all"
         )
-        blocks.append((caption, _wide(rows.assign(cell=cells), results)))
+        why = "one of the two methods has none there"
+        note = unsolved_note(rows.subsets, rows.sets, "training sets", why, "comparisons")
+        blocks.append((with_notes(caption, note), _wide(rows.assign(cell=cells), results)))
     return blocks
 
 
@@ -145,6 +156,8 @@ def gains(results: Results) -> Figure:
             label = "CNN-GP of its architecture" if method not in styles else method
             style = {"color": colour, "marker": marker, "elinewidth": 1, "lw": 1.2, "ms": 4.5}
             panel.errorbar(x, 100 * values.difference, error, label=label, **style)
+            points = zip(x, 100 * values.difference, strict=True)
+            mark_counts(panel, points, values.subsets, values.sets, colour, "none in common")
         panel.axhline(0, color=GREY, lw=1)
         _size_axis(panel, results.sets["train_images"])
         panel.set_title(_short(reference), loc="left")
@@ -162,14 +175,19 @@ def figures(results: Results) -> dict[str, Figure]:
 def headline(results: Results) -> list[str]:
     """Who is best at the smallest and the largest size, and how the first CNTK does against the others."""
     table = accuracy(results)
-    best = {}
+    best, some = {}, ""
     for size in (results.sets["train_images"][0], results.sets["train_images"][-1]):
         rows = table[(table.train_images == size) & (table.ridge != "none") & table.accuracy.notna()]
-        two = rows.nlargest(2, "accuracy").itertuples()
-        best[size] = " before ".join(f"{row.method} ({percent(row.accuracy, row.accuracy_sd)} %)" for row in two)
+        # means that lack sets do not compare; where there are no others, the number of sets is said
+        complete = rows[rows.subsets == rows.sets]
+        if len(complete) < ((table.train_images == size) & (table.ridge != "none")).sum():
+            some = ", of methods that have an answer from each"
+        two = (rows if complete.empty else complete).nlargest(2, "accuracy").itertuples()
+        cells = [(row, f"{percent(row.accuracy, row.accuracy_sd)} %") for row in two]
+        best[size] = " before ".join(f"{row.method} ({_counted(cell, row)})" for row, cell in cells) or "none"
     sentences = [
         "Highest mean accuracy over "
-        f"{_sets(table)} random training sets: "
+        f"{_sets(table)} random training sets{some}: "
         + "; ".join(f"from {size:,} images, {method}" for size, method in best.items())
         + "."
     ]
@@ -178,7 +196,9 @@ def headline(results: Results) -> list[str]:
     for reference in results.references:
         rows = table[(table.reference == reference) & table.low.notna()]
         ahead, behind = int((rows.low > 0).sum()), int((rows.high < 0).sum())
-        counts.append(f"{_short(reference)}, ahead in {ahead} of {len(rows)} and behind in {behind}")
+        few = int(((table.reference == reference) & (table.subsets < 2) & (table.sets > 1)).sum())
+        left_out = f" ({few} more have fewer than two training sets in common)" if few else ""
+        counts.append(f"{_short(reference)}, ahead in {ahead} of {len(rows)} and behind in {behind}{left_out}")
     if counts:
         sentences.append(
             f"Paired differences to another method at one size whose {100 * COVERAGE:.0f} % interval leaves out 0: "
@@ -188,12 +208,16 @@ def headline(results: Results) -> list[str]:
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """{method: {"n=<images>": {"accuracy", "accuracy_sd"}}}, fractions; what is not known is left out."""
+    """{method: {"n=<images>": {"accuracy", "accuracy_sd"}}}, fractions; what is not known is left out.
+
+    Where some training sets have no answer, `sets` says how many there are, and `subsets` how many of them have one.
+    """
     tree: dict[str, Any] = {}
     for row in accuracy(results).itertuples():
         values = {"accuracy": row.accuracy, "accuracy_sd": row.accuracy_sd}
         known = {name: float(value) for name, value in values.items() if pd.notna(value)}
-        tree.setdefault(row.method, {})[f"n={row.train_images}"] = known
+        counts = {"sets": row.sets, "subsets": row.subsets} if row.subsets < row.sets else {}
+        tree.setdefault(row.method, {})[f"n={row.train_images}"] = known | counts
     return tree
 
 
@@ -210,8 +234,26 @@ def _shared(results: Results) -> Iterator[tuple[int, float]]:
 
 def _sets(table: pd.DataFrame) -> str:
     """Number of training sets a size, "5" or "2 to 5"."""
-    low, high = int(table.subsets.min()), int(table.subsets.max())
+    low, high = int(table.sets.min()), int(table.sets.max())
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _counted(text: str, row: Any) -> str:
+    """What is shown of a row of `accuracy`, with the number of training sets that it is over if that is not all."""
+    return counted(text, row.subsets, row.sets, _NO_ANSWER.get(row.type, ""))
+
+
+def _gain(row: Any) -> str:
+    """What is shown of a row of `differences`."""
+    text = f"{signed_points(row.difference)} {_bracket(row.low, row.high)} {row.won}/{row.subsets}".replace("  ", " ")
+    return counted(text, row.subsets, row.sets, "none in common")
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """Why there are no answers, of kernels and of networks."""
+    kinds = (("kernel", WHY_SINGULAR), ("network", WHY_DIVERGED))
+    chosen = [(table[table.type == kind], why, f"fits of {kind}s") for kind, why in kinds]
+    return [unsolved_note(rows.subsets, rows.sets, "training sets", why, fits) for rows, why, fits in chosen]
 
 
 def _bracket(low: float, high: float) -> str:
@@ -237,6 +279,9 @@ def _curve(panel: Axes, rows: pd.DataFrame, *, label: str, **style: Any) -> None
     mean, spread = 100 * rows.accuracy, 100 * rows.accuracy_sd.fillna(0)
     panel.fill_between(rows.train_images, mean - spread, mean + spread, color=style["color"], alpha=0.13, lw=0)
     panel.plot(rows.train_images, mean, label=label or "_", ms=4.5, **style)
+    no_answer = _NO_ANSWER.get(rows.type.iloc[0], "")
+    points = zip(rows.train_images, mean, strict=True)
+    mark_counts(panel, points, rows.subsets, rows.sets, style["color"], no_answer)
 
 
 def _size_axis(panel: Axes, sizes: Sequence[int]) -> None:
