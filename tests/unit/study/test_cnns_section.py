@@ -1,6 +1,7 @@
 """Trained CNNs beside the kernels: the right ones side by side, the paper's in columns of its own."""
 
 import json
+import shutil
 
 import nbformat
 import numpy as np
@@ -14,6 +15,7 @@ from exact_cntk.errors import UserError
 from exact_cntk.study import references
 from exact_cntk.study.params import find_schema
 from exact_cntk.study.sections import SECTIONS, cnns, open_section, write_section
+from exact_cntk.study.style import to_svg
 
 DEPTHS = (3, 6)
 
@@ -92,6 +94,74 @@ def test_everything_for_people_is_computed(results):
     assert first.startswith("Trained CNNs of 16 channels differ from kernel regression") and "depth 3, 6" in first
     assert second.endswith("gives 0 of 4 networks another one.")
     assert cnns.summary(results)["cnn-v"]["depth_03"]["accuracy"] == results.networks.accuracy[0]
+
+
+class TestUnsolved:
+    """At depth 3 one seed of CNN-V diverged at the chosen rate, at depth 6 all did; CNTK-GAP is singular at depth 6."""
+
+    @pytest.fixture
+    def found(self, folder, tmp_path):
+        def change(depth, diverges):
+            path = tmp_path / "made-up" / "cnns" / f"cnn-v-depth-{depth:02d}.json"
+            document = json.loads(path.read_text())
+            for run in document["runs"]:
+                if diverges(run):
+                    run |= {"diverged": True, "test_accuracy": None, "full_accuracy_epoch": None}
+            left = [run["test_accuracy"] for run in document["runs"] if run["rate"] == 1 and not run["diverged"]]
+            mean, spread = (np.mean(left), np.std(left, ddof=1)) if left else (None, None)
+            document |= {"accuracy": mean, "accuracy_sd": spread, "diverged_seeds": int(bool(left))}
+            document |= {"rate": 1.0 if left else None, "accuracy_test_chosen": 0.5 if left else None}
+            document["rate_test_chosen"] = 10.0 if left else None
+            document["test_correct_hex"] = [None, *document["test_correct_hex"][1:]] if left else []
+            path.write_text(json.dumps(document))
+
+        shutil.copytree(folder, tmp_path / "made-up")
+        write_study(
+            tmp_path / "made-up",
+            depths=(3, 6, 21),
+            subsets=((100, 1), (20, 3)),
+            n_test=61,
+            singular=lambda family, depth, result: (family, depth) == ("cntk-gap", 6),
+        )
+        change(3, lambda run: (run["rate"], run["seed"]) == (1, 0))
+        change(6, lambda run: True)
+        return open_section("cnns", tmp_path / "made-up")[1]
+
+    def test_tables_count_and_explain(self, found):
+        (caption, beside), (rates_caption, rates) = cnns.shown(found)
+        cells = beside.set_index(["network", "depth"])
+        assert cells["CNN, this study"]["CNN-V", 3].endswith(" (2 of 3)")
+        assert cells["CNN less CNTK"]["CNN-V", 3].endswith(" (2 of 3)")
+        assert cells["CNN, this study"]["CNN-V", 6] == cells["CNN less CNTK"]["CNN-V", 6] == "diverged"
+        assert cells["CNTK, this study"]["CNN-GAP", 6] == cells["CNN less CNTK"]["CNN-GAP", 6] == "singular"
+        assert "points. No answer in 4 of 12 runs: training diverged, at the chosen rate or at every one." in caption
+        assert "No answer in 1 of 4 fits of kernels: without ridge, the kernel matrix is singular" in caption
+        assert rates.test.tolist()[0].endswith(" (2 of 3)") and rates.test.tolist()[2] == "diverged"
+        assert rates_caption.endswith("(2 of 3) after a number: it is over the 2 of 3 seeds that have an answer.")
+        table = cnns.tables(found)["cnn_vs_cntk"].set_index(["network", "depth"])
+        assert table.solved_seeds.tolist() == [2, 0, 3, 3] and set(table.seeds) == {3}
+
+    def test_headline_compares_the_same_seeds(self, found):
+        first, second = cnns.headline(found)
+        assert "CNN-V by" in first and "at depth 3 (over the seeds that did not diverge); CNN-GAP by" in first
+        assert first.endswith("at depth 3, 2 left out, where network or kernel has no answer.")
+        assert second.endswith("gives 1 of 3 networks that have both another one, with seeds that diverged.")
+        assert "nan" not in first + second
+
+    def test_summary_and_figures(self, found):
+        summary = cnns.summary(found)
+        assert (summary["cnn-v"]["depth_03"]["seeds"], summary["cnn-v"]["depth_03"]["solved_seeds"]) == (3, 2)
+        assert summary["cnn-v"]["depth_06"]["solved_seeds"] == 0 and "seeds" not in summary["cnn-gap"]["depth_03"]
+        figures = cnns.figures(found)
+        marks = [text.get_text() for text in figures["cnn_vs_cntk"].axes[0].texts]
+        assert marks == ["2 of 3", "diverged", "singular"]
+        assert "2 of 3" in [text.get_text() for text in figures["cnn_rates"].axes[0].texts]
+        assert all("<svg" in to_svg(figure) for figure in figures.values())
+
+
+def test_full_training_accuracy_that_not_all_seeds_reach(results):
+    cells = cnns.shown(results)[1][1]["full training accuracy, epoch"].tolist()
+    assert cells == ["0 of 3 seeds", "2 of 3 seeds"] * 2 + ["0 of 3 seeds", "10"] * 2
 
 
 def test_files(folder):

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from exact_cntk.study import references
+from exact_cntk.study.markup import DIVERGED, mark_counts
 from exact_cntk.study.results import Study, binomial_error
 from exact_cntk.study.style import (
     GREY,
@@ -43,11 +44,15 @@ def against_depth(study: Study, table: pd.DataFrame) -> Figure:
         style: dict[str, Any] = {"color": colour, "elinewidth": 1}
         spread = 100 * networks.accuracy_sd.fillna(0)
         ours.errorbar(x, 100 * networks.accuracy, spread, label=networks.network.iloc[0], **style, **CNN_STYLE)
+        points = zip(x, 100 * networks.accuracy, strict=True)
+        mark_counts(ours, points, networks.solved_seeds, networks.seeds, colour, DIVERGED)
         for kernel, line in rows.dropna(subset=["kernel"]).groupby("kernel", sort=False):
             line = line.sort_values("depth")
             error = 100 * binomial_error(line.cntk_accuracy, line.test_images)
             x = line.depth * 1.02 ** (2 * i - 1)
             ours.errorbar(x, 100 * line.cntk_accuracy, error, label=kernel, **style, **CNTK_STYLE)
+            points = zip(x, 100 * line.cntk_accuracy, strict=True)
+            mark_counts(ours, points, line.cntk_accuracy.notna(), [True] * len(line), colour)
     published = references.table1_wide()
     for readout, suffix in SUFFIXES.items():
         for name, look in (("CNN", CNN_STYLE), ("CNTK", CNTK_STYLE)):
@@ -125,6 +130,8 @@ def rates(study: Study, table: pd.DataFrame) -> Figure:
             panel.errorbar(
                 line.rate * shift, 100 * line.test_accuracy, error, ls=":", mfc="white", elinewidth=1, **style
             )
+            points = zip(line.rate * shift, 100 * line.test_accuracy, strict=True)
+            mark_counts(panel, points, line.seeds - line.diverged_seeds, line.seeds, colors[depth], DIVERGED)
             best = line[line.chosen]
             panel.plot(best.rate * shift, 100 * best.validation_accuracy, "o", ms=12, mfc="none", mec=colors[depth])
         panel.set_xscale("log")

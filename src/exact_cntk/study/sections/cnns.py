@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import references
-from exact_cntk.study.markup import percent, signed_points
+from exact_cntk.study.markup import (
+    DIVERGED,
+    SINGULAR,
+    WHY_DIVERGED,
+    WHY_SINGULAR,
+    counted,
+    percent,
+    signed_points,
+    unsolved_note,
+    with_notes,
+)
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import _cnns_figures, read_documents
 
@@ -47,12 +57,13 @@ class Results:
     study : Study
     networks : DataFrame
         One row an architecture: `family`, `network` (the paper's name where it has one), `readout`, `trained`,
-        `filter_size`, `depth`, `width`, `train_images`, `test_images`, `seeds`, `diverged_seeds`, `rate`, `accuracy`,
-        `accuracy_sd`, `rate_test_chosen`, `accuracy_test_chosen`. NaN where every rate diverges.
+        `filter_size`, `depth`, `width`, `train_images`, `test_images`, `seeds`, `diverged_seeds` (at the chosen rate),
+        `solved_seeds` (that have an accuracy), `rate`, `accuracy`, `accuracy_sd`, `rate_test_chosen`,
+        `accuracy_test_chosen`. NaN, and no seed solved, where every rate diverges.
     rates : DataFrame
         One row an architecture and rate: `validation_accuracy`, `test_accuracy` and `test_accuracy_sd` over the seeds
         that did not diverge, `diverged_seeds`, `full_accuracy_epoch` (the median over seeds; NaN where one of them does
-        not reach it), `epochs` (the most), `chosen`, `test_chosen`.
+        not reach it), `full_accuracy_seeds` (that reach it), `epochs` (the most), `chosen`, `test_chosen`.
     curves : DataFrame
         One row an architecture, run and epoch: `split`, `rate`, `seed`, `epoch`, `step`, `loss`, `train_accuracy`,
         `validation_accuracy`, `test_accuracy`.
@@ -150,11 +161,9 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     study, (width, *others) = results.study, results.networks.width.unique()
     channels = f"{width:,} channels" if not others else "channels of several numbers"
     images = f"{results.networks.train_images.iloc[0]:,} training images"
+    caption = f"{study.dataset}: test accuracy in % ({images}, networks of {channels}), differences in points"
     return [
-        (
-            f"{study.dataset}: test accuracy in % ({images}, networks of {channels}), differences in points",
-            _table1(results),
-        ),
+        (with_notes(caption, *_notes(results)), _table1(results)),
         (_rates_caption(results), _rates_table(results)),
     ]
 
@@ -165,32 +174,43 @@ def headline(results: Results) -> list[str]:
     sentences = []
     parts = []
     for network, rows in table.dropna(subset=["difference"]).groupby("network", sort=False):
-        parts.append(
-            f"{network} by {_range(rows.difference)} points at depth {', '.join(map(str, rows.depth.unique()))}"
-        )
+        some = " (over the seeds that did not diverge)" if (rows.solved_seeds < rows.seeds).any() else ""
+        depths = ", ".join(map(str, rows.depth.unique()))
+        parts.append(f"{network} by {_range(rows.difference)} points at depth {depths}{some}")
     if parts:
+        missing = int((table.kernel.notna() & table.difference.isna()).sum())
+        left_out = f", {missing} left out, where network or kernel has no answer" if missing else ""
         sentences.append(
             f"Trained CNNs of {results.networks.width.max():,} channels differ from kernel regression with the CNTK of "
-            f"the same depth: {'; '.join(parts)}."
+            f"the same depth: {'; '.join(parts)}{left_out}."
         )
     known = results.networks.dropna(subset=["rate", "rate_test_chosen"])
     other = known[known.rate != known.rate_test_chosen]
     if len(known):
-        gain = (other.accuracy_test_chosen - other.accuracy).dropna()  # a network can diverge on the whole pool alone
-        changed = f", which changes their accuracy by {_range(gain)} points" if len(gain) else ""
+        # at the rate of the test images no seed diverged; those of the other rate are to be the same ones
+        same = other[other.solved_seeds == other.seeds]
+        gain = same.accuracy_test_chosen - same.accuracy
+        missing = len(other) - len(same)
+        changed = ", with seeds that diverged" if missing else ""
+        if len(gain):
+            left_out = f" ({missing} left out{changed})" if missing else ""
+            changed = f", which changes their accuracy by {_range(gain)} points{left_out}"
+        both = "" if len(known) == len(results.networks) else " that have both"
         sentences.append(
             f"Choosing the learning rate on the test images, as in the paper, instead of on validation images gives "
-            f"{len(other)} of {len(known)} networks another one{changed}."
+            f"{len(other)} of {len(known)} networks{both} another one{changed}."
         )
     return sentences
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """{family: {depth_<dd>: accuracies}}."""
+    """{family: {depth_<dd>: accuracies}}; where seeds diverged, how many there are and how many have an accuracy."""
     tree: dict[str, Any] = {}
     names = ["accuracy", "accuracy_sd", "accuracy_test_chosen", "rate"]
     for row in results.networks.to_dict("records"):
-        tree.setdefault(row["family"], {})[f"depth_{row['depth']:02d}"] = {name: row[name] for name in names}
+        counts = ["seeds", "solved_seeds"] if row["solved_seeds"] < row["seeds"] else []
+        found = {name: row[name] for name in [*names, *counts]}
+        tree.setdefault(row["family"], {})[f"depth_{row['depth']:02d}"] = found
     return tree
 
 
@@ -201,6 +221,7 @@ def _network(one: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {name: one[name] for name in names}
     row["network"] = network_label(one)
     row |= {"seeds": len(seeds), "diverged_seeds": one["diverged_seeds"]}
+    row["solved_seeds"] = 0 if one["accuracy"] is None else len(seeds) - one["diverged_seeds"]
     return row | {name: np.nan if one[name] is None else one[name] for name in values}
 
 
@@ -227,6 +248,7 @@ def _rates(one: dict[str, Any]) -> list[dict[str, Any]]:
                 "seeds": len(found),
                 "diverged_seeds": len(found) - len(known),
                 "full_accuracy_epoch": np.median(epochs),
+                "full_accuracy_seeds": int(np.isfinite(epochs).sum()),
                 "epochs": max(run["epochs"] for run in found),
                 "chosen": entry["rate"] == one["rate"],
                 "test_chosen": entry["rate"] == one["rate_test_chosen"],
@@ -268,17 +290,21 @@ def _beside(results: Results, network: dict[str, Any], kernel: dict[str, Any]) -
 def _table1(results: Results) -> pd.DataFrame:
     table = comparison(results)
     here, there = "this study", "the paper (CIFAR-10)"
-    pairs = zip(table.accuracy, table.accuracy_sd, strict=True)
+    rows = list(table.itertuples())
     return pd.DataFrame(
         {
             "network": table.network,
             "depth": table.depth,
-            f"CNN, {here}": [percent(*pair) for pair in pairs],
+            f"CNN, {here}": [
+                counted(percent(row.accuracy, row.accuracy_sd), row.solved_seeds, row.seeds, DIVERGED) for row in rows
+            ],
             "rate": table.rate.map(_rate),
-            "CNN, rate chosen on the test images, as in the paper": table.accuracy_test_chosen.map(percent),
+            "CNN, rate chosen on the test images, as in the paper": [
+                percent(row.accuracy_test_chosen) or DIVERGED for row in rows
+            ],
             "kernel": table.kernel.fillna(""),
-            f"CNTK, {here}": table.cntk_accuracy.map(percent),
-            "CNN less CNTK": [_points(*pair) for pair in zip(table.difference, table.difference_se, strict=True)],
+            f"CNTK, {here}": [percent(row.cntk_accuracy) or SINGULAR * bool(row.kernel) for row in rows],
+            "CNN less CNTK": [_difference(row) for row in rows],
             f"CNN, {there}": table.paper_cnn.map(percent),
             f"CNTK, {there}": table.paper_cntk.map(percent),
             f"CNN less CNTK, {there}": table.paper_difference.map(signed_points),
@@ -287,29 +313,49 @@ def _table1(results: Results) -> pd.DataFrame:
 
 
 def _rates_caption(results: Results) -> str:
-    protocol = results.protocol
-    return (
+    protocol, rates = results.protocol, results.rates
+    caption = (
         f"Choice of the rate: accuracy in % on {protocol['validation_images']:,} images of the training pool left out, "
         f"{protocol['validation_seeds']} trial a rate, and then, trained on the whole pool, on the test images "
         f"(mean ± standard deviation over {protocol['seeds']} seeds); at most {protocol['max_epochs']:,} epochs of "
         f"batches of {protocol['batch_images']:,}, the last {protocol['averaged_epochs']:,} averaged"
+    )
+    note = unsolved_note(rates.seeds - rates.diverged_seeds, rates.seeds, "seeds", WHY_DIVERGED, "runs on the pool")
+    return with_notes(caption, note)
+
+
+def _notes(results: Results) -> tuple[str, str]:
+    """Why networks and kernels have no answer."""
+    networks, table = results.networks, comparison(results).dropna(subset=["kernel"])
+    why = f"{WHY_DIVERGED}, at the chosen rate or at every one"
+    return (
+        unsolved_note(networks.solved_seeds, networks.seeds, "seeds", why, "runs"),
+        unsolved_note(table.cntk_accuracy.notna(), [1] * len(table), "", WHY_SINGULAR, "fits of kernels"),
     )
 
 
 def _rates_table(results: Results) -> pd.DataFrame:
     table = results.rates
     marks = {(True, True): "by both", (True, False): "by validation", (False, True): "by test images"}
-    pairs = zip(table.test_accuracy, table.test_accuracy_sd, strict=True)
+    rows = list(table.itertuples())
     picks = zip(table.chosen, table.test_chosen, strict=True)
     return pd.DataFrame(
         {
             "network": table.network,
             "depth": table.depth,
             "rate": table.rate.map(_rate),
-            "validation": table.validation_accuracy.map(percent),
-            "test": [percent(*pair) for pair in pairs],
-            "diverged": [f"{row.diverged_seeds} of {row.seeds}" for row in table.itertuples()],
-            "full training accuracy, epoch": ["" if pd.isna(e) else f"{e:g}" for e in table.full_accuracy_epoch],
+            "validation": [percent(row.validation_accuracy) or DIVERGED for row in rows],
+            "test": [
+                counted(
+                    percent(row.test_accuracy, row.test_accuracy_sd),
+                    row.seeds - row.diverged_seeds,
+                    row.seeds,
+                    DIVERGED,
+                )
+                for row in rows
+            ],
+            "diverged": [f"{row.diverged_seeds} of {row.seeds}" for row in rows],
+            "full training accuracy, epoch": [_full_accuracy(row) for row in rows],
             "chosen": [marks.get((bool(one), bool(other)), "") for one, other in picks],
         }
     )
@@ -317,6 +363,20 @@ def _rates_table(results: Results) -> pd.DataFrame:
 
 def _rate(value: float) -> str:
     return "" if pd.isna(value) else f"{value:g}"
+
+
+def _full_accuracy(row: Any) -> str:
+    """The median epoch; where one seed does not reach it and there is no median, how many do."""
+    if pd.isna(row.full_accuracy_epoch):
+        return f"{row.full_accuracy_seeds} of {row.seeds} seeds"
+    return f"{row.full_accuracy_epoch:g}"
+
+
+def _difference(row: Any) -> str:
+    """What is shown of a network less a kernel; nothing without a kernel."""
+    if not row.kernel or pd.isna(row.cntk_accuracy):
+        return SINGULAR * bool(row.kernel)
+    return counted(_points(row.difference, row.difference_se), row.solved_seeds, row.seeds, DIVERGED)
 
 
 def _points(value: float, error: float) -> str:
