@@ -102,8 +102,10 @@ class Comparison:
             "regret"; the last is a fraction of the test set), `value`; `<kind>_low` and `<kind>_high` for each of
             `KINDS`; `p` (one-sided permutation test, coefficients only; within families where their means are
             removed); `one_subset`, `one_subset_low`, `one_subset_high` (mean and range of the statistic over single
-            training subsets, empty for fewer than two); `picked` and `best` (rows of regret, which are left out where
-            family means are removed: nobody chooses among averages); `note` (why a value is NaN, else empty).
+            training subsets, empty for fewer than two), `single_subsets` (how many there are) and
+            `single_subsets_defined` (on how many the statistic is defined: the mean is over these); `picked` and
+            `best` (rows of regret, which are left out where family means are removed: nobody chooses among averages);
+            `note` (why a value is NaN, else empty).
         """
         return [dict(row) for row in self._rows]
 
@@ -143,13 +145,15 @@ class Comparison:
 
     def _one_subset(self, name: str, note: str) -> dict[str, float]:
         keys = ("one_subset", "one_subset_low", "one_subset_high")
+        counts = {"single_subsets": 0 if self.x_repeats is None else len(self.x_repeats), "single_subsets_defined": 0}
         if note or self.x_repeats is None or len(self.x_repeats) < 2:
-            return dict.fromkeys(keys, np.nan)
+            return dict.fromkeys(keys, np.nan) | counts
         values = _function(name)(self.x_repeats, np.broadcast_to(self.y, self.x_repeats.shape))
         values = values[np.isfinite(values)]
+        counts["single_subsets_defined"] = len(values)
         if not values.size:
-            return dict.fromkeys(keys, np.nan)
-        return dict(zip(keys, map(float, (values.mean(), values.min(), values.max())), strict=True))
+            return dict.fromkeys(keys, np.nan) | counts
+        return dict(zip(keys, map(float, (values.mean(), values.min(), values.max())), strict=True)) | counts
 
     def _note(self, name: str) -> str:
         if name in COEFFICIENTS:
@@ -358,6 +362,8 @@ class Resampled:
         self, weights: Mapping[Key, np.ndarray], rng: np.random.Generator
     ) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
         keys = list(self.bits)
+        if not keys:  # nothing was solved
+            return {}
         # Sums of integers, exact in float64: the same bytes however many threads BLAS has.
         columns = np.concatenate([self.bits[key] for key in keys]).T.astype(np.float64)
         edges = np.cumsum([0, *(len(self.bits[key]) for key in keys)])

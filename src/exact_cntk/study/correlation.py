@@ -15,6 +15,7 @@ import pandas as pd
 from exact_cntk.study import references
 from exact_cntk.study.comparison import Comparison, Resampled
 from exact_cntk.study.differences import difference
+from exact_cntk.study.markup import WHY_SINGULAR
 from exact_cntk.study.results import Study
 from exact_cntk.study.statistics import FEWEST, kendall, pearson, regret, remove_means, spearman
 
@@ -191,7 +192,7 @@ def resample(study: Study, networks: Sequence[Network] = (), *, resamples: int, 
     """All kernels and networks of a study under one bootstrap, by (family, kind, depth, training images).
 
     A kernel that has no answer from some training subset of a size, being singular there, is left out at that size:
-    its mean would be over other subsets than those of the kernels beside it.
+    its mean would be over other subsets than those of the kernels beside it. So is a subset on which all of them are.
     """
     repeats: dict[int, set[int]] = {}
     for *_, size, repeat in study.correct:
@@ -207,6 +208,23 @@ def resample(study: Study, networks: Sequence[Network] = (), *, resamples: int, 
     bits |= {network.key: network.correct for network in networks}
     reported = {network.key: network.accuracy for network in networks}
     return Resampled(bits, draws, accuracies=reported, resamples=resamples, seed=seed)
+
+
+def left_out(study: Study) -> str:
+    """How many subsets and kernels `resample` leaves out, and why; empty where none is."""
+    solved = study.accuracy.assign(solved=study.accuracy.accuracy.notna())
+    by_subset = solved.groupby(["train_images", "repeat"]).solved
+    rest = solved[by_subset.transform("any")]  # a subset without any answer is none of those that kernels are held to
+    by_kernel = rest.groupby(["family", "kind", "depth", "train_images"]).solved.all()
+    counts = (
+        (int((~by_subset.any()).sum()), f"of {by_subset.ngroups} training subsets, where no kernel has an answer"),
+        (
+            int((~by_kernel).sum()),
+            f"of {len(by_kernel)} kernels (one for each number of training images) that have none from some subset",
+        ),
+    )
+    parts = [f"{count} {of}" for count, of in counts if count]
+    return f"Left out are {', and '.join(parts)}: {WHY_SINGULAR}." if parts else ""
 
 
 def _against_networks(study: Study, networks: Sequence[Network], sample: Resampled) -> Iterator[Comparison]:
@@ -236,16 +254,29 @@ def _network_pairs(
     if min(len({network.readout for _, network in side}) for side in sides.values()) < 2 or small == full:
         return
     for kind in kinds:
-        few, all_ = (_network_comparison(study, sample, sides[kind, size], "pooled") for size in (small, full))
-        keys = [key for key, _ in sides[kind, small]]
-        if few.architectures == all_.architectures:
-            kernels = sample.comparison(keys, [(*key[:3], full) for key in keys], **_names(few), target=all_.proxy)
-            yield from _with_and_without_means(kernels, few)
-            yield from _with_and_without_means(all_, few)
+        both = _shared(sides[kind, small], sides[kind, full])
+        if both is None:
+            continue
+        few, all_ = (_network_comparison(study, sample, side, "pooled") for side in both)
+        keys = [key for key, _ in both[0]]
+        kernels = sample.comparison(keys, [(*key[:3], full) for key in keys], **_names(few), target=all_.proxy)
+        yield from _with_and_without_means(kernels, few)
+        yield from _with_and_without_means(all_, few)
     if len(kinds) > 1:
-        first, second = (_network_comparison(study, sample, sides[kind, small], "pooled") for kind in kinds[:2])
-        if first.architectures == second.architectures:
+        both = _shared(sides[kinds[0], small], sides[kinds[1], small])
+        if both is not None:
+            first, second = (_network_comparison(study, sample, side, "pooled") for side in both)
             yield from _with_and_without_means(first, second)
+
+
+_Members = Sequence[tuple[tuple, Network]]
+
+
+def _shared(first: _Members, second: _Members) -> tuple[_Members, _Members] | None:
+    """Both sides with the networks alone that both have; None where these are not of two readouts."""
+    keys = {network.key for _, network in first} & {network.key for _, network in second}
+    one, other = ([member for member in side if member[1].key in keys] for side in (first, second))
+    return (one, other) if len({network.readout for _, network in one}) > 1 else None
 
 
 def _with_and_without_means(first: Comparison, second: Comparison) -> Iterator[tuple[Comparison, Comparison]]:

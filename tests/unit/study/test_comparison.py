@@ -44,6 +44,14 @@ class TestRows:
         assert row["one_subset"] == pytest.approx(np.mean(each))
         assert (row["one_subset_low"], row["one_subset_high"]) == pytest.approx((min(each), max(each)))
 
+    def test_subsets_on_which_a_coefficient_is_not_defined_are_counted(self):
+        small, full = _answers((4, 3, 40)), _answers((4, 40), 0.7, 1)
+        small[:, 1] = small[0, 1]  # all architectures answer alike from the second subset
+        row = compare(small, full, architectures=NAMES, resamples=10).rows()[0]
+        each = [float(statistics.pearson(small[:, r].mean(axis=1), full.mean(axis=1))) for r in (0, 2)]
+        assert (row["single_subsets"], row["single_subsets_defined"]) == (3, 2)
+        assert row["one_subset"] == pytest.approx(np.mean(each))
+
     def test_all_three_intervals_are_there(self, comparison):
         for row in comparison.rows():
             for kind in KINDS:

@@ -203,6 +203,20 @@ def test_a_kernel_without_an_answer_from_one_subset_is_left_out_at_that_size(tmp
     assert ("cntk-v", "ntk", 21, 1000) in sample.bits and ("cntk-v", "ntk", 11, 200) in sample.bits
 
 
+def test_what_is_left_out_is_counted(tmp_path):
+    write_study(tmp_path / "all", depths=(3, 6))
+    assert correlation.left_out(results.load(tmp_path / "all")) == ""
+
+    def singular(family, depth, result):
+        return result["repeat"] == 4 or (family == "cntk-v" and depth == 6 and result["repeat"] == 3)
+
+    write_study(tmp_path / "some", depths=(3, 6), singular=singular)
+    assert correlation.left_out(results.load(tmp_path / "some")).startswith(
+        "Left out are 1 of 6 training subsets, where no kernel has an answer, and 2 of 16 kernels (one for each number "
+        "of training images) that have none from some subset: without ridge, the kernel matrix is singular"
+    )
+
+
 def _networks(families=(("cnn-v", "flatten"), ("cnn-gap", "gap")), depths=(3, 4, 6), n_test=797):
     rng = np.random.default_rng(7)
     correct = {
@@ -249,6 +263,17 @@ class TestNetworks:
         own = table[(table.source != "paper") & (table.statistic == "pearson")]
         assert len(own) == 2 * (2 + 2 + 1)  # with and without means: full kernels, few images; NTK, CNN-GP
         assert set(own.n) == {6} and own.both_low.notna().any()
+
+    def test_differences_are_over_the_networks_that_both_have_kernels_for(self, tmp_path):
+        def singular(family, depth, result):
+            return (family, depth, result["train_images"]) == ("cntk-v", 4, 200)
+
+        write_study(tmp_path, singular=singular)
+        analysis = correlation.analyse(results.load(tmp_path), _networks(), resamples=20)
+        own = [pair for pair in analysis.pairs if pair[0].source != "paper"]
+        assert len(own) == 2 * (2 + 2 + 1)  # as many as without a gap
+        assert {len(one.x) for pair in own for one in pair} == {5}
+        assert all(first.architectures == second.architectures for first, second in own)
 
     def test_networks_without_a_kernel_are_left_out(self, study):
         networks = [

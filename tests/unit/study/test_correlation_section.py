@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -166,6 +167,69 @@ class TestFigures:
         figure = correlation_figures.small_against_full(loaded.study, loaded.analysis)
         assert len(figure.axes) == 4
         assert not any(DATASET in text for text in _texts(figure))
+
+
+class TestUnsolved:
+    @pytest.fixture
+    def found(self, tmp_path):
+        """GAP is singular on one of the small subsets at depth 4; a network diverged, and a seed of another."""
+
+        def singular(family, depth, result):
+            return family == "cntk-gap" and depth == 4 and (result["train_images"], result["repeat"]) == (20, 1)
+
+        write_study(tmp_path, **SHAPE, singular=singular)
+        files = write_networks(tmp_path)
+        seed = [{"rate": 1.0, "seed": s, "diverged": s == 0} for s in range(3)]
+        for path, change in ((files[0], {"accuracy": None, "rate": None}), (files[1], {"runs": seed})):
+            path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        return section.load(results.load(tmp_path), files, resamples=10)
+
+    def test_captions_say_what_is_left_out(self, found):
+        captions = [caption for caption, _ in section.shown(found)]
+        kernels = (
+            "Left out are 2 of 24 kernels (one for each number of training images) that have none from some subset"
+        )
+        assert f"{DATASET}. {kernels}: without ridge, the kernel matrix is singular" in captions[1]
+        assert kernels in captions[2]
+        assert "Left out are 1 of 6 networks and 1 of 15 seeds of networks at their rate: training div" in captions[2]
+        assert "Left out" not in captions[0] and not found.analysis.differences().isna().all(axis=None)
+
+    def test_headline_says_so(self, found, loaded):
+        first, second = section.headline(found)
+        # of GAP there are two depths left, too few; a network lacks the kernel, another one diverged
+        assert "over 6 kernels (CNTK-V and CNN-GP-V)" in first and first.endswith("; what is singular is left out.")
+        assert "that of 4 trained CNNs" in second and second.endswith("; what diverged is left out.")
+        assert not any("left out" in sentence for sentence in section.headline(loaded))
+
+    def test_a_subset_without_any_answer(self, tmp_path):
+        """A duplicate image in one of three subsets: all kernels are singular there, and compared on the others."""
+        write_study(tmp_path, **SHAPE, singular=lambda family, depth, result: result["repeat"] == 1)
+        found = section.load(results.load(tmp_path), [], resamples=10)
+        caption, _ = section.shown(found)[1]
+        assert "Left out are 1 of 4 training subsets, where no kernel has an answer: without ridge" in caption
+        assert len(found.analysis.kernels[0].x_repeats) == 2
+
+    def test_no_kernel_has_an_answer(self, tmp_path):
+        write_study(tmp_path, **SHAPE, singular=lambda family, depth, result: True)
+        found = section.load(results.load(tmp_path), write_networks(tmp_path), resamples=10)
+        assert "Left out are 4 of 4 training subsets" in section.headline(found)[0]
+        assert found.analysis.own == [] and section.tables(found) and section.figures(found)
+
+    def test_too_few_kernels(self, tmp_path):
+        write_study(tmp_path, **SHAPE, singular=lambda family, depth, result: result["repeat"] == depth % 2)
+        found = section.load(results.load(tmp_path), [], resamples=10)
+        assert section.headline(found)[0].startswith(
+            "Too few kernels have answers for a comparison of training sets. L"
+        )
+        assert section.shown(found) and section.tables(found) and section.figures(found)
+
+    def test_single_subsets_without_a_coefficient(self, loaded):
+        one = next(one for one in loaded.analysis.kernels if one.scope == "pooled")
+        repeats = one.x_repeats.copy()
+        repeats[1] = 0.5
+        table = section.sources_table([replace(one, x_repeats=repeats)])
+        assert table["r of one subset: mean, range"][0].endswith("(2 of 3)")
+        assert "of" not in section.sources_table([one])["r of one subset: mean, range"][0]
 
 
 class TestErrors:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from exact_cntk.errors import UserError
 from exact_cntk.study import correlation_figures, references
 from exact_cntk.study.comparison import KINDS, Comparison
-from exact_cntk.study.correlation import Analysis, Network, analyse
+from exact_cntk.study.correlation import Analysis, Network, analyse, left_out
 from exact_cntk.study.correlation_figures import comparison_name, short_side, without_size
-from exact_cntk.study.markup import MINUS, percent
+from exact_cntk.study.markup import MINUS, WHY_DIVERGED, counted, percent, with_notes
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.statistics import COVERAGE
@@ -43,10 +43,21 @@ _KIND_NAMES = {"subsets": "subsets", "tests": "test images", "both": "all"}
 
 @dataclass(frozen=True)
 class Results:
-    """A study's analysis: `study`, and `analysis` with all its comparisons."""
+    """A study's analysis.
+
+    Attributes
+    ----------
+    study : Study
+    analysis : Analysis
+        All its comparisons.
+    kernels_left_out, networks_left_out : str
+        Which kernels, and which networks or seeds of them, are not among the compared, and why; empty where all are.
+    """
 
     study: Study
     analysis: Analysis
+    kernels_left_out: str = ""
+    networks_left_out: str = ""
 
 
 def load(study: Study, files: Sequence[str | Path], *, resamples: int = 2000, seed: int = 0) -> Results:
@@ -71,7 +82,8 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 2000, se
     # a network that diverged at every rate has no accuracy
     trained = {path: document for path, document in documents.items() if document["accuracy"] is not None}
     networks = [_network(path, document, study) for path, document in trained.items()]
-    return Results(study, analyse(study, networks, resamples=resamples, seed=seed))
+    analysis = analyse(study, networks, resamples=resamples, seed=seed)
+    return Results(study, analysis, left_out(study), _networks_left_out(list(documents.values())))
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
@@ -90,15 +102,22 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     counts = references.read()["table1"]["test_images"]
     *fewer, full = (f"{size:,}" for size in study.train_sizes)
     sizes = f"{', '.join(fewer)} against {full} training images"
+    kernels, networks = results.kernels_left_out, results.networks_left_out
     parts = [
         (
             "The paper’s own columns (CIFAR-10, 2,000 against 50,000 training images); intervals from binomial "
             f"resampling of each published accuracy over {counts:,} test images",
             analysis.paper,
         ),
-        (f"This study’s kernels, {sizes}: {study.dataset}", analysis.kernels),
-        (f"This study’s kernels against trained networks: {study.dataset}", analysis.networks),
-        (f"This study’s kernels against the paper’s columns: {study.dataset}", analysis.published),
+        (with_notes(f"This study’s kernels, {sizes}: {study.dataset}", kernels), analysis.kernels),
+        (
+            with_notes(f"This study’s kernels against trained networks: {study.dataset}", kernels, networks),
+            analysis.networks,
+        ),
+        (
+            with_notes(f"This study’s kernels against the paper’s columns: {study.dataset}", kernels),
+            analysis.published,
+        ),
     ]
     tables_ = [(caption, people_table(comparisons)) for caption, comparisons in parts if comparisons]
     repeated = [one for one in analysis.own if "both" in one.resampled]
@@ -113,11 +132,11 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
 
 def headline(results: Results) -> list[str]:
     """One sentence on this study's kernels, one on its networks, or else on the paper's columns."""
-    return [sentence for sentence in (_kernels_sentence(results), _targets_sentence(results.analysis)) if sentence]
+    return [sentence for sentence in (_kernels_sentence(results), _targets_sentence(results)) if sentence]
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """Coefficients, p-values and regret of this study's comparisons, by what is compared."""
+    """Coefficients, p-values and regret of this study's comparisons, by what is compared; n counts those that are."""
     return {
         f"{one.proxy} ~ {one.target}{', family means removed' if one.within_families else ''}": _numbers(one)
         for one in results.analysis.kernels + results.analysis.networks
@@ -194,29 +213,48 @@ def _network(path: Path, document: Mapping[str, Any], study: Study) -> Network:
     return Network(correct=correct, **{key: document[key] for key in _NETWORK})
 
 
+def _networks_left_out(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Networks without an accuracy, and seeds that diverged of the others."""
+    trained = [one for one in documents if one["accuracy"] is not None]
+    seeds = [run["diverged"] for one in trained for run in one["runs"] if run["rate"] == one["rate"]]
+    counts = (
+        (len(documents) - len(trained), f"of {len(documents)} networks"),
+        (sum(seeds), f"of {len(seeds)} seeds of networks at their rate"),
+    )
+    parts = [f"{count} {of}" for count, of in counts if count]
+    return f"Left out are {' and '.join(parts)}: {WHY_DIVERGED}." if parts else ""
+
+
 def _kernels_sentence(results: Results) -> str:
     pooled = [one for one in results.analysis.kernels if one.scope == "pooled"] or results.analysis.kernels
+    sizes = results.study.train_sizes
     if not pooled:
-        return ""
-    one, sizes = pooled[0], results.study.train_sizes
+        few = len(sizes) > 1 and results.kernels_left_out
+        return (
+            f"Too few kernels have answers for a comparison of training sets. {results.kernels_left_out}" if few else ""
+        )
+    one = pooled[0]
+    some = "; what is singular is left out" if results.kernels_left_out else ""
     return (
         f"Accuracy from {sizes[0]:,} images goes with accuracy from {sizes[-1]:,} over {len(one.x)} kernels "
         f"({without_size(one.proxy)}) with r = {_with_interval(one, 'pearson')} and "
         f"ρ = {_with_interval(one, 'spearman')}; picking the kernel by the former costs "
-        f"{percent(one.value('regret'))} points."
+        f"{percent(one.value('regret'))} points{some}."
     )
 
 
-def _targets_sentence(analysis: Analysis) -> str:
+def _targets_sentence(results: Results) -> str:
+    analysis = results.analysis
     pooled = [one for one in analysis.networks if one.scope == "pooled"]
     if pooled:
         one = pooled[0]
         size = one.proxy.rpartition(" ")[2]
+        some = "; what diverged is left out" if results.networks_left_out else ""
         return (
             f"Accuracy from {int(size):,} images goes with that of {len(one.x)} trained CNNs with "
             f"r = {_with_interval(one, 'pearson')}, and with the readouts’ means removed with "
             f"r = {_with_interval(one.without_family_means(), 'pearson')}; picking by it costs "
-            f"{percent(one.value('regret'))} points."
+            f"{percent(one.value('regret'))} points{some}."
         )
     by_name = {(one.target, one.within_families): one for one in analysis.paper if one.scope.startswith("pooled")}
     kernels, networks, removed = by_name["CNTK", False], by_name["CNN", False], by_name["CNN", True]
@@ -249,9 +287,11 @@ def _widest(row: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _mean_range(row: Mapping[str, Any]) -> str:
-    if np.isnan(row["one_subset"]):
+    defined, subsets = row["single_subsets_defined"], row["single_subsets"]
+    if row["note"] or subsets < 2:
         return ""
-    return f"{_signed(row['one_subset'], 2)} {_bracket(row['one_subset_low'], row['one_subset_high'])}"
+    text = f"{_signed(row['one_subset'], 2)} {_bracket(row['one_subset_low'], row['one_subset_high'])}"
+    return counted(text, defined, subsets, "undefined")
 
 
 def _signed(value: float, decimals: int) -> str:
