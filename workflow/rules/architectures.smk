@@ -50,7 +50,7 @@ if ARCHITECTURES is not None:
         """Accuracies of all architectures of a pass, from few training images and from all of them."""
         input:
             fits=fits("solve_architectures"),
-            blocks=architecture_block_files,
+            blocks=inputs_of("solve_architectures", architecture_block_files),
             data=ancient(DATA),
             sources=sources(ARCHITECTURES_SOURCES),
         output:

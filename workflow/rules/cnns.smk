@@ -35,6 +35,11 @@ def make_run(wildcards):
     )
 
 
+def outcome_of_run(wildcards):
+    """List what is made from a run."""
+    return [f"{RESULTS}/cnns/{wildcards.cnn}-depth-{wildcards.depth}.json"]
+
+
 MADE["train_cnn"] = make_run
 MADE["gather_cnn"] = lambda wildcards: made("gather_cnn", {}, GATHER_SOURCES, runs_of_cnn(wildcards))
 
@@ -49,7 +54,7 @@ wildcard_constraints:
 rule train_cnn:
     """Train one network: on the pool without its validation images, to choose the rate by, or on the whole pool."""
     input:
-        fits=fits("train_cnn"),
+        fits=fits("train_cnn", only_for=outcome_of_run),
         data=ancient(DATA),
         sources=sources(TRAIN_SOURCES),
     output:
@@ -83,7 +88,7 @@ rule gather_cnn:
     """Choose the rate of one architecture on its validation runs, and put outcomes and learning curves together."""
     input:
         fits=fits("gather_cnn"),
-        runs=runs_of_cnn,
+        runs=inputs_of("gather_cnn", runs_of_cnn),
         sources=sources(GATHER_SOURCES),
     output:
         outcome=f"{RESULTS}/cnns/{{cnn}}-depth-{{depth}}.json",

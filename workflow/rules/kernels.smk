@@ -45,13 +45,21 @@ def make_kernel(wildcards):
     return made("merge_kernel", architecture(one) | depth, MERGE_SOURCES, blocks[:1], ALLOWED_BACKENDS)
 
 
+def kernels_of_block(wildcards):
+    """List what is made from a block."""
+    one = PASSES[wildcards.kernel_id]
+    if one.pool_images is not None:
+        return [f"{RESULTS}/architectures/{one.family}.json"]
+    return [kernel_file(one.family, depth) for depth in one.depths]
+
+
 MADE |= {"kernel_block": make_block, "merge_kernel": make_kernel}
 
 
 rule kernel_block:
     """Compute one block of a kernel at all depths of its pass, with all cores, or on a GPU of its own."""
     input:
-        fits=fits("kernel_block"),
+        fits=fits("kernel_block", only_for=kernels_of_block),
         data=ancient(DATA),
         sources=sources(BLOCK_SOURCES + sum(ALLOWED_BACKENDS.values(), [])),
     output:
@@ -89,7 +97,7 @@ rule merge_kernel:
     """Put the blocks of one depth together, after checking that they belong together and cover the kernel exactly."""
     input:
         fits=fits("merge_kernel"),
-        blocks=blocks_of_pass,
+        blocks=inputs_of("merge_kernel", blocks_of_pass),
         sources=sources(MERGE_SOURCES),
     output:
         f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",

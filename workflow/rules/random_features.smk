@@ -108,7 +108,7 @@ if FEATURES is not None:
         input:
             fits=fits("random_features_exact"),
             data=ancient(DATA),
-            kernels=exact_kernels,
+            kernels=inputs_of("random_features_exact", exact_kernels),
             sources=sources(FEATURES_SOURCES),
         output:
             f"{RESULTS}/random_features/{{features_family}}-exact.json",

@@ -29,9 +29,9 @@ def make_notebook(wildcards):
 
 def make_report(_wildcards):
     """All that the page shows."""
-    shown = [*rules.tables.output, *rules.figures.output, *PAGES, *PRESENTED, *SECTION_PROVENANCE]
-    inputs = METRICS + each_kernel("provenance/{kernel}.json") + shown
-    return made("report", {"study": PARAMS["study"], "notebooks": list(NOTEBOOKS)}, REPORT_SOURCES, inputs)
+    return made(
+        "report", {"study": PARAMS["study"], "notebooks": list(NOTEBOOKS)}, REPORT_SOURCES, METRICS + PAGES + SHOWN
+    )
 
 
 PROVENANCE_SOURCES = in_package("study/provenance.py")
@@ -89,8 +89,8 @@ rule section_provenance:
     """Code, packages and machine of the run in which a section's files were made."""
     input:
         fits=fits("section_provenance"),
-        files=lambda wildcards: section_files(wildcards.section),
-        parameters=rules.section_parameters.output,
+        files=inputs_of("section_provenance", lambda wildcards: section_files(wildcards.section)),
+        parameters=ancient(rules.section_parameters.output),
         digest=ancient(DIGEST),
         sources=sources(PROVENANCE_SOURCES),
     output:
@@ -130,8 +130,8 @@ for key in PRESENT:
             f"section_{key}"
         input:
             fits=fits(f"section_{key}"),
-            metrics=METRICS,
-            files=section_files(key),
+            metrics=inputs_of(f"section_{key}", METRICS),
+            files=inputs_of(f"section_{key}", section_files(key)),
             sources=sources(section_sources(key)),
         output:
             tables=[
@@ -188,8 +188,8 @@ rule tables:
     """Tidy tables of all metrics, the paper's table beside ours, and a summary for `dvc metrics`."""
     input:
         fits=fits("tables"),
-        metrics=METRICS,
-        sections=PAGES,
+        metrics=inputs_of("tables", METRICS),
+        sections=inputs_of("tables", PAGES),
         sources=sources(TABLES_SOURCES),
     output:
         csv=[
@@ -229,7 +229,7 @@ rule figures:
     """Accuracy against depth, ridge paths, spectra, condition numbers."""
     input:
         fits=fits("figures"),
-        metrics=METRICS,
+        metrics=inputs_of("figures", METRICS),
         sources=sources(FIGURE_SOURCES),
     output:
         [
@@ -266,8 +266,8 @@ rule notebook:
     input:
         fits=fits("notebook"),
         notebook=ancient("notebooks/{notebook}.ipynb"),
-        metrics=METRICS,
-        files=notebook_files,
+        metrics=inputs_of("notebook", METRICS),
+        files=inputs_of("notebook", notebook_files),
         sources=lambda wildcards: sources(notebook_sources(wildcards.notebook)),
         runner=ancient("workflow/scripts/run_notebook.py"),
     output:
@@ -299,18 +299,24 @@ rule notebook:
         " {params.given} > {log} 2>&1"
 
 
+# Beside metrics and sections' pages.
+SHOWN = [
+    *rules.tables.output,
+    *rules.figures.output,
+    *PRESENTED,
+    *each_kernel("provenance/{kernel}.json"),
+    *SECTION_PROVENANCE,
+]
+
+
 rule report:
     """One page with tables, figures and provenance, which opens offline."""
     input:
         fits=fits("report"),
-        metrics=METRICS,
-        provenance=each_kernel("provenance/{kernel}.json"),
-        section_provenance=SECTION_PROVENANCE,
-        tables=rules.tables.output,
-        figures=rules.figures.output,
-        sections=PAGES,
-        presented=PRESENTED,
-        notebooks=expand(rules.notebook.output, notebook=NOTEBOOKS),
+        metrics=inputs_of("report", METRICS),
+        sections=inputs_of("report", PAGES),
+        shown=inputs_of("report", SHOWN),
+        notebooks=inputs_of("report", expand(rules.notebook.output, notebook=NOTEBOOKS)),
         sources=sources(REPORT_SOURCES),
     output:
         report(f"{RESULTS}/report.html", category="Report", caption="../report/report.rst"),

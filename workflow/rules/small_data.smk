@@ -31,11 +31,14 @@ if SMALL is not None:
         "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/small_data_cnn.py"
     )
 
+    def small_kernel_file(wildcards):
+        """List the merged kernel."""
+        return [f"{RESULTS}/kernels/{wildcards.small_kernel}.h5"]
+
     def make_small_kernel(wildcards):
         """A kernel, the training sets and the ridge path."""
-        kernel = f"{RESULTS}/kernels/{wildcards.small_kernel}.h5"
-        parameters = SMALL_SETS | {"ridges": SOLVE["ridges"]}
-        return made("small_data_kernel", parameters, SMALL_KERNEL_SOURCES, [kernel], ALLOWED_BACKENDS)
+        parameters, kernel = SMALL_SETS | {"ridges": SOLVE["ridges"]}, small_kernel_file(wildcards)
+        return made("small_data_kernel", parameters, SMALL_KERNEL_SOURCES, kernel, ALLOWED_BACKENDS)
 
     def make_small_baseline(wildcards):
         """A method, the training sets and the settings to choose from."""
@@ -59,7 +62,7 @@ if SMALL is not None:
         """Regression with one kernel on all small training sets, without ridge and with that of leave-one-out."""
         input:
             fits=fits("small_data_kernel"),
-            kernel=f"{RESULTS}/kernels/{{small_kernel}}.h5",
+            kernel=inputs_of("small_data_kernel", small_kernel_file),
             data=ancient(DATA),
             sources=sources(SMALL_KERNEL_SOURCES),
         output:

@@ -2,6 +2,11 @@
 SOLVE_SOURCES = in_package("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py")
 
 
+def solved_kernel(wildcards):
+    """List the merged kernel."""
+    return [kernel_file(wildcards.family, wildcards.depth)]
+
+
 def make_metrics(wildcards):
     """A kernel, the subsets and the ridge path."""
     subsets = [f"{one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]]
@@ -9,7 +14,7 @@ def make_metrics(wildcards):
         "solve",
         {"study": PARAMS["study"], "subset": subsets, "ridges": SOLVE["ridges"]},
         SOLVE_SOURCES,
-        [kernel_file(wildcards.family, wildcards.depth)],
+        solved_kernel(wildcards),
         ALLOWED_BACKENDS,
     )
 
@@ -21,7 +26,7 @@ rule solve:
     """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
     input:
         fits=fits("solve"),
-        kernel=f"{RESULTS}/kernels/{{family}}-depth-{{depth}}.h5",
+        kernel=inputs_of("solve", solved_kernel),
         data=ancient(DATA),
         sources=sources(SOLVE_SOURCES),
     output:

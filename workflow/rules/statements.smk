@@ -59,7 +59,7 @@ def producer(path):
     """Find the rule that makes a file, and its wildcards. A file that no rule makes is an error, never a source."""
     for rule in workflow.rules:
         if rule.name in MADE and rule.is_producer(path):
-            return rule.name, tuple(sorted(rule.get_wildcards(path).items()))
+            return rule.name, key_of(rule.get_wildcards(path))
     raise WorkflowError(f"no rule makes {path}: the parameters name something that cannot be computed")
 
 
@@ -87,36 +87,81 @@ def _digest_in(path, _written):
         return None
 
 
-def fits(name):
+def fits(name, only_for=None):
     """Input function of a rule: makes its files anew if they are there and state something else.
 
-    What they are to state depends on the data's digest: Snakemake asks again when that is known.
+    What they are to state depends on the data's digest: Snakemake asks again when that is known. `only_for` lists what
+    is made from them: if that is there and fits, they are not needed, and stay as they are.
     """
 
     def hold(wildcards):
         digest = checkpoints.preprocess.get().output.digest
-        renew_misfit(name, wildcards)
+        if only_for is None or not all(map(is_current, only_for(wildcards))):
+            renew_misfit(name, wildcards)
         return digest
 
     return ancient(hold)
 
 
+def inputs_of(name, files):
+    """Input function of a rule: results that it reads, whose age says nothing if what was made from them fits.
+
+    Where it does not fit, or is made from files that do not, whatever is made anew has to reach it.
+    """
+
+    def list_files(wildcards):
+        paths = files(wildcards) if callable(files) else files
+        outputs = outputs_of(name, key_of(wildcards))
+        return ancient(paths) if all(map(is_settled, outputs)) else paths
+
+    return list_files
+
+
 def renew_misfit(name, wildcards):
     """Have a job done if its files are there and are not what the parameters make, and say why, once for a reason."""
-    outputs = [pattern.format(**wildcards) for pattern in getattr(rules, name).output]
-    found = misfit_now(name, tuple(sorted(wildcards.items())), *outputs)
+    found = misfit_now(name, key_of(wildcards))
     if found is not None:
+        outputs = outputs_of(name, key_of(wildcards))
         # As with the files of an interrupted run, which Snakemake adds here as well.
         workflow.dag.forcefiles.update(outputs)
         say_why(outputs[0], found)
 
 
-def misfit_now(name, wildcards, *paths):
-    """Hold files that are there against what they are to be made from."""
+def key_of(wildcards):
+    """Wildcards to look things up by."""
+    return tuple(sorted(wildcards.items()))
+
+
+def outputs_of(name, wildcards):
+    """List the files of a job."""
+    return [str(pattern).format(**dict(wildcards)) for pattern in getattr(rules, name).output]
+
+
+def misfit_now(name, wildcards):
+    """Hold files of a job that are there against what they are to be made from; again only if they were written."""
+    times = (os.stat(path).st_mtime_ns if os.path.exists(path) else None for path in outputs_of(name, wildcards))
+    return _misfit(name, wildcards, known_digest(), tuple(times))
+
+
+@cache
+def _misfit(name, wildcards, _digest, _written):
     try:
-        return misfit(map(Path, paths), to_make(name, wildcards).statement)
+        return misfit(map(Path, outputs_of(name, wildcards)), to_make(name, wildcards).statement)
     except Exception as error:  # Snakemake would take the files that are there for sources, and go on
         return Misfit(f"what it is to be made from is unknown ({type(error).__name__}: {error})")
+
+
+def is_current(path):
+    """Whether a file is there, and is what the parameters make."""
+    return os.path.exists(path) and not misfit_now(*producer(path))
+
+
+def is_settled(path):
+    """Whether a file is current, and so is all that it was made from, as far as that is there."""
+    if not is_current(path):
+        return False
+    inputs = to_make(*producer(path)).statement.inputs
+    return all(is_settled(one) for one in inputs if os.path.isfile(one))
 
 
 def say_why(path, found):
@@ -124,8 +169,7 @@ def say_why(path, found):
     if found.reason in SAID or not workflow.is_main_process:
         return
     SAID.add(found.reason)
-    given = found.input and Path(found.input)
-    if not given or given.is_dir() or (given.is_file() and not misfit_now(*producer(found.input), found.input)):
+    if not found.input or os.path.isdir(found.input) or is_current(found.input):
         logger.info(f"{path} is made again, with what else this concerns: {found.reason}.")
 
 
@@ -138,7 +182,7 @@ def made_from(name):
     """Parameter of a rule: the file that tells its command what to state, for `exact-cntk --made-from`."""
 
     def tell(wildcards):
-        one = to_make(name, tuple(sorted(wildcards.items())))
+        one = to_make(name, key_of(wildcards))
         return str(write_job(one.statement, one.source_files, Path(".snakemake/made_from")))
 
     return tell
@@ -148,7 +192,7 @@ def options(name, *names):
     """Parameter of a rule: options of its command, all that its files' statement has or those of these names."""
 
     def write(wildcards):
-        parameters = to_make(name, tuple(sorted(wildcards.items()))).statement.parameters
+        parameters = to_make(name, key_of(wildcards)).statement.parameters
         return command_line({key: parameters[key] for key in names or parameters})
 
     return write

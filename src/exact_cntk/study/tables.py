@@ -7,13 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from exact_cntk._atomic import write_texts
+from exact_cntk._atomic import write_bytes
 from exact_cntk.study import references
+from exact_cntk.study._json import write_result
 from exact_cntk.study.markup import SINGULAR, WHY_SINGULAR, counted, percent, signed_points, to_markdown, unsolved_note
 from exact_cntk.study.results import Study, binomial_error, load, median_conditions
 from exact_cntk.study.sections import read_pages, section_pages
 
 SUMMARY = "summary.json"
+MADE_FROM = "tables/made_from.json"  # says it for tables and summary, and has their checksums
 FILES = (
     "accuracy.csv",
     "accuracy_by_depth.csv",
@@ -47,7 +49,7 @@ def write_tables(
     Returns
     -------
     list of Path
-        The files written: those of `FILES`, in order, then the summary. Same metrics, same bytes.
+        The files written: those of `FILES`, in order, then the summary and `MADE_FROM`. Same metrics, same bytes.
 
     Raises
     ------
@@ -63,11 +65,16 @@ def write_tables(
         "table1.csv": table1(study),
     }
     texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
-    paths = write_texts(Path(study_dir) / "tables", texts | {"table1.md": table1_markdown(study)})
+    texts["table1.md"] = table1_markdown(study)
     # not among the metrics, which are an output of another DVC stage
     found = section_pages(study_dir) if sections is None else sections
     tree = summary(study) | {page["key"]: page["summary"] for page in read_pages(found)}
-    return paths + write_texts(Path(study_dir), {SUMMARY: json.dumps(tree, indent=2) + "\n"})
+    contents = {Path(study_dir) / "tables" / name: text.encode() for name, text in texts.items()}
+    contents[Path(study_dir) / SUMMARY] = (json.dumps(tree, indent=2) + "\n").encode()
+    for path, content in contents.items():
+        write_bytes(path, content)
+    write_result(Path(study_dir) / MADE_FROM, {}, contents)
+    return [*contents, Path(study_dir) / MADE_FROM]
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def cifar(tmp_path_factory):
 
 def test_every_file_is_written_and_names_the_data(folder):
     paths = tables.write_tables(folder)
-    assert [path.name for path in paths] == [*tables.FILES, tables.SUMMARY]
+    assert [path.name for path in paths] == [*tables.FILES, tables.SUMMARY, "made_from.json"]
     for path in paths[:4]:
         assert set(pd.read_csv(path).dataset) == {DATASET}
     assert DATASET in set(pd.read_csv(paths[4]).dataset)
