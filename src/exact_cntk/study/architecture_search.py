@@ -238,8 +238,9 @@ def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
     -------
     DataFrame
         The columns of `Search.architectures`; for each small size n and protocol p `<p>_<n>` and `<p>_<n>_std` (mean
-        and standard deviation over training sets), for the full set `<p>_full`; `rank_small` and `rank_full` by the
-        ridge chosen by leave-one-out (1 is the best, ties share their mean rank).
+        and standard deviation over training sets, empty unless all of them have an answer) and `<p>_<n>_solved` (how
+        many have one), for the full set `<p>_full`; `rank_small` and `rank_full` by the ridge chosen by leave-one-out
+        (1 is the best, ties share their mean rank).
     """
     size = train_images or search.small[-1]
     table = search.architectures.copy()
@@ -252,6 +253,7 @@ def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
             table[name] = groups[protocol].agg(lambda values: values.mean(skipna=False)).round(12)
             if n != search.full:
                 table[f"{name}_std"] = groups[protocol].agg(lambda values: values.std(ddof=1, skipna=False))
+                table[f"{name}_solved"] = groups[protocol].count()
     table["rank_small"] = table[f"accuracy_loo_ridge_{size}"].rank(ascending=False)
     table["rank_full"] = table["accuracy_loo_ridge_full"].rank(ascending=False)
     return table.sort_values("rank_small", kind="stable", ignore_index=True)
@@ -285,7 +287,8 @@ def correlations(search: Search) -> pd.DataFrame:
         One row a protocol, small size, scope and statistic ("spearman", "pearson", "regret"; the last is a fraction of
         the test set, of picking what ranks first): `n` architectures, `value`, 95 % intervals `<kind>_low` and
         `<kind>_high` over training sets ("subsets"), test images ("tests") and both at once; `one_subset`, its mean
-        over single training sets; `picked` and `best` (rows of regret). Fewer than three architectures have no row.
+        over single training sets, empty where it is not defined on all of them; `picked` and `best` (rows of regret).
+        Fewer than three architectures have no row.
     """
     if "correlations" in search._cache:
         return search._cache["correlations"].copy()

@@ -27,7 +27,8 @@ def strategies(search: Search, protocol: str = "accuracy_loo_ridge") -> pd.DataF
         for all depths and kinds, and those of the full data that it needs), `seconds` (at the measured pace of each
         pass), `accuracy`, `regret` (of the exhaustive search on test images, less this), `cost_percent`
         (element-layers over those of the exhaustive search), `chosen` (the architecture; empty where halves or
-        training sets differ).
+        training sets differ), `architectures` (how many there are to choose from: those with an answer from every
+        training set).
     """
     plan = _Plan(search, protocol)
     ways = ("test images", "leave-one-out") if protocol == "accuracy_loo_ridge" else ("test images",)
@@ -42,6 +43,7 @@ def strategies(search: Search, protocol: str = "accuracy_loo_ridge") -> pd.DataF
     table = pd.DataFrame(rows)
     table["regret"] = table.accuracy[0] - table.accuracy
     table["cost_percent"] = 100 * table.element_layers / table.element_layers[0]
+    table["architectures"] = len(plan.rows)
     return table
 
 

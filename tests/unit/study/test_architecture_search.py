@@ -104,7 +104,27 @@ def test_architectures_without_an_answer_are_left_out_of_that_protocol():
     assert len(search.solved("accuracy")) == 53 and len(search.solved(PROTOCOL)) == 54
     table = ranking(search)
     assert table.accuracy_20.isna().sum() == 1 and table[f"{PROTOCOL}_20"].notna().all()
+    assert table[table.accuracy_20.isna()].accuracy_20_solved.tolist() == [3]
     assert architectures.summary(search)["architectures"] == 54
+    chosen = architectures.tables(search)["architecture_search"].groupby("protocol").architectures.unique()
+    assert chosen["accuracy"].tolist() == [53] and chosen[PROTOCOL].tolist() == [54]
+
+
+def test_what_has_no_answer_is_explained(search):
+    documents = architecture_files.grid()
+    for result in documents[0]["results"]:  # vanilla, filters 1×1
+        result |= {"accuracy": None, "test_correct_hex": None}
+    found = read(documents)
+    _, (association, table), (best, shown) = architectures.shown(found)
+    note = "No answer in 54 of 486 fits: without ridge, the kernel matrix is singular to working precision"
+    assert note in association and "after a number" not in association
+    assert "No answer in 6 of 54 fits: without ridge" in best
+    assert (shown["n = 200, no ridge"] == "singular").sum() == architectures.shown_ranking(found).iloc[:40][
+        "architecture"
+    ].str.startswith("vanilla, 1×1").sum()
+    assert table["n, no ridge"].tolist()[0] == "48" and table["n, ridge"].tolist()[0] == "54"
+    assert "over the 48 that need none" in architectures.headline(found)[0]
+    assert not any("No answer" in caption for caption, _ in architectures.shown(search))
 
 
 def test_section_of_kernels_that_are_all_singular_without_ridge():
@@ -115,8 +135,10 @@ def test_section_of_kernels_that_are_all_singular_without_ridge():
     tables = architectures.tables(search)
     assert set(tables["architecture_search"].protocol) == set(tables["architecture_correlation"].protocol) == {PROTOCOL}
     assert tables["architectures"].accuracy_full.isna().all()
-    assert architectures.shown(search) and architectures.headline(search) and architectures.summary(search)
+    assert architectures.shown(search) and architectures.summary(search)
+    assert ", and without ridge only 0 of 54 have all answers; it picks" in architectures.headline(search)[0]
     for figure in architectures.figures(search).values():
+        assert not any("nan" in axes.get_title("left") for axes in figure.axes)
         assert "<svg" in to_svg(figure)
 
 
@@ -146,7 +168,10 @@ def test_grid_without_timings_or_repeats():
     documents[0]["seconds"] = None
     search = read(documents)
     assert search.architectures.seconds.isna().all()
-    assert architectures.figures(search) and architectures.shown(search) and architectures.headline(search)
+    assert architectures.figures(search)
+    assert architectures.shown(search)[0][0].endswith("Passes whose time was not measured have no seconds.")
+    line, _ = architectures.headline(search)
+    assert "ρ = undefined (fewer than 3 architectures) where" in line and "nan" not in line
 
 
 @pytest.mark.parametrize(

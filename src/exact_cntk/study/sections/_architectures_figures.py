@@ -50,7 +50,8 @@ def ranking_figure(search: Search) -> Figure:
         members = search.solved(protocol)
         rho = search.compare(protocol, n, members, "all").value("spearman") if len(members) > 1 else np.nan
         some = "" if len(members) == len(table) else f", the {len(members)} that need none"
-        panel.set_title(f"{name}{some}\nSpearman's ρ = {rho:.2f}", loc="left")
+        shown = "undefined" if np.isnan(rho) else f"{rho:.2f}"
+        panel.set_title(f"{name}{some}\nSpearman's ρ = {shown}", loc="left")
         panel.set_xlabel(f"accuracy, n = {n} (%)")
     axes[0, 0].set_ylabel(f"accuracy, n = {search.full} (%)")
     marks = [_handle("picked", _RING), _handle("best", _SQUARE)]

@@ -12,7 +12,7 @@ from exact_cntk.study.architecture_search import FIELDS, PROTOCOLS, Search, corr
 from exact_cntk.study.architecture_strategies import strategies
 from exact_cntk.study.architectures import FORMAT_VERSION
 from exact_cntk.study.comparison import Comparison
-from exact_cntk.study.markup import MINUS, percent, signed_points
+from exact_cntk.study.markup import MINUS, SINGULAR, WHY_SINGULAR, percent, signed_points, unsolved_note, with_notes
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.sections._architectures_figures import PROTOCOL, cost_figure, ranking_figure, search_figure
@@ -78,19 +78,29 @@ def figures(search: Search) -> dict[str, Figure]:
 def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
     """Strategies, association, and the ranking."""
     dataset, n = search.data["dataset"], search.small[-1]
+    unmeasured = (
+        "Passes whose time was not measured have no seconds." if search.architectures.seconds.isna().any() else ""
+    )
+    searches = f"{dataset}: what a search costs and finds, {PROTOCOLS[PROTOCOL]}"
+    association = (
+        f"{dataset}: n = {n} against n = {search.full}, without ridge (where all training sets have an answer) and "
+        "with the ridge chosen by leave-one-out; intervals of 95 % over training sets and test images"
+    )
+    best = (
+        f"{dataset}: the {min(_MOST_ROWS, len(search.architectures))} best of {len(search.architectures)} "
+        f"architectures by n = {n}, {PROTOCOLS[PROTOCOL]} (%)"
+    )
+    full = search.accuracy[search.accuracy.train_images == search.full]
     return [
-        (f"{dataset}: what a search costs and finds, {PROTOCOLS[PROTOCOL]}", _shown_strategies(search)),
-        (
-            f"{dataset}: n = {n} against n = {search.full}, without ridge (where all training sets have an answer) and "
-            "with the ridge chosen by leave-one-out; intervals of 95 % over training sets and test images",
-            _shown_correlations(search),
-        ),
-        (
-            f"{dataset}: the {min(_MOST_ROWS, len(search.architectures))} best of {len(search.architectures)} "
-            f"architectures by n = {n}, {PROTOCOLS[PROTOCOL]} (%)",
-            shown_ranking(search).head(_MOST_ROWS),
-        ),
+        (with_notes(searches, unmeasured), _shown_strategies(search)),
+        (with_notes(association, _note(search.accuracy)), _shown_correlations(search)),
+        (with_notes(best, _note(full), unmeasured), shown_ranking(search).head(_MOST_ROWS)),
     ]
+
+
+def _note(accuracy: pd.DataFrame) -> str:
+    """Why there are answers without ridge that are missing."""
+    return unsolved_note(accuracy.accuracy.notna(), [1] * len(accuracy), "", WHY_SINGULAR)
 
 
 def shown_ranking(search: Search) -> pd.DataFrame:
@@ -103,7 +113,7 @@ def shown_ranking(search: Search) -> pd.DataFrame:
         "architecture": table.architecture,
         f"n = {n}": [percent(*pair) for pair in zip(table[small], table[f"{small}_std"], strict=True)],
         f"n = {search.full}": table[full].map(percent),
-        f"n = {search.full}, no ridge": table.accuracy_full.map(percent),
+        f"n = {search.full}, no ridge": [percent(value) or SINGULAR for value in table.accuracy_full],
         "element-layers": [f"{count:.2g}" for count in table.element_layers],
         "seconds": ["" if np.isnan(seconds) else f"{seconds:.2g}" for seconds in table.seconds],
     }
@@ -137,7 +147,7 @@ def _shown_correlations(search: Search) -> pd.DataFrame:
         row: dict[str, Any] = {"architectures": scope}
         for protocol, short in _SHORT.items():
             by = group[group.protocol == protocol].set_index("statistic")
-            row[f"n, {short}"] = str(by.n.iloc[0]) if len(by) else ""
+            row[f"n, {short}"] = str(by.n.iloc[0]) if len(by) else f"fewer than {FEWEST}"
             for name, label in (("spearman", "Spearman"), ("pearson", "Pearson")):
                 row[f"{label}, {short}"] = _with_interval(by.loc[name]) if len(by) else ""
             row[f"regret, {short} (points)"] = percent(by.value["regret"]) if "regret" in by.index else ""
@@ -155,14 +165,14 @@ def _with_interval(row: pd.Series) -> str:
 
 def headline(search: Search) -> list[str]:
     """What the cheap search picks, at which cost."""
-    n, count = search.small[-1], len(search.architectures)
+    n = search.small[-1]
     overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
     picked, best = (overall.architectures[int(side.argmax())][1] for side in (overall.x, overall.y))
     found = _single_search(search)
     sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
     return [
-        f"Accuracy with {n} training images{sets} ranks {count} architectures on {search.data['dataset']} as accuracy "
-        f"with {search.full} does with Spearman's ρ = {_spearman(overall)}{_within(overall)} where a ridge "
+        f"Accuracy with {n} training images{sets} ranks {len(overall.x)} architectures on {search.data['dataset']} as "
+        f"accuracy with {search.full} does with Spearman's ρ = {_spearman(overall)}{_within(overall)} where a ridge "
         f"is chosen by leave-one-out{_without_ridge(search)}; it picks {picked}, where {best} is best, "
         f"{percent(overall.value('regret'))} points above it.",
         f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
@@ -173,21 +183,23 @@ def headline(search: Search) -> list[str]:
 
 def _spearman(comparison: Comparison) -> str:
     """The coefficient with its interval of 95 %."""
-    return _with_interval(pd.Series(next(row for row in comparison.rows() if row["statistic"] == "spearman")))
+    row = pd.Series(next(row for row in comparison.rows() if row["statistic"] == "spearman"))
+    return _with_interval(row) or f"undefined ({row.note})"
 
 
 def _within(overall: Comparison) -> str:
     """What is left of the association when the readouts' means are removed."""
     if len(set(overall.families)) == 1:
         return ""
-    return f" ({overall.without_family_means().value('spearman'):.2f} within readouts)"
+    rho = overall.without_family_means().value("spearman")
+    return f" ({'undefined' if np.isnan(rho) else f'{rho:.2f}'} within readouts)"
 
 
 def _without_ridge(search: Search) -> str:
     """The same in the paper's protocol, over the architectures that have an answer there."""
     members = search.solved("accuracy")
     if len(members) < FEWEST:
-        return ""
+        return f", and without ridge only {len(members)} of {len(search.architectures)} have all answers"
     one = search.compare("accuracy", search.small[-1], members, "all")
     some = "" if len(members) == len(search.architectures) else f" over the {len(members)} that need none"
     return f", and {_spearman(one)}{_within(one)} without ridge{some}"
