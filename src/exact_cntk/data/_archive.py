@@ -33,6 +33,7 @@ OFFICIAL_MD5 = {
 # The official ones have 31 MB; the bound keeps a forged archive from filling the memory.
 _MAX_BYTES = 64 * 2**20
 _UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+_GIVE = f"give the archive as source, the extracted folder {FOLDER_NAME} or the one that holds it"
 _REMEDY = "set allow_unverified to use it all the same; every table and figure made from it then says so"
 
 
@@ -57,6 +58,49 @@ class SourceFiles:
         return {name: md5 for name, md5 in found.items() if md5 != OFFICIAL_MD5[name]}
 
 
+def source_files(source: Path) -> list[Path]:
+    """List the files that a source of CIFAR-10 consists of: what is read, and what must not change.
+
+    Parameters
+    ----------
+    source : Path
+        As in `read_source`.
+
+    Returns
+    -------
+    list of Path
+        The archive alone, or the seven files of the folder, in the order of `OFFICIAL_MD5`.
+
+    Raises
+    ------
+    UserError
+        Nothing there, a file is missing, or the source cannot be looked into.
+    """
+    try:
+        if source.is_dir():
+            return _folder_files(source)
+        if source.is_file():
+            return [source]
+        there = source.exists()
+    except OSError as error:  # a folder that is not ours, or a name longer than any can be
+        raise UserError(f"{source}: cannot be read: {error.strerror}; {_GIVE}") from error
+    if there:
+        raise UserError(f"{source}: neither a file nor a folder; {_GIVE}")
+    raise UserError(
+        f"{source}: no such file or folder; {_GIVE}, or download the archive with "
+        f"`exact-cntk data fetch cifar10 --out {source.parent}`"
+    )
+
+
+def _folder_files(source: Path) -> list[Path]:
+    folder = source / FOLDER_NAME if (source / FOLDER_NAME).is_dir() else source
+    for name in OFFICIAL_MD5:
+        if not (folder / name).is_file():
+            holds = ", ".join(OFFICIAL_MD5)
+            raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 holds {holds}; {_GIVE}")
+    return [folder / name for name in OFFICIAL_MD5]
+
+
 def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
     """Read the seven files of CIFAR-10 and refuse what is not official unless told otherwise.
 
@@ -72,19 +116,15 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
     UserError
         Nothing there, a file missing or twice, not an archive, damaged, or not the official one.
     """
-    if source.is_dir():
-        files = _read_folder(source)
+    paths = source_files(source)
+    if paths != [source]:
+        files = _read_folder(paths)
         if files.unofficial and not allow_unverified:
             name, md5 = next(iter(files.unofficial.items()))
             raise UserError(
                 f"{source}: not the official CIFAR-10: {name} has md5 {md5}, not {OFFICIAL_MD5[name]}; {_REMEDY}"
             )
         return files
-    if not source.exists():
-        raise UserError(
-            f"{source}: no such file or folder; give the archive or the extracted folder as source, or download it "
-            f"with `exact-cntk data fetch cifar10 --out {source.parent}`"
-        )
     with _open(source) as stream:
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if md5 != ARCHIVE_MD5 and not allow_unverified:
@@ -100,15 +140,11 @@ def _open(path: Path) -> BufferedReader:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _read_folder(source: Path) -> SourceFiles:
-    folder = source / FOLDER_NAME if (source / FOLDER_NAME).is_dir() else source
+def _read_folder(paths: list[Path]) -> SourceFiles:
     contents = {}
-    for name in OFFICIAL_MD5:
-        path = folder / name
-        if not path.is_file():
-            raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 holds {', '.join(OFFICIAL_MD5)}")
+    for path in paths:
         with _open(path) as stream:
-            contents[name] = _read_bounded(stream, path.stat().st_size, path)
+            contents[path.name] = _read_bounded(stream, path.stat().st_size, path)
     return SourceFiles(contents)
 
 
