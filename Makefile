@@ -34,7 +34,11 @@ install: $(PACKAGE)  ## Set up .venv without running anything
 preset:  ## Make a study of config/ the current one: make preset STUDY=review
 	@test -f "config/$(STUDY).yaml" || { echo "make: STUDY is '$(STUDY)'; choose one of:" \
 	  $(patsubst config/%.yaml,%,$(wildcard config/*.yaml)) >&2; exit 2; }
-	@cp "config/$(STUDY).yaml" params.yaml
+	@for study in config/*.yaml; do if cmp -s "$$study" params.yaml; then exit; fi; done; test -e params.yaml || exit 0; \
+	  stem="params-$$(date +%Y%m%d-%H%M%S)"; copy="$$stem.yaml"; n=1; \
+	  while test -e "$$copy"; do n=$$((n + 1)); copy="$$stem-$$n.yaml"; done; \
+	  cp -p params.yaml "$$copy" && echo "params.yaml was no study of config/: it is kept as $$copy"
+	@cp "config/$(STUDY).yaml" .params.yaml && mv -f .params.yaml params.yaml
 	@echo "params.yaml is now config/$(STUDY).yaml"
 
 touch: install  ## Tell Snakemake that the results present are current (after git and dvc checkout)
