@@ -211,6 +211,69 @@ def test_most_networks_singular_is_singular(folder: Path) -> None:
     assert len(chosen) and chosen.condition_number.isna().all()
 
 
+class TestUnsolved:
+    """Of the NTK, the first network is singular unless a ridge is added, the exact kernel as well."""
+
+    @pytest.fixture
+    def found(self, folder: Path) -> tuple[Any, Any]:
+        section, results = open_section("random_features", folder)
+        problems, paths = results.problems.copy(), results.ridge_path.copy()
+        for frame, names in ((problems, ["accuracy", "condition_number"]), (paths, ["test_accuracy"])):
+            rows = (frame.kind == "ntk") & frame.draw.isin([-1, 0])
+            frame.loc[rows & (frame.get("ridge", 0.0) == 0), names] = np.nan
+        rows = (problems.kind == "ntk") & (problems.draw == 0) & (problems.dtype == "float32")
+        problems.loc[rows, "unchecked_accuracy"] = np.nan
+        return section, replace(results, problems=problems, ridge_path=paths)
+
+    def test_cells_and_captions_count(self, found: tuple[Any, Any]) -> None:
+        section, results = found
+        (_, beside), (caption, losses), _ = section.shown(results)
+        row = beside.iloc[0]
+        for name in ("RF, float32, no ridge, unchecked", "RF, float64, no ridge"):
+            assert row[name].endswith(", 1 singular")
+        assert row["exact, no ridge"] == "singular" and "singular" not in row["RF, chosen ridge"]
+        assert losses.lost[0].endswith("(2 of 3)") and "(" not in losses.lost[1]
+        assert "No answer in 1 of 6 networks: Gaussian elimination meets a pivot of 0" in caption
+
+    def test_losses_are_of_the_same_networks(self, found: tuple[Any, Any]) -> None:
+        section, results = found
+        row = section.losses(results).query("kind == 'ntk'").iloc[0]
+        chosen = results.problems.query("kind == 'ntk' and train_images == 24 and draw > 0")
+        single, double = (chosen[chosen.dtype == name] for name in costs.DTYPES)
+        assert (row.solved, row.draws) == (2, 3)
+        assert row.lost_without_ridge == pytest.approx(
+            double.accuracy_loo_ridge.median() - double.unchecked_accuracy.median()
+        )
+        assert row.lost_to_rounding == pytest.approx(
+            double.unchecked_accuracy.median() - single.unchecked_accuracy.median()
+        )
+        assert row.lost == pytest.approx(row.lost_to_width + row.lost_without_ridge + row.lost_to_rounding)
+        table = section.tables(results)["table2"].query("source == 'squares' and draws == 3")
+        assert table.solved.tolist() == [2]
+
+    def test_headline_summary_and_figures(self, found: tuple[Any, Any]) -> None:
+        section, results = found
+        assert "; over the 2 of 3 networks with all answers)" in section.headline(results)[0]
+        leaf = section.summary(results)["CNTK-V"]["depth_03"]["features_float64"]
+        assert (leaf["accuracy_solved"], leaf["draws"]) == (2, 3) and "accuracy_loo_ridge_solved" not in leaf
+        figures = section.figures(results)
+        marks = [text.get_text() for text in figures["random_features_ridge_path"].axes[0].texts]
+        assert marks == ["2 of 3", "singular"]
+        assert [text.get_text() for text in figures["random_features_condition"].axes[0].texts] == ["singular"] * 3
+        assert all("<svg" in to_svg(figure) for figure in figures.values())
+
+    def test_no_network_has_an_answer(self, folder: Path) -> None:
+        section, results = open_section("random_features", folder)
+        names = ["accuracy", "unchecked_accuracy", "condition_number"]
+        results = replace(results, problems=results.problems.assign(**dict.fromkeys(names, np.nan)))
+        texts = [*section.headline(results), *section.explanation(results)]
+        for _, table in section.shown(results):
+            texts += table.astype(str).to_numpy().ravel().tolist()
+        assert not any("nan" in text for text in texts)
+        assert "singular without ridge" in section.explanation(results)[0]
+        assert section.tables(results)["random_features_losses"].condition_exponent.isna().all()
+
+
 def test_table2_has_one_row_a_kernel_and_its_own_dataset(folder: Path) -> None:
     section, results = open_section("random_features", folder)
     table = section.tables(results)["table2"]

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exact_cntk.study.figures import ridge_axis, ridge_positions
-from exact_cntk.study.results import Study
+from exact_cntk.study.markup import mark_counts
+from exact_cntk.study.results import Study, median_conditions
 from exact_cntk.study.style import (
     BLUE,
     FAMILY_COLORS,
@@ -61,12 +62,16 @@ def ridge_paths(study: Study, paths: pd.DataFrame, problems: pd.DataFrame) -> Fi
 def _paths_of_kernel(axes: Axes, paths: pd.DataFrame, problems: pd.DataFrame) -> None:
     best = paths[(paths.source == "exact") & (paths.dtype == paths[paths.source == "exact"].dtype.max())]
     drawn = paths[(paths.source == "features") & (paths.dtype == "float64")]
-    groups = 100 * drawn.groupby("ridge").test_accuracy.agg(["median", "min", "max"])
+    by_ridge = drawn.groupby("ridge").test_accuracy
+    groups = 100 * by_ridge.agg(["median", "min", "max"])
     at = ridge_positions(groups.index.to_numpy())
     axes.fill_between(at, groups["min"], groups["max"], color=FEATURES, alpha=0.2, lw=0)
     axes.plot(at, groups["median"], color=FEATURES, marker="s", ms=3.5)
+    mark_counts(axes, zip(at, groups["median"], strict=True), by_ridge.count(), by_ridge.size(), FEATURES)
     exact = 100 * best.set_index("ridge").test_accuracy
     axes.plot(ridge_positions(exact.index.to_numpy()), exact, color=EXACT, marker="o", ms=3.5)
+    points = zip(ridge_positions(exact.index.to_numpy()), exact, strict=True)
+    mark_counts(axes, points, exact.notna(), [True] * len(exact), EXACT)
     unchecked = 100 * problems[(problems.source == "features") & (problems.dtype == "float32")].unchecked_accuracy
     if len(at):
         axes.plot([at[0]] * len(unchecked), unchecked, color="black", marker="x", ls="", ms=5, mew=1.2, zorder=5)
@@ -84,10 +89,12 @@ def condition(study: Study, problems: pd.DataFrame) -> Figure:
     colors = depth_colors(sorted(table.depth.unique()))
     for panel, family in zip(axes[0], families, strict=True):
         for (source, depth), rows in table[table.family == family].groupby(["source", "depth"]):
-            line = rows.groupby("train_images").condition_number.median()
+            # a singular kernel counts in the median; where that is infinite there is no point
+            line = median_conditions(rows, ["train_images"]).sort_index()
             plain = source == "exact"
             style = {"ls": "-" if plain else "--", "marker": "o" if plain else "s"}
             panel.plot(line.index, line, color=colors[depth], mfc=colors[depth] if plain else "white", **style)
+            mark_counts(panel, line.items(), line.notna(), [True] * len(line), colors[depth])
         panel.axhline(1 / np.finfo(np.float32).eps, color=GREY, ls=":", lw=1.2)
         panel.set(xscale="log", yscale="log", xlabel="training images")
         panel.minorticks_off()
@@ -111,8 +118,7 @@ def _condition_numbers(study: Study, problems: pd.DataFrame) -> pd.DataFrame:
     best = ours[ours.dtype == ours.groupby("source").dtype.transform("max")]
     metrics = study.accuracy[(study.accuracy.kind == "ntk") & study.accuracy.family.isin(best.family)]
     metrics = metrics[metrics.depth.isin(best.depth)].assign(source="exact")
-    table = pd.concat([best[names], metrics[names]], ignore_index=True)
-    return table[np.isfinite(table.condition_number)]
+    return pd.concat([best[names], metrics[names]], ignore_index=True)
 
 
 @mpl.rc_context(SETTINGS)

@@ -9,11 +9,12 @@ import pandas as pd
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import references
-from exact_cntk.study.markup import percent, signed_points
+from exact_cntk.study.markup import SINGULAR, counted, percent, signed_points, unsolved_note, with_notes
 from exact_cntk.study.results import Study, binomial_error, kernel_label
 from exact_cntk.study.sections import read_documents
 from exact_cntk.study.sections._random_features_figures import condition, ridge_paths, width_sweep
 from exact_cntk.study.sections._random_features_tables import (
+    ACCURACIES,
     KERNEL,
     PAPER_COLUMNS,
     PROBLEM,
@@ -118,14 +119,20 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
     width = int(results.problems.width.max())
     networks = "one network" if draws == 1 else f"{draws} networks"
     where = f"{results.study.dataset}, {n:,} training and {m:,} test images; {width} channels, {networks}"
+    table = losses(results)
+    why = "Gaussian elimination meets a pivot of 0, the kernel matrix being singular"
+    note = unsolved_note(table.solved, table.draws, "networks", why, "networks")
     found = [
         (
             f"Test accuracy (%) beside the paper's Table 2 ({where}{'; ranges over networks' * (draws > 1)})",
             beside_paper(results),
         ),
         (
-            "What random features, unchecked and in float32, lose against the exact kernel with its chosen ridge "
-            f"(points), and the condition of their kernels ({where})",
+            with_notes(
+                "What random features, unchecked and in float32, lose against the exact kernel with its chosen ridge "
+                f"(points), and the condition of their kernels ({where})",
+                note,
+            ),
             losses_shown(results),
         ),
     ]
@@ -155,7 +162,7 @@ def beside_paper(results: Results) -> pd.DataFrame:
                 "RF, float64, no ridge": _ranged(double, "accuracy"),
                 "RF, chosen ridge": _ranged(double, "accuracy_loo_ridge"),
                 "exact, paper": paper[1],
-                "exact, no ridge": percent(exact.accuracy),
+                "exact, no ridge": percent(exact.accuracy) or SINGULAR,
                 "exact, chosen ridge": percent(exact.accuracy_loo_ridge),
             }
         )
@@ -169,14 +176,17 @@ def losses_shown(results: Results) -> pd.DataFrame:
         {
             "kernel": table.kernel,
             "depth": table.depth,
-            "lost": table.lost.map(signed_points),
-            "to finite width": table.lost_to_width.map(signed_points),
-            "without ridge": table.lost_without_ridge.map(signed_points),
-            "to rounding": table.lost_to_rounding.map(signed_points),
+            "lost": _lost(table, "lost"),
+            "to finite width": _lost(table, "lost_to_width"),
+            "without ridge": _lost(table, "lost_without_ridge"),
+            "to rounding": _lost(table, "lost_to_rounding"),
             "condition, RF": table.condition_number.map(_power),
             "condition, exact": table.exact_condition_number.map(_power),
             "× rounding of float32": table.rounding_at_smallest.map(_power),
-            "reaches 1 at n ≈ (extrapolated)": [_images(value) for value in table.images_at_limit],
+            "reaches 1 at n ≈ (extrapolated)": [
+                SINGULAR if pd.isna(row.condition_number) else _images(row.images_at_limit)
+                for row in table.itertuples()
+            ],
             "rank": [_rank(row, results.train_images) for row in table.itertuples()],
         }
     )
@@ -202,17 +212,18 @@ def slopes(results: Results) -> pd.DataFrame:
 
 def headline(results: Results) -> list[str]:
     """What random features lose, to what; and the slope."""
-    table = losses(results).query("kind == 'ntk'")
+    table = losses(results).query("kind == 'ntk'").dropna(subset="lost")
     sentences = []
     if len(table):
         row, images = table.loc[table.lost.idxmax()], int(results.problems.test_images.max())
+        some = f"; over the {row.solved} of {row.draws} networks with all answers" if row.solved < row.draws else ""
         sentences.append(
             "Random features of the NTK fall farthest behind the exact kernel for "
             f"{row.kernel} at depth {row.depth}: by {signed_points(row.lost)} points, "
             f"{signed_points(row.lost_to_width)} of them from finite width, "
             f"{signed_points(row.lost_without_ridge)} from solving without ridge and "
             f"{signed_points(row.lost_to_rounding)} from rounding to float32 "
-            f"(condition number {row.condition_number:.1e}). On {images:,} test images, one accuracy alone has a "
+            f"({_condition(row.condition_number)}{some}). On {images:,} test images, one accuracy alone has a "
             f"standard error of {signed_points(binomial_error(row.exact, images)).lstrip('+')} points."
         )
     if len(results.sweeps):
@@ -235,14 +246,19 @@ def explanation(results: Results) -> list[str]:
 
 
 def _too_few(row: Any) -> str:
+    text = ": the kernel has no higher rank, and is singular in any precision."
+    if pd.isna(row.lost):
+        return text
     return (
-        ": the kernel has no higher rank, and is singular in any precision. Unchecked, random features classify "
+        f"{text} Unchecked, random features classify "
         f"{percent(row.features)} % rightly; with the chosen ridge they lack {signed_points(row.lost_to_width)} points "
         "to the exact kernel."
     )
 
 
 def _enough(row: Any) -> str:
+    if pd.isna(row.condition_number) or pd.isna(row.lost):
+        return f", {_condition(row.condition_number)}, in half of the networks or more."
     text = (
         f", condition number {_power(row.condition_number)}. Rounding to float32 moves eigenvalues by up to "
         f"{_power(row.rounding_at_smallest)} times the smallest one; it costs {signed_points(row.lost_to_rounding)} "
@@ -257,14 +273,14 @@ def _enough(row: Any) -> str:
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """By kernel and depth: median accuracies, condition; by kernel: slopes."""
+    """By kernel and depth: median accuracies, condition, and how many draws have answers if not all; slopes."""
     found: dict[str, Any] = {}
     for row in medians(results).query("train_images == @results.train_images").itertuples():
         where = found.setdefault(row.kernel, {}).setdefault(f"depth_{row.depth:02d}", {})
-        where[f"{row.source}_{row.dtype}"] = {
-            name: getattr(row, name)
-            for name in ("accuracy", "accuracy_loo_ridge", "unchecked_accuracy", "condition_number")
-        }
+        where[f"{row.source}_{row.dtype}"] = {name: getattr(row, name) for name in (*ACCURACIES, "condition_number")}
+        counts = {f"{name}_solved": getattr(row, f"{name}_solved") for name in ACCURACIES}
+        fewer = {name: count for name, count in counts.items() if count < row.draws}
+        where[f"{row.source}_{row.dtype}"] |= fewer | ({"draws": row.draws} if fewer else {})
     fits = results.sweeps.drop_duplicates(["kernel", "depth"])
     found["slopes"] = {row.kernel: {"slope": row.slope, "low": row.low, "high": row.high} for row in fits.itertuples()}
     return found
@@ -330,7 +346,18 @@ def _ranged(row: Any, name: str) -> str:
     text = percent(value)
     if row.draws > 1:
         text += f" [{percent(getattr(row, f'{name}_low'))}, {percent(getattr(row, f'{name}_high'))}]"
-    return text if name != "accuracy" or row.solved == row.draws else f"{text}, {row.draws - row.solved} singular"
+    missing = row.draws - getattr(row, f"{name}_solved")
+    return f"{text}, {missing} singular" if missing else text
+
+
+def _lost(table: pd.DataFrame, name: str) -> list[str]:
+    """A column of `losses` in points."""
+    values = zip(table[name].map(signed_points), table.solved, table.draws, strict=True)
+    return [counted(text, solved, draws) for text, solved, draws in values]
+
+
+def _condition(value: float) -> str:
+    return "singular without ridge" if pd.isna(value) else f"condition number {value:.1e}"
 
 
 def _power(value: float) -> str:
