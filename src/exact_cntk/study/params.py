@@ -2,32 +2,28 @@
 
 Snakemake and ``exact-cntk estimate`` both read ``params.yaml`` through this module, so that a typo gets the same answer
 from both. What a single key may be is in ``workflow/schemas/params.schema.yaml``; what keys must be to each other is
-here.
+here, for sections in `exact_cntk.study.section_params`.
 """
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
-from jsonschema.exceptions import ValidationError
 
 from exact_cntk._cost import block_memory, element_layers
 from exact_cntk.blocks._grid import Position, Span, block_positions, kernel_id
 from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
-from exact_cntk.study.section_params import nearest, section_contradictions
+from exact_cntk.study.param_schema import fit_schema
+from exact_cntk.study.section_params import section_contradictions
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
-# YAML 1.2, which DVC writes, has 1e-08 for a number; PyYAML reads YAML 1.1, where it is a string.
-_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 # Images by data set: (training, test) over all classes, and the resolutions that box averaging reaches.
 _IMAGES = {"digits": (1000, 797), "cifar10": (50_000, 10_000)}
 _RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
@@ -91,7 +87,7 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
     Returns
     -------
     dict
-        As in the file, with every number a number.
+        As in the file, with every value of the type that the schema wants.
 
     Raises
     ------
@@ -105,7 +101,7 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds
         raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     return check_params(params, source=str(path), schema=schema or find_schema(path.resolve().parent))
 
@@ -125,19 +121,18 @@ def check_params(params: object, *, source: str = "params.yaml", schema: str | P
     Returns
     -------
     dict
-        A copy, with every number a number.
+        A copy, with every value of the type that the schema wants.
 
     Raises
     ------
     InputError
         Naming the key, its value and what is allowed; for an unknown key or name, the nearest valid one.
     """
-    checked = _plain(params)
-    validator = _validator(Path(schema) if schema else find_schema())
-    # An unknown key comes first: the key that it was meant to be is then missing as well, which is no news.
-    errors = sorted(validator.iter_errors(checked), key=lambda e: (e.validator != "additionalProperties", e.json_path))
-    if errors:
-        raise InputError(f"{source}: {_explain(errors[0])}")
+    path = Path(schema) if schema else find_schema()
+    try:
+        checked = fit_schema(params, path)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     for complaint in _contradictions(checked):
         raise InputError(f"{source}: {complaint}")
     return checked
@@ -228,50 +223,6 @@ def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:
     return images + block_memory(*largest.shape, one.outputs, shape, one.depths[-1])
 
 
-def _plain(value: object) -> Any:
-    """Copy nested mappings and sequences into dicts and lists, and read numbers that YAML 1.1 takes for strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, str) and _FLOAT.fullmatch(value):
-        return float(value)
-    return value
-
-
-@cache
-def _validator(schema: Path) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
-
-
-def _explain(error: ValidationError) -> str:
-    """Turn a validation error into: key, value, what is allowed, and the nearest valid name."""
-    key = _key(error.absolute_path)
-    if error.validator == "additionalProperties":
-        allowed = list(error.schema["properties"])
-        unknown = next(name for name in error.instance if name not in allowed)
-        return f"{_join(key, unknown)}: unknown key{nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{_join(key, missing)}: this key is missing; every key must be given"
-    if error.validator == "enum":
-        allowed = [str(name) for name in error.validator_value]
-        return f"{key}: {error.instance!r} is unknown{nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
-    meaning = error.schema.get("description", "")
-    return f"{key or 'the file'}: {error.message}" + (f" ({meaning})" if meaning else "")
-
-
-def _key(path: Sequence[str | int]) -> str:
-    key = ""
-    for part in path:
-        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
-    return key
-
-
-def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
-
-
 def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a schema cannot say: keys that contradict each other."""
     yield from _data_contradictions(params["prepare"])
@@ -287,6 +238,11 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
         yield f"prepare.resolution: {prepare['resolution']} is not possible with dataset {dataset}; allowed: {allowed}"
     if prepare["source"] is not None and dataset != "cifar10":
         yield f"prepare.source: {prepare['source']!r} with dataset {dataset}, which needs none; set it to null"
+    if wrong := next((one for one in prepare["source"] or "" if one in "{}" or not _printable(one)), None):
+        yield (
+            f"prepare.source: {prepare['source']!r} holds {wrong!r}, which no file of the workflow can have in its "
+            f"name; rename the file or folder, or make a link to it"
+        )
     if len(prepare["classes"]) == 1:
         yield f"prepare.classes: {prepare['classes']} is one class alone; give at least two, or [] for all"
     for key, images in zip(("train_images", "test_images"), _IMAGES[dataset], strict=True):
@@ -294,6 +250,11 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
             images = images * len(prepare["classes"]) // _CIFAR10_CLASSES
         if prepare[key] > images:
             yield f"prepare.{key}: {prepare[key]} is more than the {images} images that there are"
+
+
+def _printable(letter: str) -> bool:
+    """Whether it is no control character, end of a line or half of a surrogate pair."""
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

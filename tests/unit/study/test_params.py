@@ -84,8 +84,8 @@ def test_families_with_local_pooling_and_flips():
         ("kernels.families.0.filter_size", 4, ["filter_size", "4", "odd"]),
         ("kernels.families.0.readout", "lap", ["kernels.families[0].pooling_window", "missing", "lap"]),
         ("kernels.families.0.pooling_window", 3, ["kernels.families[0].pooling_window", "3", "flatten"]),
-        ("kernels.families.0.pooling_window", "3", ["kernels.families[0].pooling_window", "'3'"]),
-        ("kernels.families.0.flips", "yes", ["kernels.families[0].flips", "'yes'"]),
+        ("kernels.families.0.pooling_window", "3x", ["kernels.families[0].pooling_window", "'3x'"]),
+        ("kernels.families.0.flips", "maybe", ["kernels.families[0].flips", "'maybe'"]),
         ("kernels.families.0.name", "cntk-gap", ["kernels.families[1].name", "'cntk-gap'", "twice"]),
         ("kernels.block_images", 0, ["kernels.block_images", "0", "minimum"]),
         ("kernels.block_images", 1, ["kernels.block_images", "1297500 blocks", "larger"]),
@@ -103,7 +103,12 @@ def test_families_with_local_pooling_and_flips():
         ("solve.ridges", [0, 1e-2, 1e-3], ["solve.ridges", "increase from 0"]),
         ("solve.ridges", [0, -1.0], ["solve.ridges[1]", "-1.0"]),
         ("solve.max_memory_gib", "16G", ["solve.max_memory_gib", "16G", "GiB"]),
-        ("study", "My study", ["study", "My study"]),
+        ("solve.max_memory_gib", 1e308, ["solve.max_memory_gib", "1e+308", "1000000"]),
+        ("study", "My study", ["study", "My study", "hyphens"]),
+        ("study", "digits\n", ["study", r"'digits\n'", "hyphens"]),
+        ("study", "a{b}", ["study", "'a{b}'", "hyphens"]),
+        ("study", "a" * 101, ["study", "too long"]),
+        ("kernels.families.0.name", "cntk-v\n", ["kernels.families[0].name", r"'cntk-v\n'", "hyphen"]),
     ],
 )
 def test_refused(key, value, words):
@@ -138,6 +143,17 @@ def test_classes_limit_the_images_of_cifar10():
         check_params(params)
 
 
+@pytest.mark.parametrize("letter", ["{", "}", "\n", "\0", "\x1b", "\x85", "\u2028", "\ud800"])
+def test_a_source_that_no_rule_can_name(letter):
+    prepare = PARAMS["prepare"] | {"dataset": "cifar10", "resolution": 32}
+    check_params(changed("prepare", prepare | {"source": "/data/CIFAR 10, größer/~$*?'\"\\.tar.gz"}))
+    with pytest.raises(InputError) as error:
+        check_params(changed("prepare", prepare | {"source": f"/data/{letter}.tar.gz"}))
+    assert f"prepare.source: {f'/data/{letter}.tar.gz'!r} holds {letter!r}" in str(error.value)
+    assert "make a link to it" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_ridge_in_the_notation_of_yaml_1_2_is_a_number(tmp_path):
     # DVC writes 1e-08, which PyYAML reads as a string.
     text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("[0, 1.0e-8, ", "[0, 1e-08, ")
@@ -155,6 +171,10 @@ def test_unreadable_files_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"broken\.yaml: is not YAML") as error:
         load_params(path)
     assert "\n" not in str(error.value)
+    for text in ("study: 2026-13-45\n", "[" * 10_000, "seed: " + "9" * 10_000):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=r"broken\.yaml: is not YAML"):
+            load_params(path)
     path.write_text("- a list\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"broken\.yaml: the file"):
         load_params(path)
