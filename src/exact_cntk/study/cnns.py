@@ -27,6 +27,7 @@ from exact_cntk.study.cnns_cost import (
     expected_seconds,
     trains_long,
 )
+from exact_cntk.study.param_names import run_name
 from exact_cntk.study.solve import describe_data, rounded
 
 if TYPE_CHECKING:
@@ -115,11 +116,6 @@ def runs(params: Mapping[str, Any]) -> list[Key]:
         for split in SPLITS
         for seed in (VALIDATION_SEEDS if split == "validation" else range(cnns["seeds"]))
     ]
-
-
-def run_name(rate: float, seed: int, split: str) -> str:
-    """Stem of a run's file."""
-    return f"rate-{rate:g}-seed-{seed}-{split}"
 
 
 def train(

@@ -2,7 +2,7 @@
 
 Snakemake and ``exact-cntk estimate`` both read ``params.yaml`` through this module, so that a typo gets the same answer
 from both. What a single key may be is in ``workflow/schemas/params.schema.yaml``; what keys must be to each other is
-here, for sections in `exact_cntk.study.section_params`.
+here, for sections in `exact_cntk.study.section_params`, and for names in `exact_cntk.study.param_names`.
 """
 
 import math
@@ -19,6 +19,7 @@ from exact_cntk._cost import block_memory, element_layers
 from exact_cntk.blocks._grid import Position, Span, block_positions, kernel_id
 from exact_cntk.blocks._sizes import MAX_BLOCKS, BlockSizes, block_sizes
 from exact_cntk.errors import InputError
+from exact_cntk.study.param_names import name_contradictions
 from exact_cntk.study.param_schema import fit_schema
 from exact_cntk.study.section_params import section_contradictions
 
@@ -229,6 +230,7 @@ def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     yield from _kernel_contradictions(params)
     yield from _solve_contradictions(params)
     yield from section_contradictions(params)
+    yield from name_contradictions(params)
 
 
 def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
