@@ -191,7 +191,9 @@ def beside_paper(study: Study) -> pd.DataFrame | None:
         # a depth that this kernel does not have has no repeats either
         here = here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0))
         wide[f"{heading}, here"] = _cells(here)
-        wide[f"{heading}, difference"] = [signed_points(value / 100) for value in rows.difference_points]
+        differences = zip(rows.difference_points / 100, wide[f"{heading}, here"], strict=True)
+        # there is none where there is no answer here
+        wide[f"{heading}, difference"] = [SINGULAR if cell == SINGULAR else signed_points(d) for d, cell in differences]
     return wide
 
 

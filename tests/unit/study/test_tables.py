@@ -168,7 +168,8 @@ class TestUnsolved:
         chosen = tables.own_accuracies(study, 200, "accuracy_loo_ridge")
         assert not any("of" in cell for cell in chosen["CNTK-V"])
         assert tables.beside_review(study).iloc[0, 3].endswith("(2 of 3)")
-        assert tables.beside_paper(study)["CNTK-V-2K, here"][0] == "singular"
+        beside = tables.beside_paper(study)
+        assert beside["CNTK-V-2K, here"][0] == beside["CNTK-V-2K, difference"][0] == "singular"
 
     def test_markdown_explains_what_is_missing(self, duplicates):
         text = (duplicates / "tables" / "table1.md").read_text(encoding="utf-8")
