@@ -1,8 +1,9 @@
 """One block on disk: an HDF5 file for one pass and one rectangle of its kernel matrices.
 
 Every kernel of the pass is a dataset `/<kind>/depth_<dd>`, or `/ntk-<trained>/depth_<dd>` where the pass has the NTK of
-all and of the hidden layers, of shape (rows, columns), float64, with a checksum. Attributes say what was computed, from
-what, and where it belongs. There are no time stamps: same input, same bytes.
+all and of the hidden layers, of shape (rows, columns), float64, with checksums. Attributes say what was computed, from
+what, and where it belongs. The file ends in a checksum of all but the numbers. There are no time stamps: same input,
+same bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,11 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from exact_cntk._hdf5 import has_numbers, is_intact, open_to_read, read_attributes, reading
 from exact_cntk._spec import KernelSpec, kernel_key
 from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
 from exact_cntk.errors import InputError, UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes
 REMEDY = "delete it and run again: the block is then computed anew"
 
@@ -190,19 +192,35 @@ def _open(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise UserError(f"block {path} is missing")
     try:
-        # No lock: a block is never written under its own name, and some network file systems know no locks.
-        with h5py.File(path, "r", locking=False) as file:
+        intact = is_intact(path, numbers=False)  # HDF5 holds these against checksums of their own
+        if intact is False:
+            raise _damaged(path)
+        with open_to_read(path) as file:
+            if intact is None:
+                _check_version(path, read_attributes(file))  # first: older ones state none
+                raise _damaged(path)
             yield file
     except OSError as error:
         raise UserError(f"block {path} cannot be read, it is truncated or damaged ({error}): {REMEDY}") from error
 
 
-def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
-    version = file.attrs.get("format_version")
+def _damaged(path: Path) -> UserError:
+    return UserError(f"block {path} is truncated or damaged: it does not have the checksum that it states: {REMEDY}")
+
+
+def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
+    if "depth" in attributes:
+        raise UserError(f"{path} is a merged kernel, not a block: name the files that it was merged from")
+    version = attributes.get("format_version")
     if version != FORMAT_VERSION:
         raise UserError(f"{path} is no block of format version {FORMAT_VERSION} (it says {version}): {REMEDY}")
+
+
+def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
+    attributes = read_attributes(file)
+    _check_version(path, attributes)
     try:
-        return Header.from_attributes(file.attrs), str(file.attrs["instruction_set"])
+        return Header.from_attributes(attributes), str(attributes["instruction_set"])
     except InputError as error:
         raise UserError(f"block {path} is at an impossible place: {error}; {REMEDY}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -211,12 +229,15 @@ def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
 
 def _kernel(path: Path, file: h5py.File, header: Header, key: tuple) -> np.ndarray:
     name = dataset_name(*key)
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        held = ", ".join(header.datasets.values())
-        raise UserError(f"block {path} has no {name}; by its attributes it holds {held}")
-    if dataset.shape != header.shape:
-        raise UserError(f"block {path}: {name} has shape {dataset.shape}, not {header.shape}: {REMEDY}")
-    kernel = dataset[()].astype(np.float64, copy=False)
+    with reading():
+        dataset = file.get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            held = ", ".join(header.datasets.values())
+            raise UserError(f"block {path} has no {name}; by its attributes it holds {held}")
+        if dataset.shape != header.shape:
+            raise UserError(f"block {path}: {name} has shape {dataset.shape}, not {header.shape}: {REMEDY}")
+        if not (has_numbers(dataset, header.shape) and dataset.fletcher32):
+            raise UserError(f"block {path}: {name} is not of float64 numbers with checksums, all there: {REMEDY}")
+        kernel = dataset[()]
     check_finite(kernel, f"block {path}: {name}")
     return kernel

@@ -1,8 +1,9 @@
 """A block's file, written while its rows are still being computed.
 
-The bytes are those that HDF5 itself writes for the whole block at once, in whatever pieces the rows come. HDF5 lays
-the file out in memory, with zeros for numbers; the numbers then go to their places by plain calls, which report a full
-disk as an error, where HDF5 1.14 crashes the process at exit.
+The bytes are those that HDF5 itself writes for the whole block at once, in whatever pieces the rows come, and a
+checksum of all but the numbers, of which HDF5 keeps its own. HDF5 lays the file out in memory, with zeros for numbers;
+the numbers then go to their places by plain calls, which report a full disk as an error, where HDF5 1.14 crashes the
+process at exit.
 """
 
 import os
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._atomic import replacing
+from exact_cntk._hdf5 import find_numbers, write_checksum
 from exact_cntk._stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
 
@@ -60,7 +62,7 @@ class BlockWriter:
 
     def __init__(self, path: Path, name: Path, header: Header, instruction_set: str) -> None:
         self._name, self._header = name, header
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exact_cntk writer")
         self._layout = self._thread.submit(_Layout, self._descriptor, header, instruction_set)
         self._jobs: list[Future] = [self._layout]
@@ -76,6 +78,7 @@ class BlockWriter:
                 self._check(self._jobs)
                 if self._rows != self._header.shape[0]:
                     raise RuntimeError(f"{self._name}: {self._rows} of {self._header.shape[0]} rows are there")
+                self._layout.result().finish()
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
             if not self._layout.cancelled() and not self._layout.exception():
@@ -147,6 +150,7 @@ class _Layout:
                 file.create_dataset(name, data=np.zeros(header.shape), chunks=chunk, **DATASET)
             file.flush()
             self._places = {name: _chunk_places(file[name]) for name in names}
+            self._numbers = find_numbers(file[name] for name in names)
             image = memoryview(file.id.get_file_image())
         end = 0
         for place in sorted(place for places in self._places.values() for place in places):
@@ -164,6 +168,10 @@ class _Layout:
         self._filtered[...] = self._buffer
         _, content = self._filtered.id.read_direct_chunk((0, 0))
         write_at(self._descriptor, content, self._places[name][chunk].offset)
+
+    def finish(self) -> None:
+        """Add the checksum, once all chunks are written."""
+        write_checksum(self._descriptor, self._numbers, of_numbers=False)
 
     def close(self) -> None:
         self._filter.close()

@@ -106,7 +106,7 @@ def _delete_attribute(name):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_set_attribute("format_version", 7), "no block of format version 1 .it says 7"),
+        (_set_attribute("format_version", 7), "no block of format version 2 .it says 7"),
         (_delete_attribute("format_version"), "it says None"),
         (_delete_attribute("family"), "wrong attributes"),
         (_delete_attribute("instruction_set"), "wrong attributes"),

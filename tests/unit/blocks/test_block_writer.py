@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_files import DEPTHS, KINDS, entries, environment, make_header
+from kernel_files import DEPTHS, KINDS, entries, environment, make_header, renew_checksum
 
 from exact_cntk._atomic import replacing
 from exact_cntk.blocks import BlockWriter, Position, Span, _writer, compute_block, read_kernel, write_block
@@ -26,8 +26,8 @@ def header(data):
     return make_header(data, POSITION)
 
 
-def whole_file(header, kernels, chunk_rows):
-    """The bytes that HDF5 writes for all of it at once."""
+def whole_file(path, header, kernels, chunk_rows):
+    """The bytes that HDF5 writes for all of it at once, and the checksum."""
     with h5py.File("whole", "w", driver="core", backing_store=False, libver=LIBVER) as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs.update(header.attributes())
@@ -41,7 +41,9 @@ def whole_file(header, kernels, chunk_rows):
                 track_times=False,
             )
         file.flush()
-        return file.id.get_file_image()
+        path.write_bytes(file.id.get_file_image())
+    renew_checksum(path)
+    return path.read_bytes()
 
 
 def stream(path, header, kernels, edges):
@@ -54,7 +56,7 @@ def stream(path, header, kernels, edges):
 def test_streamed_file_is_the_one_written_at_once(tmp_path, header, full, monkeypatch, chunk_rows):
     monkeypatch.setattr(_writer, "CHUNK_BYTES", 8 * header.shape[1] * chunk_rows)
     kernels = entries(full, header)
-    expected = whole_file(header, kernels, chunk_rows)
+    expected = whole_file(tmp_path / "whole.h5", header, kernels, chunk_rows)
 
     @settings(deadline=None, max_examples=10)  # each is synced to disk
     @given(st.sets(st.integers(1, header.shape[0] - 1)))

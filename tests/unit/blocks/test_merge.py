@@ -186,9 +186,17 @@ def test_truncated_kernel(block_files, out, length):
 def test_foreign_kernel(tmp_path, block_files, out):
     with pytest.raises(UserError, match="is missing"), open_kernel(tmp_path / "nowhere.h5"):
         pass
-    with pytest.raises(UserError, match="wrong attributes"), open_kernel(block_files[0]):
+    with pytest.raises(UserError, match="is a block, not a merged kernel"), open_kernel(block_files[0]):
         pass
     merge_blocks(block_files, 3, out)
+    with pytest.raises(UserError, match="is a merged kernel, not a block"):
+        merge_blocks([*block_files, out], 3, tmp_path / "again.h5")
     edit(out, lambda file: file.__delitem__("ntk"))
     with pytest.raises(UserError, match=r"has no dataset ntk of shape \(34, 24\)"), open_kernel(out):
+        pass
+    edit(out, lambda file: file.attrs.__delitem__("depth"))
+    with pytest.raises(UserError, match="wrong attributes"), open_kernel(out):
+        pass
+    edit(out, lambda file: file.attrs.__setitem__("format_version", 1))
+    with pytest.raises(UserError, match=r"format version 2 \(1\): delete it and merge again"), open_kernel(out):
         pass

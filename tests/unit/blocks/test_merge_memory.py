@@ -1,4 +1,4 @@
-"""Merging streams: its memory is that of a block, as it states beforehand, however large the kernel."""
+"""Merging streams: its memory is that of a block, as it states beforehand, however large the kernel; checking too."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from kernel_files import environment, make_blocks, make_data
 
 MERGE = """
 import pathlib, resource, sys
-from exact_cntk.blocks import _merge
+from exact_cntk.blocks import _merge, _merged
 
 def peak():
     status = pathlib.Path("/proc/self/status")
@@ -22,6 +22,8 @@ _merge.require_memory = lambda what, need, limit: stated.append(need)
 folder = pathlib.Path(sys.argv[1])
 before = peak()
 kernel = _merge.merge_blocks(sorted((folder / "blocks").glob("*.h5")), 3, folder / "kernel.h5")
+with _merged.open_kernel(folder / "kernel.h5"):  # reads all of it
+    pass
 print(kernel.nbytes, *stated, peak() - before)
 """
 

@@ -1,0 +1,203 @@
+"""What HDF5 files are held to: nothing of them lies in another place, and they are as they were written.
+
+A file with a checksum ends, beyond what HDF5 reads, in two lines: where its numbers lie, with SHA-256 of all else
+(attributes, and what tells HDF5 where numbers lie: damaged, it reads zeros, or crashes) and perhaps of the numbers; and
+SHA-256 of that line with its length.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+SLICE_BYTES = 2**20  # read at a time
+_LAST_LINE = "\nexact_cntk sha256 {} of the {:12d} bytes before\n"
+_LAST = re.compile(rb"\nexact_cntk sha256 ([0-9a-f]{64}) of the ([ 0-9]{12}) bytes before\n")
+_LAST_BYTES = len(_LAST_LINE.format("0" * 64, 0))
+
+Places = list[tuple[int, int]]  # first byte, and the one after the last
+
+# What h5py raises on damaged files, besides OSError.
+_DAMAGE = (LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn whatever h5py says of a damaged file into an OSError of one line."""
+    try:
+        yield
+    except (OSError, *_DAMAGE) as error:
+        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def open_to_read(path: Path) -> h5py.File:
+    """Open a file all of whose content is in it; that the file itself is a symbolic link is no matter.
+
+    HDF5 reads a dataset whose storage is elsewhere, and is missing there, as zeros.
+
+    Raises
+    ------
+    OSError
+        It is truncated or damaged, or has soft or external links, external storage or virtual datasets.
+    """
+    with reading():
+        # No lock: files are never written under their own names, and some network file systems know no locks.
+        file = h5py.File(path, "r", locking=False)
+        try:
+            names: list[bytes] = []
+            file.id.links.visit(names.append)  # an error within a visit would be none of h5py's any more
+            for name in names:
+                _check_place(file, name)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def _check_place(file: h5py.File, name: bytes) -> None:
+    fault = ""
+    if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        fault = "is a soft or external link"
+    elif isinstance(item := h5py.h5o.open(file.id, name), h5py.h5d.DatasetID):
+        layout = item.get_create_plist()
+        if layout.get_layout() == h5py.h5d.VIRTUAL:
+            fault = "is a virtual dataset"
+        elif layout.get_external_count():
+            fault = "has external storage"
+    if fault:
+        shown = name.decode(errors="backslashreplace")
+        raise ValueError(f"{shown} {fault}, but the file must hold all of its content")
+
+
+def read_attributes(file: h5py.File) -> dict[str, Any]:
+    """All attributes, as JSON has them: text, numbers, bools and lists of these.
+
+    Raises
+    ------
+    OSError
+        They are damaged.
+    """
+    with reading():
+        return {name: _plain(value) for name, value in file.attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    json.dumps(value)  # TypeError for anything else
+    return value
+
+
+def has_numbers(dataset: object, shape: tuple[int, ...]) -> bool:
+    """Whether it is a dataset of so many float64 numbers, all of which the file holds: HDF5 reads others as zeros."""
+    return (
+        isinstance(dataset, h5py.Dataset)
+        and dataset.shape == shape
+        and dataset.id.get_type().equal(h5py.h5t.IEEE_F64LE)
+        and dataset.id.get_storage_size() >= dataset.nbytes
+    )
+
+
+def find_numbers(datasets: Iterable[h5py.Dataset]) -> Places:
+    """Where the file holds the numbers of these datasets, in order, adjacent places as one."""
+    places: Places = []
+    for dataset in datasets:
+        if dataset.chunks is None:
+            places.append((dataset.id.get_offset(), dataset.id.get_offset() + dataset.id.get_storage_size()))
+        else:
+            chunks = (dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks()))
+            places += [(chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks]
+    joined: Places = []
+    for first, end in sorted(places):
+        if joined and joined[-1][1] == first:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((first, end))
+    return joined
+
+
+def write_checksum(descriptor: int, numbers: Places, *, of_numbers: bool) -> None:
+    """End a file, open to read and write, in the checksum of all that it has.
+
+    Parameters
+    ----------
+    descriptor : int
+    numbers : list of (first byte, the one after the last)
+        From `find_numbers`.
+    of_numbers : bool
+        Not where HDF5 keeps checksums of the numbers, so that some can be read without the others.
+    """
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        size = file.seek(0, os.SEEK_END)
+        rest, content = _digests(file, size, numbers, of_numbers=of_numbers)
+    stated = {"numbers": numbers, "sha256_of_numbers": content, "size": size, "sha256_of_all_else": rest}
+    line = json.dumps(stated).encode()
+    left = memoryview(line + _LAST_LINE.format(hashlib.sha256(line).hexdigest(), len(line)).encode())
+    while left:  # a single call may be cut short
+        written = os.pwrite(descriptor, left, size)
+        left, size = left[written:], size + written
+
+
+def is_intact(path: Path, *, numbers: bool) -> bool | None:
+    """Whether a file is as `write_checksum` has found it; None if it does not end in a checksum.
+
+    HDF5, which can crash on damaged files, is not asked. Memory holds a slice at a time.
+
+    Parameters
+    ----------
+    path : Path
+    numbers : bool
+        Whether to read the numbers too, where the checksum is of them as well, rather than all else.
+    """
+    with path.open("rb", buffering=0) as file:
+        stated = _read_statement(file)
+        if stated is None:
+            return None
+        content = stated["sha256_of_numbers"] if numbers else None
+        digests = _digests(file, stated["size"], stated["numbers"], of_numbers=content is not None)
+    return digests == (stated["sha256_of_all_else"], content)
+
+
+def _read_statement(file: io.FileIO) -> dict[str, Any] | None:
+    end = file.seek(0, os.SEEK_END)
+    last = _LAST.fullmatch(_read(file, max(0, end - _LAST_BYTES), end))
+    if last is None or not last[2].strip().isdigit():
+        return None
+    start = end - _LAST_BYTES - int(last[2])
+    line = _read(file, start, end - _LAST_BYTES) if start >= 0 else b""
+    if hashlib.sha256(line).hexdigest().encode() != last[1]:
+        return None
+    stated = json.loads(line)
+    return dict(stated) if stated["size"] == start else None
+
+
+def _digests(file: io.FileIO, size: int, numbers: Places, *, of_numbers: bool) -> tuple[str, str | None]:
+    """SHA-256 of all but the numbers, and of these."""
+    rest, content, end = hashlib.sha256(), hashlib.sha256(), 0
+    for first, last in [*numbers, (size, size)]:
+        _update(rest, file, end, first)
+        if of_numbers:
+            _update(content, file, first, last)
+        end = last
+    return rest.hexdigest(), content.hexdigest() if of_numbers else None
+
+
+def _update(digest: Any, file: io.FileIO, start: int, stop: int) -> None:
+    view = memoryview(bytearray(min(SLICE_BYTES, max(0, stop - start))))
+    file.seek(start)
+    while start < stop and (n := file.readinto(view[: stop - start])):
+        digest.update(view[:n])
+        start += n
+
+
+def _read(file: io.FileIO, start: int, stop: int) -> bytes:
+    file.seek(start)
+    return file.read(stop - start)
