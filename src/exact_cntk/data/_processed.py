@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._atomic import write_bytes
+from exact_cntk._hdf5 import open_to_read
 from exact_cntk._stated_files import stated, statement_attribute
 from exact_cntk._statement import check_data
 from exact_cntk.errors import UserError
@@ -156,7 +157,7 @@ def load_processed(path: str | Path) -> ProcessedData:
     if not path.is_file():
         raise UserError(f"{path}: no such file; {remedy}")
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_to_read(path) as file:
             version = file.attrs["format_version"]
             if version != FORMAT_VERSION:
                 raise UserError(f"{path}: format version {version}, not {FORMAT_VERSION}; {remedy} again")

@@ -152,6 +152,45 @@ def test_any_damaged_byte_is_noticed_or_harmless(path):
         assert loaded.digest == digest == loaded.computed_digest()
 
 
+def _link(file, outside):
+    file.move("test/images", "other")
+    file["test/images"] = h5py.SoftLink("/other")
+
+
+def _external_link(file, outside):
+    with h5py.File(outside, "w") as other:
+        file.copy("test/images", other, "images")
+    del file["test/images"]
+    file["test/images"] = h5py.ExternalLink(outside, "images")
+
+
+def _external_storage(file, outside):
+    images = file["test/images"][()]
+    del file["test/images"]
+    file.create_dataset("test/images", data=images, external=[(outside, 0, h5py.h5f.UNLIMITED)])
+
+
+def _virtual(file, outside):
+    shape = file["test/images"].shape
+    del file["test/images"]
+    layout = h5py.VirtualLayout(shape, dtype="<f4")
+    layout[:] = h5py.VirtualSource(outside, "images", shape)
+    file.create_virtual_dataset("test/images", layout)
+
+
+@pytest.mark.parametrize("change", [_link, _external_link, _external_storage, _virtual])
+def test_the_file_holds_its_images_itself(tmp_path, path, change):
+    with h5py.File(path, "a") as file:
+        change(file, str(tmp_path / "outside"))
+    with pytest.raises(UserError, match=r"study\.h5: .*test/images .* must hold all of its content.*prepare` again$"):
+        load_processed(path)
+
+
+def test_the_file_may_be_a_link_itself(tmp_path, path):
+    (tmp_path / "link.h5").symlink_to(path)
+    assert load_processed(tmp_path / "link.h5").digest == load_processed(path).digest
+
+
 def test_the_name_must_leave_room_for_the_summary(tmp_path):
     with pytest.raises(UserError, match=r"must end in \.h5"):
         write_processed(tmp_path / "study.json", make_data())
