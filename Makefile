@@ -11,7 +11,7 @@ PACKAGES := .venv/.packages
 PACKAGE := .venv/.exact-cntk
 LOCK = uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
-.PHONY: help study test bench install preset touch lint format lock clean
+.PHONY: help study test bench install preset lint format lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -40,9 +40,6 @@ preset:  ## Make a study of config/ the current one: make preset STUDY=review
 	  cp -p params.yaml "$$copy" && echo "params.yaml was no study of config/: it is kept as $$copy"
 	@cp "config/$(STUDY).yaml" .params.yaml && mv -f .params.yaml params.yaml
 	@echo "params.yaml is now config/$(STUDY).yaml"
-
-touch: install  ## Tell Snakemake that the results present are current (after git and dvc checkout)
-	@snakemake --cores 1 --touch
 
 lint: install  ## Check formatting, lint and types alone
 	@pre-commit run --all-files

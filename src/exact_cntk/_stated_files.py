@@ -60,9 +60,11 @@ def _read_notebook(path: Path) -> dict[str, Any]:
 
 
 def _read_hdf5(path: Path) -> dict[str, Any]:
-    import h5py
+    from exact_cntk._hdf5 import is_intact, open_to_read
 
-    with h5py.File(path, "r", locking=False) as file:
+    if is_intact(path, numbers=False) is False:
+        raise ValueError("its content does not have the checksum that it states")
+    with open_to_read(path) as file:
         text = file.attrs.get(KEY)
     return {} if text is None else {KEY: json.loads(text)}
 

@@ -8,6 +8,7 @@ there. It has no time stamps: same input, same bytes.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -40,6 +41,8 @@ class Statement:
     backends : mapping of str to str
         Backend of kernels → digest of the sources of its own: of all backends that the parameters allow, where the
         statement says what is to be made; of the one that has computed, in a file.
+    place : mapping of str to str
+        Of a file that is one part of several that are otherwise made from the same.
     """
 
     step: str
@@ -48,11 +51,12 @@ class Statement:
     sources: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
+    place: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        """Equal only for equal statements; the same whichever of the allowed backends has computed."""
-        content = {name: value for name, value in asdict(self).items() if name != "backends"}
+        """Equal only for equal statements; the same for all parts, and whichever of the backends has computed."""
+        content = {name: value for name, value in asdict(self).items() if name not in ("backends", "place")}
         return hashlib.sha256(_canonical(content).encode()).hexdigest()[:IDENTITY_DIGITS]
 
     def document(self) -> dict[str, Any]:
@@ -90,6 +94,8 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
     """Say why a file that states `stated` is not one that `expected` describes; None if it is."""
     if stated.step != expected.step:
         return Misfit(f"it was made by the step {stated.step}")
+    if stated.place != expected.place:
+        return Misfit(f"it lies at {_canonical(stated.place)}, where {_canonical(expected.place)} is to lie")
     for name in dict.fromkeys([*expected.parameters, *stated.parameters]):
         was, now = (_canonical(one.parameters.get(name)) for one in (stated, expected))
         if was != now:
@@ -97,7 +103,11 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
     if stated.data != expected.data:
         return Misfit(f"it was made from other images (digest {str(stated.data)[:12]}, now {str(expected.data)[:12]})")
     for name in dict.fromkeys([*expected.inputs, *stated.inputs]):
-        if stated.inputs.get(name) != expected.inputs.get(name):
+        if name not in expected.inputs:
+            return Misfit(f"it was made from {name} as well")
+        if name not in stated.inputs:
+            return Misfit(f"it was made without {name}")
+        if stated.inputs[name] != expected.inputs[name]:
             return Misfit(f"it was made from another {name}", name)
     if stated.sources != expected.sources:
         return Misfit("it was made by other code")
@@ -195,12 +205,13 @@ def write_job(statement: Statement, source_files: Mapping[str, Sequence[str]], f
         Patterns of its sources, from the checkout: by backend, and by "" those of all.
     folder : Path
     """
-    from exact_cntk._atomic import write_bytes
-
     content = _canonical({"statement": statement.document(), "source_files": source_files}).encode()
     path = folder / f"{statement.step}-{hashlib.sha256(content).hexdigest()[:IDENTITY_DIGITS]}.json"
     if not path.exists():
-        write_bytes(path, content)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
     return path
 
 
@@ -363,5 +374,5 @@ def read_statement(path: Path) -> tuple[Statement | None, dict[Path, str]]:
         return (None if stated is None else Statement.from_document(stated)), files
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {AGAIN}") from None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read, it is damaged ({error}); {AGAIN}") from error

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests/unit"))  # files of kernels and images, made up for tests
+sys.path.append(str(ROOT / "tests/unit/data"))
 ENVIRONMENT = Path(sys.executable).parent
 MINUTES = 60.0
 GIT_IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from exact_cntk.study.architectures import all_passes
+from exact_cntk.study.param_names import RESERVED_NAMES
 from exact_cntk.study.params import kernel_blocks, load_params
 from exact_cntk.study.sections import ALWAYS, SECTIONS
 
@@ -72,14 +73,20 @@ def test_without_sections(fresh):
         "merge_kernel": 4,
         "solve": 4,
         "section_parameters": 4,
+        "section_provenance": 4,
         "section_correlation": 1,
         "tables": 1,
         "figures": 1,
         "notebook": 3,
         "report": 1,
     }
-    # DVC's outputs are there all the same.
-    assert fresh.planned("baselines") == {"baselines": 1, "section_parameters": 4}
+    # DVC's outputs are there all the same; what they were made from depends on the images.
+    assert fresh.planned("baselines") == {
+        "baselines": 1,
+        "preprocess": 1,
+        "section_parameters": 4,
+        "section_provenance": 4,
+    }
 
 
 def test_one_family_of_a_preset(fresh):
@@ -142,26 +149,26 @@ def test_contradiction_of_a_section_is_one_line(fresh):
     assert "Traceback" not in output
 
 
+def test_reserved_names_are_the_steps_of_the_workflow(finished_once):
+    listed = finished_once.run("snakemake", "--list-rules")
+    steps = {name.replace("_", "-") for name in re.findall(r"^(\w+)(?: \(.*\))?$", listed, flags=re.MULTILINE)}
+    families = {family["name"] for family in load_params(finished_once / "params.yaml")["kernels"]["families"]}
+    assert steps - families == set(RESERVED_NAMES)
+
+
 def test_profiles_agree():
     profiles = [ROOT / "profiles/default/config.yaml", ROOT / "workflow/profiles/slurm/config.yaml"]
     default, slurm = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in profiles)
     # Checksums that one run records are compared by the next.
     assert default["max-checksum-file-size"] == slurm["max-checksum-file-size"]
+    assert default["rerun-triggers"] == slurm["rerun-triggers"]
     assert set(default) <= set(slurm)
-
-
-def test_listed_sources_exist():
-    # A file that is renamed would otherwise drop out of a list unnoticed.
-    for path in (ROOT / "workflow/rules").glob("*.smk"):
-        for call in re.findall(r"\bsources\(((?:\s*\"[^\"]+\",?)+)", path.read_text(encoding="utf-8")):
-            for pattern in re.findall(r"\"([^\"]+)\"", call):
-                assert list((ROOT / "src/exact_cntk").glob(pattern)), f"{path.name}: {pattern}"
 
 
 def test_kernel_sources_are_whole():
     # Whatever the kernel's own modules import of the package is listed, or cannot change a number.
-    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    listed = set(re.findall(r"\"(_\w+)(?:\.py|/\*\.py)\"", text))
+    text = (ROOT / "workflow/rules/made_from.smk").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\"(_\w+)(?:\.py|/\*\.py)\"", text[: text.index("def architecture")]))
     assert {"_cntk", "_cpu", "_cuda"} <= listed
     numberless = {"_backends", "_validation", "_progress", "_machine", "errors"}
     package = ROOT / "src/exact_cntk"
@@ -177,7 +184,7 @@ def test_threads_and_gpus_follow_the_backend(fresh, backend, threads, gpus):
     fresh.edit("params.yaml", "backend: auto", f"backend: {backend}")
     given = ["--resources", "gpu=4" if backend == "cuda" else "gpu=0"]
     planned = fresh.run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "kernels", *given)
-    commands = re.findall(r"exact-cntk block .*", planned)
+    commands = re.findall(r"exact-cntk --made-from \S+ block .*", planned)
     assert len(commands) == 10
     assert all(f"--threads {threads} " in command for command in commands)
     assert len(re.findall(rf"backend={backend}; if \[ \$backend = auto \] && \[ {gpus} = 0 \]", planned)) == 10

@@ -3,35 +3,6 @@ ARCHITECTURES = PARAMS["architectures"]
 # By family, which names a pass's file of results.
 GRID = {one.family: one for one in architecture_passes(PARAMS)}
 SECTION_FILES["architectures"] = [f"{RESULTS}/architectures/{family}.json" for family in GRID]
-ARCHITECTURES_SOURCES = in_package(
-    "_regression.py",
-    "_ridge_path.py",
-    "_solvers/*.py",
-    "blocks/_block_set.py",
-    "blocks/_cover.py",
-    "study/architectures.py",
-    "study/architecture_jobs.py",
-)
-
-
-def make_architectures(wildcards):
-    """The blocks of a pass, the training sets and the ridge path."""
-    small, repeats = ARCHITECTURES["small_train_images"], ARCHITECTURES["small_repeats"]
-    return made(
-        "solve_architectures",
-        {
-            "study": PARAMS["study"],
-            "train_images": ARCHITECTURES["train_images"],
-            "subset": [f"{n}x{repeats}" for n in small],
-            "ridges": SOLVE["ridges"],
-        },
-        ARCHITECTURES_SOURCES,
-        architecture_block_files(wildcards)[:1],
-        ALLOWED_BACKENDS,
-    )
-
-
-MADE["solve_architectures"] = make_architectures
 
 
 wildcard_constraints:

@@ -11,37 +11,6 @@ SECTION_FILES["cnns"] = [
     for name in dict.fromkeys(kernel_name(run.family, run.depth) for run in CNN_RUNS)
     for suffix in ("json", "csv")
 ]
-TRAIN_SOURCES = in_package(
-    *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]), "study/cnns.py"
-)
-GATHER_SOURCES = in_package("study/cnns_gather.py")
-# By what names its file, for the rate as the parameters have it.
-CNN_RUN = {(run.family, run.depth, run_name(run.rate, run.seed, run.split)): run for run in CNN_RUNS}
-
-
-def make_run(wildcards):
-    """An architecture, its protocol, and what runs differ by."""
-    name = f"rate-{wildcards.rate}-seed-{wildcards.seed}-{wildcards.split}"
-    run = CNN_RUN[wildcards.cnn, int(wildcards.depth), name]
-    family = CNN_FAMILIES[run.family]
-    protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
-    return made(
-        "train_cnn",
-        {"study": PARAMS["study"]}
-        | run._asdict()
-        | {key: family[key] for key in ("readout", "trained", "filter_size")}
-        | {key: CNNS[key] for key in protocol + ["validation_images"] * (run.split == "validation")},
-        TRAIN_SOURCES,
-    )
-
-
-def outcome_of_run(wildcards):
-    """List what is made from a run."""
-    return [f"{RESULTS}/cnns/{wildcards.cnn}-depth-{wildcards.depth}.json"]
-
-
-MADE["train_cnn"] = make_run
-MADE["gather_cnn"] = lambda wildcards: made("gather_cnn", {}, GATHER_SOURCES, runs_of_cnn(wildcards))
 
 
 wildcard_constraints:

@@ -66,6 +66,9 @@ def each_kernel(pattern, families=None):
     return [f"{RESULTS}/{pattern.format(kernel=name)}" for name in names]
 
 
+METRICS = each_kernel("metrics/{kernel}.json")
+
+
 def kernel_file(family, depth):
     """Name a merged kernel."""
     return f"{RESULTS}/kernels/{kernel_name(family, int(depth))}.h5"

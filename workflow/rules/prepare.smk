@@ -24,42 +24,6 @@ rule fetch_data:
         "exact-cntk data fetch cifar10 --out {params.folder} > {log} 2>&1"
 
 
-PREPARE_SOURCES = in_package("data/*.py")
-
-
-def raw_files(_wildcards):
-    """List the files that the images are read from; Snakemake follows the files of a folder, not a folder."""
-    if PREPARE["dataset"] == "digits":
-        return []
-    if PREPARE["source"] is None:
-        return ancient(ARCHIVE)  # its md5 is verified, so that its age says nothing
-    return SOURCE_FILES
-
-
-def list_source():
-    """List the files of the source that the parameters name; they must be there unless the images are prepared."""
-    if PREPARE["source"] is None:
-        return []
-    from exact_cntk.data import source_files as files_of_source
-
-    try:
-        return [str(path) for path in files_of_source(Path(PREPARE["source"]))]
-    except UserError as error:
-        if not Path(DATA).exists() or misfit([Path(DATA), Path(DIGEST)], to_make("preprocess", ()).statement):
-            raise WorkflowError(f"parameters: prepare.source: {error}") from None
-        return [PREPARE["source"]]  # which has done its work
-
-
-MADE["preprocess"] = lambda _wildcards: made("preprocess", PREPARE, PREPARE_SOURCES, of_data=False)
-SOURCE_FILES = list_source()
-
-
-def prepared_data_fit(wildcards):
-    """Prepare the images anew if those that are there are not what the parameters make; no file beside the others."""
-    renew_misfit("preprocess", wildcards)
-    return []
-
-
 # A checkpoint, so that the kernels are planned again when the digest of the data is known: the same data prepared
 # again, for whatever reason, costs no kernel.
 checkpoint preprocess:

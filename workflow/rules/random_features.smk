@@ -20,58 +20,6 @@ rule random_features:
 
 
 if FEATURES is not None:
-    FEATURES_SOURCES = in_package(
-        "_regression.py",
-        "_ridge_path.py",
-        "study/random_features.py",
-        "study/random_features_fits.py",
-        "study/random_features_jobs.py",
-        "study/solve.py",
-    )
-    NETWORK_SOURCES = FEATURES_SOURCES + in_package(
-        *(f"finite/{name}.py" for name in ["_contract", "_pass", "_signals", "empirical", "networks"])
-    )
-    SWEEP_SOURCES = NETWORK_SOURCES + in_package("finite/convergence.py")
-
-    def features_architecture(wildcards):
-        """A family but for its depth, and the kinds of kernels."""
-        one = FEATURES_FAMILIES[wildcards.features_family]
-        names = ("readout", "pooling_window", "trained", "filter_size")
-        return (
-            {"study": PARAMS["study"], "family": one["name"]}
-            | {name: one.get(name) for name in names}
-            | {"kinds": KERNELS["kinds"]}
-        )
-
-    def features_problem(*names):
-        """The images and the ridge path, and what else of the section."""
-        section = {name: FEATURES[name] for name in (*names, "train_images", "test_images")}
-        return section | {"ridges": SOLVE["ridges"]}
-
-    def make_draw(wildcards):
-        """A random network of each depth."""
-        parameters = features_architecture(wildcards) | features_problem("depths", "width")
-        return made("random_features_draw", parameters | {"draw": int(wildcards.draw)}, NETWORK_SOURCES)
-
-    def make_exact(wildcards):
-        """The exact kernels of a family."""
-        parameters = {"study": PARAMS["study"]} | features_problem()
-        kernels = exact_kernels(wildcards)
-        return made("random_features_exact", parameters, FEATURES_SOURCES, kernels, ALLOWED_BACKENDS)
-
-    def exact_kernels(wildcards):
-        """List a family's merged kernels."""
-        return [kernel_file(wildcards.features_family, depth) for depth in FEATURES["depths"]]
-
-    def make_sweep(wildcards):
-        """Networks of several widths."""
-        return made("random_features_sweep", features_architecture(wildcards) | FEATURES["sweep"], SWEEP_SOURCES)
-
-    MADE |= {
-        "random_features_draw": make_draw,
-        "random_features_exact": make_exact,
-        "random_features_sweep": make_sweep,
-    }
 
     rule random_features_draw:
         """Regression on the features of one random network of each depth, along the ridge path, in both precisions."""

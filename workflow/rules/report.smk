@@ -1,47 +1,6 @@
 # Tables, figures, notebooks and the page that people look at, all from the metrics alone.
 TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "table1.csv"]
 FIGURES = ["accuracy", "ridge_path", "spectra", "condition_number"]
-TABLES_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/sections/_dispatch.py")
-REPORT_SOURCES = FIGURE_SOURCES + in_package(
-    "study/headline.py",
-    "study/report.py",
-    "study/templates/*",
-    "study/sections/__init__.py",
-    "study/sections/_dispatch.py",
-)
-METRICS = each_kernel("metrics/{kernel}.json")
-RESAMPLING = {"study": PARAMS["study"]} | REPORT
-
-
-def make_section_provenance(wildcards):
-    """The section's parameters and files."""
-    key = wildcards.section
-    parameters = {"section": key, "parameters": PARAMS[key]}
-    return made("section_provenance", parameters, PROVENANCE_SOURCES, section_files(key))
-
-
-def make_notebook(wildcards):
-    """The results that a notebook reads, and the notebook itself."""
-    name = wildcards.notebook
-    parameters = RESAMPLING if NOTEBOOKS[name] else {"study": PARAMS["study"]}
-    return made("notebook", parameters, notebook_sources(name), METRICS + with_statement(notebook_files(wildcards)))
-
-
-def make_report(_wildcards):
-    """All that the page shows."""
-    return made(
-        "report", {"study": PARAMS["study"], "notebooks": list(NOTEBOOKS)}, REPORT_SOURCES, METRICS + PAGES + SHOWN
-    )
-
-
-PROVENANCE_SOURCES = in_package("study/provenance.py")
-MADE |= {
-    "section_provenance": make_section_provenance,
-    "tables": lambda _wildcards: made("tables", {"study": PARAMS["study"]}, TABLES_SOURCES, METRICS + PAGES),
-    "figures": lambda _wildcards: made("figures", {"study": PARAMS["study"]}, FIGURE_SOURCES, METRICS),
-    "notebook": make_notebook,
-    "report": make_report,
-}
 
 
 wildcard_constraints:
@@ -51,19 +10,6 @@ wildcard_constraints:
 
 localrules:
     section_parameters,
-
-
-def parameters_fit(wildcards):
-    """Write a section's parameters anew where the file has others."""
-    path = Path(rules.section_parameters.output[0].format(**wildcards))
-    if path.exists() and path.read_bytes() != f"{section_text(wildcards)}\n".encode():
-        workflow.dag.forcefiles.add(str(path))
-    return []
-
-
-def section_text(wildcards):
-    """Write the parameters of a section in one line."""
-    return json.dumps(PARAMS[wildcards.section], sort_keys=True)
 
 
 # DVC wants each of its outputs to exist, in a study without the section as well.
@@ -121,9 +67,7 @@ rule baselines:
 
 
 for key in PRESENT:
-    MADE[f"section_{key}"] = lambda _wildcards, key=key: made(
-        f"section_{key}", RESAMPLING, section_sources(key), METRICS + with_statement(section_files(key))
-    )
+    MADE[f"section_{key}"] = lambda _wildcards, key=key: make_section(key)
 
     rule:
         name:

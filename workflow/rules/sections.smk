@@ -1,8 +1,6 @@
 # What the study computes beside its kernels, section by section: names of files, and what is made from what.
 from exact_cntk.study.sections import SECTIONS, present
 
-STUDY_SOURCES = in_package(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
-FIGURE_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/figures.py", "study/style.py")
 # Of the sections that this study has.
 PRESENT = present(PARAMS)
 PAGES = [f"{RESULTS}/sections/{key}.json" for key in PRESENT]
@@ -23,23 +21,10 @@ def section_files(key):
     return SECTION_FILES[key]
 
 
-def section_sources(key):
-    """List the sources whose edit makes a section's tables and figures stale."""
-    shared = ["study/tables.py", "study/style.py", "study/sections/__init__.py", "study/sections/_dispatch.py"]
-    return STUDY_SOURCES + in_package(*shared, f"study/sections/{key}.py", *SECTIONS[key].sources)
-
-
 def notebook_files(wildcards):
     """List what a notebook reads beside the metrics."""
     key = NOTEBOOKS[wildcards.notebook]
     return section_files(key) if key else []
-
-
-def notebook_sources(name):
-    """List the sources whose edit makes a notebook stale, itself and what runs it among them."""
-    key = NOTEBOOKS[name]
-    package = section_sources(key) if key else FIGURE_SOURCES + in_package("study/headline.py")
-    return [*package, f"notebooks/{name}.ipynb", "workflow/scripts/run_notebook.py"]
 
 
 def notebook_parameters(wildcards, input):

@@ -22,41 +22,6 @@ rule small_data:
 
 
 if SMALL is not None:
-    SMALL_SETS = {"study": PARAMS["study"]} | {name: SMALL[name] for name in ("train_images", "subsets", "seed")}
-    SMALL_SOURCES = in_package("study/small_data_jobs.py", "study/small_data_subsets.py", "study/solve.py")
-    SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("_regression.py", "_ridge_path.py")
-    SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_kernels.py")
-    SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_baselines.py")
-    SMALL_CNN_SOURCES = SMALL_SOURCES + in_package(
-        "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/small_data_cnn.py"
-    )
-
-    def small_kernel_file(wildcards):
-        """List the merged kernel."""
-        return [f"{RESULTS}/kernels/{wildcards.small_kernel}.h5"]
-
-    def make_small_kernel(wildcards):
-        """A kernel, the training sets and the ridge path."""
-        parameters, kernel = SMALL_SETS | {"ridges": SOLVE["ridges"]}, small_kernel_file(wildcards)
-        return made("small_data_kernel", parameters, SMALL_KERNEL_SOURCES, kernel, ALLOWED_BACKENDS)
-
-    def make_small_baseline(wildcards):
-        """A method, the training sets and the settings to choose from."""
-        settings = {name: SMALL[name] for name in ("bandwidths", "inverse_penalties", "trees")}
-        parameters = {"method": wildcards.small_baseline} | SMALL_SETS | {"ridges": SOLVE["ridges"]} | settings
-        return made("small_data_baseline", parameters, SMALL_BASELINE_SOURCES)
-
-    def make_small_network(wildcards):
-        """A network, the training sets and the protocol."""
-        protocol = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
-        network = SMALL_NETWORKS[wildcards.small_network] | protocol | {"network_subsets": SMALL["cnns"]["subsets"]}
-        return made("small_data_cnn", SMALL_SETS | network, SMALL_CNN_SOURCES)
-
-    MADE |= {
-        "small_data_kernel": make_small_kernel,
-        "small_data_baseline": make_small_baseline,
-        "small_data_cnn": make_small_network,
-    }
 
     rule small_data_kernel:
         """Regression with one kernel on all small training sets, without ridge and with that of leave-one-out."""

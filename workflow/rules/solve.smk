@@ -1,27 +1,4 @@
 # Kernel regression along the ridge path, on every subset of the training pool.
-SOLVE_SOURCES = in_package("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py")
-
-
-def solved_kernel(wildcards):
-    """List the merged kernel."""
-    return [kernel_file(wildcards.family, wildcards.depth)]
-
-
-def make_metrics(wildcards):
-    """A kernel, the subsets and the ridge path."""
-    subsets = [f"{one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]]
-    return made(
-        "solve",
-        {"study": PARAMS["study"], "subset": subsets, "ridges": SOLVE["ridges"]},
-        SOLVE_SOURCES,
-        solved_kernel(wildcards),
-        ALLOWED_BACKENDS,
-    )
-
-
-MADE["solve"] = make_metrics
-
-
 rule solve:
     """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
     input:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from exact_cntk._statement import PACKAGE, Misfit, Statement, digest_sources, misfit, source_files, write_job
 from snakemake.logging import logger
 
-# By rule: function of the wildcards that gives a `Made`; the files of rules define it beside their rules.
+# By rule: function of the wildcards that gives a `Made`; in made_from.smk.
 MADE = {}
 SAID = set()
 
@@ -19,11 +19,12 @@ class Made:
         self.statement, self.source_files = statement, source_files
 
 
-def made(step, parameters, sources, inputs=(), backends=None, of_data=True):
+def made(step, parameters, sources, inputs=(), backends=None, place=None, of_data=True):
     """Put together what a job's files are made from, which depend on the study's images, but for these themselves.
 
     `sources` and the values of `backends` are patterns from `in_package`; `inputs` are results that the job reads, of
-    which a block stands for all of its folder; `backends` are those that may compute, or have computed an input.
+    which a block stands for all of its folder; `backends` are those that may compute, or have computed an input;
+    `place` tells parts apart that are made from the same.
     """
     backends = backends or {}
     statement = Statement(
@@ -33,6 +34,7 @@ def made(step, parameters, sources, inputs=(), backends=None, of_data=True):
         sources=digest_sources(sources),
         inputs=dict(map(named_identity, inputs)),
         backends={name: digest_sources(patterns) for name, patterns in backends.items()},
+        place=place or {},
     )
     return Made(statement, {"": sources} | ({} if inputs else backends))
 
@@ -57,10 +59,10 @@ def named_identity(path):
 @cache
 def producer(path):
     """Find the rule that makes a file, and its wildcards. A file that no rule makes is an error, never a source."""
-    for rule in workflow.rules:
-        if rule.name in MADE and rule.is_producer(path):
-            return rule.name, key_of(rule.get_wildcards(path))
-    raise WorkflowError(f"no rule makes {path}: the parameters name something that cannot be computed")
+    for candidate in workflow.rules:
+        if candidate.name in MADE and candidate.is_producer(path):
+            return candidate.name, key_of(candidate.get_wildcards(path))
+    raise WorkflowError(f"{path} is made by no rule; the parameters name something that cannot be computed")
 
 
 def to_make(name, wildcards):
@@ -122,9 +124,13 @@ def renew_misfit(name, wildcards):
     found = misfit_now(name, key_of(wildcards))
     if found is not None:
         outputs = outputs_of(name, key_of(wildcards))
-        # As with the files of an interrupted run, which Snakemake adds here as well.
-        workflow.dag.forcefiles.update(outputs)
+        renew(outputs)
         say_why(outputs[0], found)
+
+
+def renew(outputs):
+    """Have the job done that makes these files, as Snakemake does it where a run was interrupted."""
+    workflow.dag.forcefiles.update(outputs)
 
 
 def key_of(wildcards):
