@@ -52,7 +52,10 @@ def statement_attribute() -> dict[str, str]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("it holds no object")
+    return document
 
 
 def _read_notebook(path: Path) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def _read_notebook(path: Path) -> dict[str, Any]:
 def _read_hdf5(path: Path) -> dict[str, Any]:
     from exact_cntk._hdf5 import is_intact, open_to_read
 
-    if is_intact(path, numbers=False) is False:
+    if not is_intact(path, numbers=False):
         raise ValueError("its content does not have the checksum that it states")
     with open_to_read(path) as file:
         text = file.attrs.get(KEY)

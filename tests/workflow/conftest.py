@@ -1,5 +1,6 @@
 """Copies of the checkout in which the workflow runs for real; one finished tiny study is made once and copied."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -116,9 +117,17 @@ def fresh(tmp_path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory) -> Checkout:
-    """A checkout with the finished study ci; not to be changed."""
-    checkout = copy_of_sources(tmp_path_factory.mktemp("finished") / "checkout")
-    (checkout / "run.txt").write_text(checkout.snakemake(), encoding="utf-8")
+    """A checkout with the finished study ci; not to be changed. All processes of one test run share it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    checkout = Checkout(shared / "finished")
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (checkout / "run.txt").exists():
+            shutil.rmtree(checkout.path, ignore_errors=True)
+            copy_of_sources(checkout.path)
+            (checkout / "run.txt").write_text(checkout.snakemake(), encoding="utf-8")
     return checkout
 
 

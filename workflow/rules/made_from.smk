@@ -25,7 +25,7 @@ def list_source():
     except UserError as error:
         if not Path(DATA).exists() or misfit([Path(DATA), Path(DIGEST)], to_make("preprocess", ()).statement):
             raise WorkflowError(f"parameters: prepare.source: {error}") from None
-        return [PREPARE["source"]]  # which has done its work
+        return []  # it has done its work
 
 
 MADE["preprocess"] = lambda _wildcards: made("preprocess", PREPARE, PREPARE_SOURCES, of_data=False)

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._atomic import write_bytes
-from exact_cntk._hdf5 import open_to_read
+from exact_cntk._atomic import replacing, write_bytes
+from exact_cntk._hdf5 import is_intact, open_to_read, write_checksum
 from exact_cntk._stated_files import stated, statement_attribute
 from exact_cntk._statement import check_data
 from exact_cntk.errors import UserError
@@ -139,7 +139,10 @@ def write_processed(path: Path, data: ProcessedData) -> None:
             file.attrs[name] = json.dumps(value) if name in ("class_names", "parameters") else value
         file.attrs["digest"] = data.digest
         file.attrs.update(statement_attribute())
-    write_bytes(path, image.getbuffer())
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+        with temporary.open("r+b") as written:
+            write_checksum(written.fileno(), [], of_numbers=False)
     # The summary last: whoever depends on it finds the images there.
     write_bytes(sidecar_path(path), (json.dumps(stated(data.summary()), indent=2) + "\n").encode())
 
@@ -157,6 +160,8 @@ def load_processed(path: str | Path) -> ProcessedData:
     if not path.is_file():
         raise UserError(f"{path}: no such file; {remedy}")
     try:
+        if not is_intact(path, numbers=True):
+            raise ValueError("it does not end in the checksum of its content")
         with open_to_read(path) as file:
             version = file.attrs["format_version"]
             if version != FORMAT_VERSION:

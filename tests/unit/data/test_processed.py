@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from exact_cntk._hdf5 import write_checksum
 from exact_cntk.data import ProcessedData, load_processed, sidecar_path
 from exact_cntk.data._processed import write_processed
 from exact_cntk.errors import UserError
@@ -114,6 +115,12 @@ def test_truncated_file(path, part):
         load_processed(path)
 
 
+def seal(path):
+    """End a file that was changed from outside in the checksum of what it is now."""
+    with path.open("r+b") as file:
+        write_checksum(file.fileno(), [], of_numbers=False)
+
+
 def test_foreign_files(path):
     path.write_text("not HDF5")
     with pytest.raises(UserError, match="not a complete file of prepared images"):
@@ -127,6 +134,7 @@ def test_foreign_files(path):
 def test_another_format_version(path):
     with h5py.File(path, "a") as file:
         file.attrs["format_version"] = 2
+    seal(path)
     with pytest.raises(UserError, match=r"study\.h5: format version 2, not 1"):
         load_processed(path)
 
@@ -134,6 +142,9 @@ def test_another_format_version(path):
 def test_a_changed_pixel_is_noticed(path):
     with h5py.File(path, "a") as file:
         file["test/images"][3, 2, 1, 0] += 1e-3
+    with pytest.raises(UserError, match="does not end in the checksum of its content"):
+        load_processed(path)
+    seal(path)
     with pytest.raises(UserError, match="damaged: its content does not have the digest"):
         load_processed(path)
 
@@ -182,6 +193,7 @@ def _virtual(file, outside):
 def test_the_file_holds_its_images_itself(tmp_path, path, change):
     with h5py.File(path, "a") as file:
         change(file, str(tmp_path / "outside"))
+    seal(path)
     with pytest.raises(UserError, match=r"study\.h5: .*test/images .* must hold all of its content.*prepare` again$"):
         load_processed(path)
 

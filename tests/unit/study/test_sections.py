@@ -1,5 +1,6 @@
 """Sections: what is generic about them, shown on a made-up one."""
 
+import hashlib
 import inspect
 import json
 import sys
@@ -75,6 +76,7 @@ def test_tables_figures_and_page(folder, section):
         "figures": [{"name": "made_up", "caption": "Nothing."}],
         "tables": [{"caption": "accuracies", "columns": ["method", "accuracy"], "rows": [["a", "0.5"], ["b", ""]]}],
         "summary": {"best": 0.5, "b": {"accuracy": None, "n": 3}},
+        "files": {"../tables/made_up.csv": hashlib.sha256(table.encode()).hexdigest()},
     }
     assert sections.read_pages(written[-1:]) == [json.loads(page)]
     before = [path.read_bytes() for path in written]
