@@ -212,7 +212,7 @@ def test_blocks_are_inputs_by_their_folder(monkeypatch):
     make_current(replace(SOLVE, inputs={"blocks": block.identity}), monkeypatch)
     check_inputs(["blocks/0-0.h5"])
     make_current(replace(SOLVE, inputs={"blocks": "other"}), monkeypatch)
-    with pytest.raises(UserError, match="blocks/0-0.h5 is not what"):
+    with pytest.raises(UserError, match=r"blocks/0-0\.h5 is not what"):
         check_inputs(["blocks/0-0.h5"])
 
 

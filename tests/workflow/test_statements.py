@@ -56,7 +56,7 @@ EDITS = {
     "kernel": (
         ("trained: all, filter_size: 3, depth_passes", "trained: all, filter_size: 5, depth_passes"),
         {"kernel_block", "merge_kernel", "solve", "small_data_kernel", "section_provenance"},
-        "results/ci/kernels/cntk-v-depth-03.h5 is made again, with what else this concerns: filter_size was 3 and is 5.",
+        "cntk-v-depth-03.h5 is made again, with what else this concerns: filter_size was 3 and is 5.",
     ),
     "dtype": (
         ("dtype: float32", "dtype: float64"),
@@ -186,7 +186,7 @@ def test_half_of_the_test_rows_are_lost(finished):
     assert finished.planned() == {}
     finished.edit("params.yaml", "1.0e-2]\n  max_memory", "1.0e-2, 1.0e-1]\n  max_memory")
     said = finished.snakemake("results/ci/metrics/cntk-v-depth-03.json", code=1)
-    assert re.search(r"kernel results/ci/kernels/cntk-v-depth-03.h5 is damaged: .* delete it", said)
+    assert re.search(r"kernel results/ci/kernels/cntk-v-depth-03.h5 is truncated or damaged: .* delete it", said)
     assert not (finished / "results/ci/metrics/cntk-v-depth-03.json").exists()
     kernel.unlink()
     finished.snakemake("results/ci/metrics/cntk-v-depth-03.json")
@@ -273,16 +273,6 @@ def test_every_result_file_states_what_made_it(finished_once):
         if path.suffix == ".json":
             listed.update((path.parent / name).resolve() for name in json.loads(content).get("files", {}))
     assert {path for path in silent if path.name != "parameters.yaml"} == listed
-
-
-def test_same_input_same_bytes(finished, finished_once):
-    # Everything anew, in another folder and at another time.
-    shutil.rmtree(finished / "results/ci/metrics")
-    shutil.rmtree(finished / "results/ci/tables")
-    shutil.rmtree(finished / "results/ci/kernels")
-    finished.snakemake("tables")
-    for folder in ("metrics", "tables", "kernels", "figures", "sections"):
-        assert finished.files(folder) == finished_once.files(folder)
 
 
 def test_other_statement_is_not_believed(finished):

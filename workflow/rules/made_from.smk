@@ -368,10 +368,15 @@ MADE |= {
 
 def parameters_fit(wildcards):
     """Write a section's parameters anew where the file has others."""
-    path = Path(rules.section_parameters.output[0].format(**wildcards))
+    path = Path(*section_parameters_file(wildcards))
     if path.exists() and path.read_bytes() != f"{section_text(wildcards)}\n".encode():
         renew([str(path)])
     return []
+
+
+def section_parameters_file(wildcards):
+    """Name the file of a section's parameters."""
+    return [f"{RESULTS}/{wildcards.section}/parameters.yaml"]
 
 
 def section_text(wildcards):

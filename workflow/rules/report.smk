@@ -36,7 +36,7 @@ rule section_provenance:
     input:
         fits=fits("section_provenance"),
         files=inputs_of("section_provenance", lambda wildcards: section_files(wildcards.section)),
-        parameters=ancient(rules.section_parameters.output),
+        parameters=inputs_of("section_provenance", section_parameters_file),
         digest=ancient(DIGEST),
         sources=sources(PROVENANCE_SOURCES),
     output:

@@ -77,14 +77,13 @@ def _to_make(name, wildcards, _digest):
 
 def known_digest():
     """Read the data's digest; None where they are not prepared yet."""
-    path = Path(DIGEST)
-    return _digest_in(path, path.stat().st_mtime_ns) if path.exists() else None
+    return _digest_in(DIGEST, os.stat(DIGEST).st_mtime_ns) if os.path.exists(DIGEST) else None
 
 
 @cache
 def _digest_in(path, _written):
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("digest")
+        return json.loads(Path(path).read_text(encoding="utf-8")).get("digest")
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -164,10 +163,15 @@ def is_current(path):
 
 def is_settled(path):
     """Whether a file is current, and so is all that it was made from, as far as that is there."""
+    return _is_settled(path, known_digest())  # no file changes between two plans but with the digest
+
+
+@cache
+def _is_settled(path, digest):
     if not is_current(path):
         return False
     inputs = to_make(*producer(path)).statement.inputs
-    return all(is_settled(one) for one in inputs if os.path.isfile(one))
+    return all(_is_settled(one, digest) for one in inputs if os.path.isfile(one))
 
 
 def say_why(path, found):

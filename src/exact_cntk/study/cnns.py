@@ -28,7 +28,6 @@ from exact_cntk.study.cnns_cost import (
     trains_long,
 )
 from exact_cntk.study.param_names import run_name
-from exact_cntk.study.solve import describe_data, rounded
 
 if TYPE_CHECKING:
     from exact_cntk.finite import CNN
@@ -169,6 +168,8 @@ def train(
     UserError
         Data are missing or damaged, there is no such device, or a file cannot be written.
     """
+    from exact_cntk.study.solve import describe_data  # not beforehand: rules list runs without what computes
+
     data = load_processed(data_file)
     sets = split_data(data, run)
     work = epoch_operations(data.train_images.shape[1:], asdict(run), run.depth, len(sets[0][0]), len(sets[1][0]))
@@ -285,6 +286,7 @@ def _train(
 ) -> dict[str, Any]:
     """Outcome and learning curve, ready for JSON."""
     from exact_cntk import finite
+    from exact_cntk.study.solve import rounded
 
     (x, labels), (x_held_out, labels_held_out) = sets
     rows = finite.train_sgd(
