@@ -25,6 +25,10 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.report.input.notebooks,
+        METRICS,
+        PAGES,
+        SHOWN,
         SECTION_PARAMETERS,
 
 

@@ -15,11 +15,12 @@ from typing import Any
 from exact_cntk._statement import current
 
 KEY = "made_from"
+CHECKSUM = "sha256"
 _COMMENT = re.compile(r"<!-- made from (\{.*?\}) -->")
 
 
 def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = None, folder: Path = Path()) -> dict:
-    """A document with what this process makes it from, and a list of files that cannot state it themselves.
+    """A document with what this process makes it from, and a checksum; and a list of files that cannot state it.
 
     Parameters
     ----------
@@ -30,8 +31,14 @@ def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = Non
         Of the document.
     """
     listed = {} if files is None else {"files": {_relative(path, folder): _sha256(files[path]) for path in files}}
+    whole = {**document, **listed, **statement_metadata()}
+    return whole | ({CHECKSUM: _checksum(whole)} if KEY in whole else {})
+
+
+def statement_metadata() -> dict[str, Any]:
+    """The statement alone, for documents of others' formats; nothing outside of the workflow."""
     statement = current()
-    return {**document, **listed} | ({} if statement is None else {KEY: statement.document()})
+    return {} if statement is None else {KEY: statement.document()}
 
 
 def stated_text(text: str, before: str) -> str:
@@ -55,11 +62,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):
         raise ValueError("it holds no object")
+    if KEY in document and document.get(CHECKSUM) != _checksum(document):
+        raise ValueError("its content does not have the checksum that it states")
     return document
 
 
 def _read_notebook(path: Path) -> dict[str, Any]:
     return dict(_read_json(path)["metadata"])
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """SHA-256 over all else in a document, whatever its layout."""
+    rest = {name: value for name, value in document.items() if name != CHECKSUM}
+    return _sha256(json.dumps(rest, sort_keys=True).encode())
 
 
 def _read_hdf5(path: Path) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Statement:
     sources : str
         `digest_sources` of the step's sources.
     inputs : mapping of str to str
-        File, or folder of blocks → identity of its statement, of the results that the step reads.
+        File, or folder of blocks → identity of its statement, of the results that the step reads; of a file that was
+        there, "+" and a digest of all that it stated follow, the backends behind it among them.
     backends : mapping of str to str
         Backend of kernels → digest of the sources of its own: of all backends that the parameters allow, where the
         statement says what is to be made; of the one that has computed, in a file.
@@ -55,9 +56,14 @@ class Statement:
 
     @property
     def identity(self) -> str:
-        """Equal only for equal statements; the same for all parts, and whichever of the backends has computed."""
+        """What can be known beforehand: the same for all parts, and whichever of the allowed backends computes."""
         content = {name: value for name, value in asdict(self).items() if name not in ("backends", "place")}
+        content["inputs"] = {name: value.partition("+")[0] for name, value in self.inputs.items()}
         return hashlib.sha256(_canonical(content).encode()).hexdigest()[:IDENTITY_DIGITS]
+
+    def as_input(self) -> str:
+        """What is stated of a file with this statement by those that are made from it."""
+        return f"{self.identity}+{hashlib.sha256(self.text().encode()).hexdigest()[:IDENTITY_DIGITS]}"
 
     def document(self) -> dict[str, Any]:
         """For JSON; empty parts are left out."""
@@ -107,7 +113,7 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
             return Misfit(f"it was made from {name} as well")
         if name not in stated.inputs:
             return Misfit(f"it was made without {name}")
-        if stated.inputs[name] != expected.inputs[name]:
+        if not stated.inputs[name].startswith(expected.inputs[name]):
             return Misfit(f"it was made from another {name}", name)
     if stated.sources != expected.sources:
         return Misfit("it was made by other code")
@@ -251,11 +257,12 @@ def check_inputs(paths: Iterable[str | Path]) -> None:
     global _current
     if _current is None:
         return
-    backends = dict(_current.backends) if not _inherits(_current) else {}
+    backends: dict[str, str] = {}
+    inputs = dict(_current.inputs)
     listed: dict[Path, str] = {}
     silent = []
     for path in map(Path, paths):
-        expected = _current.inputs.get(str(path)) or _current.inputs.get(str(path.parent))
+        expected = (_current.inputs.get(str(path)) or _current.inputs.get(str(path.parent), "")).partition("+")[0]
         statement, files = read_statement(path)
         listed.update(files)
         if statement is None:
@@ -265,11 +272,13 @@ def check_inputs(paths: Iterable[str | Path]) -> None:
                 f"{path} is not what the parameters of this study make: it was made by the step {statement.step} from "
                 f"{_canonical(statement.parameters)}; {AGAIN}"
             )
-        elif _inherits(_current):
+        else:
             backends.update(statement.backends)
+            inputs |= {str(path): statement.as_input()} if str(path) in inputs else {}
     for path in silent:
         check_listed(path, listed)
-    if _inherits(_current) and backends:
+    _current = replace(_current, inputs=inputs)
+    if _current.backends and backends:
         _check_backends(_current, backends)
         _current = replace(_current, backends=backends)
 
@@ -296,11 +305,6 @@ def computed_by(backend: str) -> None:
         backends = {backend: _current.backends.get(backend, "")}
         _check_backends(_current, backends)
         _current = replace(_current, backends=backends)
-
-
-def _inherits(statement: Statement) -> bool:
-    """Whether the backend is that of an input, not this process's own."""
-    return bool(statement.backends and statement.inputs)
 
 
 def _check_backends(statement: Statement, backends: Mapping[str, str]) -> None:

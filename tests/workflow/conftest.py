@@ -12,12 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests/unit"))  # files of kernels and images, made up for tests
 sys.path.append(str(ROOT / "tests/unit/data"))
 ENVIRONMENT = Path(sys.executable).parent
 MINUTES = 60.0
+PRESETS = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 GIT_IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 
 
@@ -61,8 +63,8 @@ class Checkout:
         return self.run("snakemake", "--cores", "2", *arguments, code=code)
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Count by rule the jobs that a dry run announces."""
-        output = self.run("snakemake", "--dry-run", *arguments)
+        """Count by rule the jobs that a dry run announces; `said` is all that it prints."""
+        output = self.said = self.run("snakemake", "--dry-run", *arguments)
         statistics = output.partition("Job stats:")[2].partition("\n\n")[0]
         jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", statistics, flags=re.MULTILINE)}
         jobs.pop("total", None)
@@ -93,6 +95,31 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
             assert process.wait(timeout=0.02) is None, "the process ended before what was waited for"
 
 
+NUMBERS = ("kernels", "metrics", "random_features", "small_data", "tables", "sections")
+
+
+def numbers(checkout: Checkout) -> dict[str, bytes]:
+    """All numbers of the study, by file; those of the run, such as times, are elsewhere."""
+    found = checkout.files(*NUMBERS) | {"summary": (checkout / "results/ci/summary.json").read_bytes()}
+    return {name: content for name, content in found.items() if "parameters.yaml" not in name}
+
+
+def from_scratch(other: Checkout, path: Path) -> Checkout:
+    """A checkout with the same parameters as another one, in which all that has numbers is computed anew."""
+    checkout = copy_of_sources(path)
+    shutil.copyfile(other / "params.yaml", checkout / "params.yaml")
+    checkout.snakemake("tables", "baselines")
+    return checkout
+
+
+def await_queue(checkout: Checkout) -> None:
+    """Wait until DVC's queue has run all its experiments."""
+    deadline = time.monotonic() + 10 * MINUTES
+    while re.search("Queued|Running", checkout.run("dvc", "queue", "status")):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)
+
+
 def copy_of_sources(target: Path) -> Checkout:
     """Copy the files that git tracks or would track, and commit them there."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -107,6 +134,17 @@ def copy_of_sources(target: Path) -> Checkout:
     checkout.run("git", "add", "--all")
     checkout.run("git", "commit", "--quiet", "--message", "Copy")
     return checkout
+
+
+def cut_down(checkout: Checkout, **changes) -> None:
+    """Make the study of a checkout smaller than ci: one kernel, and two sections that are quick."""
+    params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+    family = params["kernels"]["families"][0]
+    params["kernels"]["families"] = [family | {"depth_passes": [[3]]}]
+    params["random_features"] |= {"families": [family["name"]], "draws": 1, "sweep": None}
+    params["small_data"] |= {"cnns": None, "baselines": ["rbf"], "kernels": [{"family": family["name"], "depth": 3}]}
+    params |= {"cnns": None, "architectures": None} | changes
+    (checkout / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
 @pytest.fixture

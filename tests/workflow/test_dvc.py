@@ -2,9 +2,11 @@
 
 import csv
 import io
+import shutil
 
 import pytest
 import yaml
+from conftest import PRESETS, Checkout, copy_of_sources, cut_down, numbers
 
 from exact_cntk.study.sections import ALWAYS, SECTIONS
 
@@ -90,22 +92,67 @@ def test_no_parameter_is_unseen(finished_once):
     assert seen == set(yaml.safe_load((finished_once / "params.yaml").read_text(encoding="utf-8")))
 
 
-def test_repro_twice_then_a_later_stage(finished):
-    # Up to the tables, to save the time of notebooks; the README's test runs all stages.
-    kernels = finished.ages("blocks", "kernels")
-    made = finished.files("metrics")
-    assert "Job stats" in finished.run("dvc", "repro", "tables")
-    assert finished.files("metrics") == made
-    assert "Data and pipelines are up to date." in finished.run("dvc", "repro", "tables")
-    assert finished.planned("tables", "figures") == {}
+def recorded_by_dvc(path):
+    """A small study, run and committed."""
+    checkout = copy_of_sources(path)
+    cut_down(checkout)
+    checkout.run("dvc", "repro")
+    checkout.run("git", "add", "--all")
+    checkout.run("git", "commit", "--quiet", "--message", "Run the study")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def recorded_once(tmp_path_factory):
+    return recorded_by_dvc(tmp_path_factory.mktemp("recorded") / "checkout")
+
+
+@pytest.fixture
+def recorded(recorded_once, tmp_path):
+    shutil.copytree(recorded_once.path, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")
+
+
+def test_repro_twice_then_a_later_stage(recorded):
+    kernels = recorded.ages("kernels")
+    assert "Data and pipelines are up to date." in recorded.run("dvc", "repro", "tables")
+    assert recorded.planned("tables", "figures") == {}
 
     # A parameter of the last stages: what comes before is not even looked at.
-    finished.edit("params.yaml", "resamples: 100", "resamples: 50")
-    assert "report.resamples" in finished.run("dvc", "params", "diff")
-    said = finished.run("dvc", "repro", "tables")
+    recorded.edit("params.yaml", "resamples: 100", "resamples: 50")
+    assert "report.resamples" in recorded.run("dvc", "params", "diff")
+    said = recorded.run("dvc", "repro", "tables")
     for stage in ("prepare", "kernels", "solve", "baselines"):
         assert f"Stage '{stage}' didn't change, skipping" in said
-    assert finished.ages("blocks", "kernels") == kernels
+    assert recorded.ages("kernels") == kernels
+
+
+def test_results_of_make_study_are_recorded_without_computing(finished):
+    before = finished.files("")
+    finished.run("dvc", "commit", "--force", "dvc.yaml")
+    assert "Data and pipelines are up to date." in finished.run("dvc", "status", "dvc.yaml")
+    assert "Data and pipelines are up to date." in finished.run("dvc", "repro")
+    assert finished.files("") == before
+
+
+def test_clone_goes_on_from_pulled_results(recorded, tmp_path):
+    recorded.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    recorded.run("git", "commit", "--quiet", "--all", "--message", "Keep results")
+    recorded.run("dvc", "push")
+    recorded.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Checkout(tmp_path / "clone")
+    clone.run("dvc", "pull", "dvc.yaml")
+    assert clone.planned() == {}
+    clone.edit("params.yaml", "- 0.0001", "- 0.001")
+    assert set(clone.planned("tables")) == {
+        *("tables", "solve", "random_features_draw", "random_features_exact"),
+        *("small_data_kernel", "small_data_baseline", "section_correlation"),
+        *("section_random_features", "section_small_data"),
+    }
+    clone.run("dvc", "repro", "tables")
+    recorded.edit("params.yaml", "- 0.0001", "- 0.001")
+    recorded.snakemake("tables")
+    assert numbers(clone) == numbers(recorded)
 
 
 def test_preset_is_all_changes(fresh):
@@ -113,3 +160,35 @@ def test_preset_is_all_changes(fresh):
     said = fresh.run("dvc", "params", "diff")
     for name in ("study", "prepare.dataset", "prepare.resolution", "kernels.block_images", "solve.subsets"):
         assert name in said
+
+
+def in_small(params):
+    """A preset with few images, the least depth, and narrow networks; it has the sections that it has."""
+    params["prepare"] |= {"dataset": "digits", "source": None, "resolution": 8, "classes": []}
+    params["prepare"] |= {"train_images": 40, "test_images": 20}
+    kernels, section = params["kernels"], params["random_features"] or params["small_data"] or {}
+    used = section.get("families") or [one["family"] for one in section.get("kernels", ())]
+    families = [one for one in kernels["families"] if one["name"] in used] or kernels["families"]
+    kernels |= {"backend": "auto", "block_images": 40, "families": [families[0] | {"depth_passes": [[3]]}]}
+    params["solve"] |= {"subsets": [{"train_images": 20, "repeats": 2}], "ridges": [0, 1.0e-3], "max_memory_gib": 2}
+    if cnns := params["cnns"]:
+        cnns |= {"families": [cnns["families"][0] | {"depths": [3]}], "rates": [10], "width": 2, "seeds": 1}
+        cnns |= {"batch_images": 10, "max_epochs": 1, "averaged_epochs": 1, "validation_images": 10}
+    if features := params["random_features"]:
+        features |= {"families": [families[0]["name"]], "depths": [3], "width": 2, "draws": 1}
+        features |= {"train_images": 20, "test_images": 20, "sweep": None}
+    if grid := params["architectures"]:
+        grid |= {"depths": [3], "readouts": ["flatten"], "pooling_windows": [], "filter_sizes": [3]}
+        grid |= {"train_images": 40, "small_train_images": [20], "small_repeats": 2, "flips": grid["flips"][:1]}
+    if small := params["small_data"]:
+        small |= {"train_images": [20], "subsets": 2, "kernels": [{"family": families[0]["name"], "depth": 3}]}
+        small |= {"baselines": ["rbf"], "bandwidths": [1], "cnns": None}
+    return params
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_runs_by_dvc(fresh, preset):
+    params = in_small(yaml.safe_load((fresh / f"config/{preset}.yaml").read_text(encoding="utf-8")))
+    (fresh / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    fresh.run("dvc", "repro", "baselines")
+    assert (fresh / f"results/{preset}/metrics").is_dir()

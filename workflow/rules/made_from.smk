@@ -40,6 +40,9 @@ def prepared_data_fit(wildcards):
     renew_misfit("preprocess", wildcards)
     if not (os.path.exists(DATA) and os.path.exists(DIGEST)):
         renew([DATA, DIGEST])
+    elif known_digest() != read_digest(Path(DATA)):
+        renew([DATA, DIGEST])
+        say_why(DATA, Misfit(f"the images are not those of {DIGEST}"))
     return []
 
 

@@ -2,9 +2,20 @@
 # states something else is made again, whoever put it there: Snakemake, DVC's cache, a copy, a clone. Snakemake's own
 # records and the ages of files may be missing or wrong.
 from functools import cache
+from dataclasses import replace
 from types import SimpleNamespace
 
-from exact_cntk._statement import PACKAGE, Misfit, Statement, digest_sources, misfit, source_files, write_job
+from exact_cntk._statement import (
+    PACKAGE,
+    Misfit,
+    Statement,
+    digest_sources,
+    misfit,
+    read_statement,
+    source_files,
+    write_job,
+)
+from exact_cntk.data._processed import read_digest
 from snakemake.logging import logger
 
 # By rule: function of the wildcards that gives a `Made`; in made_from.smk.
@@ -29,7 +40,7 @@ def made(step, parameters, sources, inputs=(), backends=None, place=None, of_dat
     backends = backends or {}
     statement = Statement(
         step=step,
-        parameters=json.loads(json.dumps(parameters)),
+        parameters=plain(parameters),
         data=known_digest() if of_data else None,
         sources=digest_sources(sources),
         inputs=dict(map(named_identity, inputs)),
@@ -37,6 +48,15 @@ def made(step, parameters, sources, inputs=(), backends=None, place=None, of_dat
         place=place or {},
     )
     return Made(statement, {"": sources} | ({} if inputs else backends))
+
+
+def plain(value):
+    """Give values as JSON has them, whole numbers without a point: 0.0 is 0."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def in_package(*patterns):
@@ -130,6 +150,40 @@ def renew_misfit(name, wildcards):
 def renew(outputs):
     """Have the job done that makes these files, as Snakemake does it where a run was interrupted."""
     workflow.dag.forcefiles.update(outputs)
+    if "update_needrun" not in vars(workflow.dag):
+        workflow.dag.update_needrun = examine_every_job(workflow.dag)
+
+
+def examine_every_job(dag):
+    """Let Snakemake look for reasons at all jobs, but for those that run anyway because of one that they depend on.
+
+    It passes over all jobs behind one that runs, though inputs whose age says nothing (`ancient`) stop there what makes
+    jobs run: some that are to be made again would never be looked at.
+    """
+    update_needrun, bfs = dag.update_needrun, dag.bfs
+
+    def reached(direction, *jobs, **options):
+        if direction is not dag.depending:
+            yield from bfs(direction, *jobs, **options)
+            return
+        queue, seen = list(jobs), set(jobs)
+        while queue:
+            job = queue.pop()
+            yield job
+            for behind, files in direction[job].items():
+                stopped = all(file.is_ancient and os.path.exists(file) for file in files)
+                if behind not in seen and not stopped:
+                    seen.add(behind)
+                    queue.append(behind)
+
+    async def update(*arguments, **options):
+        dag.bfs = reached
+        try:
+            return await update_needrun(*arguments, **options)
+        finally:
+            del dag.bfs
+
+    return update
 
 
 def key_of(wildcards):
@@ -151,9 +205,19 @@ def misfit_now(name, wildcards):
 @cache
 def _misfit(name, wildcards, _digest, _written):
     try:
-        return misfit(map(Path, outputs_of(name, wildcards)), to_make(name, wildcards).statement)
+        statement = to_make(name, wildcards).statement
+        inputs = {path: stated_input(path) or identity for path, identity in statement.inputs.items()}
+        return misfit(map(Path, outputs_of(name, wildcards)), replace(statement, inputs=inputs))
     except Exception as error:  # Snakemake would take the files that are there for sources, and go on
         return Misfit(f"what it is to be made from is unknown ({type(error).__name__}: {error})")
+
+
+def stated_input(path):
+    """What those state of a file that are made from it; None if it is not there, or is not what it is to be."""
+    if not os.path.isfile(path) or not is_current(path):
+        return None
+    statement, _ = read_statement(Path(path))
+    return statement and statement.as_input()
 
 
 def is_current(path):
@@ -180,7 +244,7 @@ def say_why(path, found):
         return
     SAID.add(found.reason)
     if not found.input or os.path.isdir(found.input) or is_current(found.input):
-        logger.info(f"{path} is made again, with what else this concerns: {found.reason}.")
+        logger.info(f"{path} is made again: {found.reason}. So are others that this concerns.")
 
 
 def with_statement(paths):

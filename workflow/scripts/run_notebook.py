@@ -18,7 +18,7 @@ import yaml
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from exact_cntk._stated_files import stated, stated_text
+from exact_cntk._stated_files import stated_text, statement_metadata
 from exact_cntk._statement import claim
 from exact_cntk.errors import UserError
 
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         str(given.notebook), str(unfinished), parameters, kernel_name="python3", progress_bar=False, log_output=True
     )
     executed = nbformat.read(unfinished, as_version=4)
-    executed.metadata.update(stated({}))
+    executed.metadata.update(statement_metadata())
     given.page.write_text(stated_text(to_page(executed, given.notebook.stem), before="<head>"), encoding="utf-8")
     nbformat.write(executed, unfinished)
     unfinished.replace(given.executed)

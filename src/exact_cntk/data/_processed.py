@@ -147,6 +147,15 @@ def write_processed(path: Path, data: ProcessedData) -> None:
     write_bytes(sidecar_path(path), (json.dumps(stated(data.summary()), indent=2) + "\n").encode())
 
 
+def read_digest(path: Path) -> str | None:
+    """The digest that a processed file states; None if there is none."""
+    try:
+        with open_to_read(path) as file:
+            return str(file.attrs["digest"])
+    except _UNREADABLE:
+        return None
+
+
 def load_processed(path: str | Path) -> ProcessedData:
     """Read a processed file and check its digest.
 
