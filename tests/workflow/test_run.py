@@ -114,9 +114,9 @@ def test_edit_of_the_gpu_s_kernel_computes_what_a_gpu_has_computed(finished):
     for name in [*blocks, *sorted(finished.files("kernels")), *sorted(finished.files("blocks/cntk-gap-d3-4"))]:
         if "cntk-v" in name:
             stated_by_gpu(finished, name)
-    assert finished.planned("metrics") == {}
+    assert finished.planned("kernels") == {}
     (finished / source).open("a", encoding="utf-8").write("\n")
-    planned = finished.planned("metrics")
+    planned = finished.planned("kernels")
     assert planned["kernel_block"] == len(blocks)
     assert planned["merge_kernel"] == 2
 
