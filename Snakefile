@@ -26,10 +26,7 @@ rule all:
     input:
         rules.report.output,
         rules.report.input.notebooks,
-        METRICS,
-        PAGES,
-        SHOWN,
-        SECTION_PARAMETERS,
+        METRICS + PAGES + SHOWN + SECTION_PARAMETERS,
 
 
 report: "workflow/report/workflow.rst"

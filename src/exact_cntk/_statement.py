@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from exact_cntk.errors import UserError
 
 PACKAGE = "src/exact_cntk"  # in the checkout
 IDENTITY_DIGITS = 32  # of a SHA-256 in hexadecimal
+LONGEST_VALUE = 100  # characters, of parameters in messages
 AGAIN = "run the study again"
 
 
@@ -77,7 +78,9 @@ class Statement:
     def from_document(cls, document: Any) -> "Statement":
         """Back from JSON; ValueError or TypeError if it is none."""
         if not isinstance(document, dict):
-            raise ValueError("a statement is an object")
+            raise ValueError("its statement is no object")
+        if unknown := document.keys() - {one.name for one in fields(cls)}:
+            raise ValueError(f"its statement has an unknown part, {min(unknown)!r}")
         return cls(**document)
 
 
@@ -105,7 +108,7 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
     for name in dict.fromkeys([*expected.parameters, *stated.parameters]):
         was, now = (_canonical(one.parameters.get(name)) for one in (stated, expected))
         if was != now:
-            return Misfit(f"{name} was {was} and is {now}")
+            return Misfit(f"{name} was {_shortened(was)} and is {_shortened(now)}")
     if stated.data != expected.data:
         return Misfit(f"it was made from other images (digest {str(stated.data)[:12]}, now {str(expected.data)[:12]})")
     for name in dict.fromkeys([*expected.inputs, *stated.inputs]):
@@ -125,6 +128,10 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
         if digest != expected.backends[name]:
             return Misfit(f"it was made by other code of the backend {name}")
     return None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def digest_sources(patterns: Iterable[str], root: Path = Path()) -> str:

@@ -52,6 +52,7 @@ def make_current(statement, monkeypatch):
         ({"parameters": {"ridges": [0], "study": "ci"}}, "ridges was [0] and is [0, 0.1]", None),
         ({"parameters": {"ridges": [0, 0.1]}}, 'study was null and is "ci"', None),
         ({"parameters": {**SOLVE.parameters, "old": 1}}, "old was 1 and is null", None),
+        ({"parameters": {**SOLVE.parameters, "old": "x" * 200}}, f'old was "{"x" * 98}… and is null', None),
         ({"data": "d2"}, "it was made from other images (digest d2, now d1)", None),
         ({"data": None}, "it was made from other images (digest None, now d1)", None),
         ({"sources": "s2"}, "it was made by other code", None),

@@ -84,7 +84,7 @@ def test_dvc_commands(fresh, tmp_path):
     """
     cut_down(fresh)
     fresh.run("git", "commit", "--quiet", "--all", "--message", "Small")
-    fresh.env["COLUMNS"] = "1000"  # a terminal scrolls wide tables instead
+    fresh.env["COLUMNS"] = "20000"  # a terminal scrolls wide tables instead
     printed = {}
     for command in commands("dvc", "git"):
         printed[command] = run(fresh, command)

@@ -37,9 +37,10 @@ def prepared_data_fit(wildcards):
 
     All else is held against their digest: without it, nothing could be said of any file.
     """
-    renew_misfit("preprocess", wildcards)
     if not (os.path.exists(DATA) and os.path.exists(DIGEST)):
         renew([DATA, DIGEST])
+    elif misfit_now("preprocess", ()):
+        renew_misfit("preprocess", wildcards)
     elif known_digest() != read_digest(Path(DATA)):
         renew([DATA, DIGEST])
         say_why(DATA, Misfit(f"the images are not those of {DIGEST}"))
