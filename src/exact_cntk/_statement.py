@@ -327,11 +327,15 @@ def check_listed(path: Path, listed: Mapping[Path, str]) -> None:
     Raises
     ------
     UserError
-        It is not listed, or has another content.
+        It is not listed, cannot be read, or has another content.
     """
     if path.resolve() not in listed:
         raise UserError(f"{path} says nothing of what it was made from; {AGAIN}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != listed[path.resolve()]:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from error
+    if digest != listed[path.resolve()]:
         raise UserError(f"{path} is damaged: it does not have the checksum that the file beside it states; {AGAIN}")
 
 

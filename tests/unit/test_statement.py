@@ -125,6 +125,10 @@ def test_tables_are_held_by_the_document_beside_them(monkeypatch):
     table.write_bytes(b"1,3\n")
     found = misfit([table, Path("pages.json")], SOLVE)
     assert found is not None and "tables/a.csv is damaged" in found.reason
+    table.unlink()
+    table.mkdir()
+    found = misfit([table, Path("pages.json")], SOLVE)
+    assert found is not None and "tables/a.csv cannot be read" in found.reason
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,14 @@ def numbers(checkout: Checkout) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if "parameters.yaml" not in name}
 
 
+def from_scratch(other: Checkout, path: Path) -> Checkout:
+    """A checkout with the same parameters as another one, in which all that has numbers is computed anew."""
+    checkout = copy_of_sources(path)
+    shutil.copyfile(other / "params.yaml", checkout / "params.yaml")
+    checkout.snakemake("tables", "baselines")
+    return checkout
+
+
 def await_queue(checkout: Checkout) -> None:
     """Wait until DVC's queue has run all its experiments."""
     deadline = time.monotonic() + 10 * MINUTES

@@ -1,8 +1,8 @@
 # What every file is to be made from, by the parameters. Each file states what it was made from; what lies there and
 # states something else is made again, whoever put it there: Snakemake, DVC's cache, a copy, a clone. Snakemake's own
 # records and the ages of files may be missing or wrong.
-from functools import cache
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 from exact_cntk._statement import (
@@ -125,9 +125,10 @@ def fits(name, only_for=None):
 
 
 def inputs_of(name, files):
-    """Input function of a rule: results that it reads, whose age says nothing if what was made from them fits.
+    """Input function of a rule: the results that it reads.
 
-    Where it does not fit, or is made from files that do not, whatever is made anew has to reach it.
+    Their age says nothing where the rule's own files fit, and everything that these were made from does; elsewhere
+    Snakemake is to see which of them are made again.
     """
 
     def list_files(wildcards):
