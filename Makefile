@@ -23,7 +23,7 @@ study: install  ## Run the study of params.yaml, print its table and the path of
 
 test: install  ## Check formatting, lint and types, then run the tests
 	@pre-commit run --all-files
-	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: install  ## Time the kernels here, alone and beside neural-tangents, and print the table
 	@python -m benchmarks
