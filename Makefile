@@ -6,7 +6,7 @@ CXX ?= c++
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CORE := CMakeLists.txt $(wildcard src/exact_cntk/_core/*)
+CORE := CMakeLists.txt $(wildcard src/exact_cntk/kernels/core/*)
 PACKAGES := .venv/.packages
 PACKAGE := .venv/.exact-cntk
 LOCK = uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)

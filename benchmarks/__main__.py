@@ -9,7 +9,7 @@ from benchmarks import against_neural_tangents as nt
 from benchmarks import speed
 from benchmarks.machine import ROOT, cpu_name, describe
 from benchmarks.report import as_markdown
-from exact_cntk._machine import cores
+from exact_cntk._support.machine import cores
 
 RESULTS = ROOT / "benchmarks" / "results"
 

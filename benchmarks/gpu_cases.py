@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.images import cifar_like
 from exact_cntk import cntk
-from exact_cntk._cost import element_layers
+from exact_cntk.kernels.cost import element_layers
 
 DEPTHS = (3, 4, 6, 11, 21)
 BLOCK_BYTES = 4 << 30  # of a block's kernels on the host, at most
@@ -117,7 +117,7 @@ class Launches:
 @contextlib.contextmanager
 def launches_timed() -> Iterator[Launches]:
     """Record events around the launches of the backend `cuda` in the body."""
-    from exact_cntk._cuda import device
+    from exact_cntk.kernels.cuda import device
 
     launches = Launches()
     plain = device.open_device

@@ -72,8 +72,8 @@ build() {
 by_cmake() {
     echo "pip could not build the package; with cmake instead"
     cmake -S . -B "$work/cmake" -DCMAKE_BUILD_TYPE=Release && cmake --build "$work/cmake" -j || return
-    mkdir -p "$work/site" && cp -r src/exact_cntk "$work/site/" && rm -rf "$work/site/exact_cntk/_core" || return
-    cp "$(find "$work/cmake" -name '_exact_cntk_core.so' | head -n 1)" "$work/site/exact_cntk/" || return
+    mkdir -p "$work/site" && cp -r src/exact_cntk "$work/site/" && rm -rf "$work/site/exact_cntk/kernels/core" || return
+    cp "$(find "$work/cmake" -name '_exact_cntk_core.so' | head -n 1)" "$work/site/exact_cntk/kernels/" || return
     local version  # which the package asks its metadata for
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
     mkdir -p "$work/site/exact_cntk-$version.dist-info"
@@ -132,7 +132,7 @@ real() {
         cat "$state"/real.tar.* | tar -C "$work" -x || return
     fi
     # shellcheck disable=SC2086  # PIECES is a list
-    "$python" -m benchmarks.real_runs --data "$DATA" --out "$work/real" --cache "$work/cache" --backend "$backend" \
+    "$python" -m recording.real_runs --data "$DATA" --out "$work/real" --cache "$work/cache" --backend "$backend" \
         --budget "$1" ${PIECES:+--only $PIECES}
 }
 

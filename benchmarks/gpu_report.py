@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.gpu_rivals import REQUIRED_RATIO
 from benchmarks.report import table
-from exact_cntk._cost import element_layers
+from exact_cntk.kernels.cost import element_layers
 
 
 def as_markdown(result: dict[str, Any]) -> str:

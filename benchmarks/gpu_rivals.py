@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.images import cifar_like
 from benchmarks.rivals.released import Released
 from exact_cntk import cntk
-from exact_cntk._cost import element_layers
+from exact_cntk.kernels.cost import element_layers
 
 DEPTH = 21
 # float32 arccos near ρ = 1, which both take as it comes, on smooth images of 8×8 pixels.
@@ -103,7 +103,7 @@ def _time(kernel: Kernel, images: np.ndarray, readout: str) -> float:
 
 def published() -> list[dict[str, Any]]:
     """What neural-tangents publishes about itself: `what`, seconds an entry, `note`; from the references alone."""
-    from exact_cntk.study import references  # takes pandas, which a machine with a GPU may lack
+    from exact_cntk.study.show import references  # takes pandas, which a machine with a GPU may lack
 
     return [
         {"what": cost["what"], "seconds": cost["value"], "note": cost["note"]}

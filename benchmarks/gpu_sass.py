@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exact_cntk._cuda import plan
+from exact_cntk.kernels.cuda import plan
 
 ARCHITECTURE = "sm_90"
 # An H100 or H200, SXM: multiprocessors, boost clock, and warp instructions that each issues in a cycle.

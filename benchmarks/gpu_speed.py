@@ -135,7 +135,7 @@ def machine(backend: str) -> dict[str, str]:
     description = {"GPU": "; ".join(gpus()) or "none", "backend": backend, **describe("python -m benchmarks.gpu_speed")}
     description["versions"] += "".join(f", {name} {number}" for name, number in found.items())
     if backend == "cuda":
-        from exact_cntk._cuda.device import describe_software
+        from exact_cntk.kernels.cuda.device import describe_software
 
         description["CUDA"] = ", ".join(f"{name} {number}" for name, number in describe_software().items())
     description["source"] = f"sha256 {source_digest()[:16]} of the package's own files"

@@ -9,7 +9,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from exact_cntk._machine import cores, cpu_model, total_memory
+from exact_cntk._support.machine import cores, cpu_model, total_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 

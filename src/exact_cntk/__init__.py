@@ -7,13 +7,13 @@ from a kernel along a ridge path, and `CNTKClassifier` and `CNTKRegressor` put b
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from exact_cntk._lazy import lazy_exports
+from exact_cntk._support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from exact_cntk._cntk import cntk
-    from exact_cntk._estimators import CNTKClassifier, CNTKRegressor
-    from exact_cntk._ntk import ntk
-    from exact_cntk._regression import kernel_regression
+    from exact_cntk.estimators import CNTKClassifier, CNTKRegressor
+    from exact_cntk.kernels.cntk import cntk
+    from exact_cntk.kernels.ntk import ntk
+    from exact_cntk.regression.kernel_regression import kernel_regression
 
 __all__ = ["CNTKClassifier", "CNTKRegressor", "__version__", "cntk", "kernel_regression", "ntk"]
 
@@ -26,11 +26,11 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 __getattr__ = lazy_exports(
     __name__,
     {
-        "CNTKClassifier": "_estimators",
-        "CNTKRegressor": "_estimators",
-        "cntk": "_cntk",
-        "kernel_regression": "_regression",
-        "ntk": "_ntk",
+        "CNTKClassifier": "estimators",
+        "CNTKRegressor": "estimators",
+        "cntk": "kernels.cntk",
+        "kernel_regression": "regression.kernel_regression",
+        "ntk": "kernels.ntk",
     },
 )
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from presence import skip_without_gpu
 
-from exact_cntk import _cuda
 from exact_cntk.errors import UserError
+from exact_cntk.kernels import cuda
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "cuda"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "kernels" / "cuda"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def gpu() -> None:
     try:
-        _cuda.require_gpu()
+        cuda.require_gpu()
     except UserError as error:
         skip_without_gpu(str(error))

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from exact_cntk._machine import gpu_present
+from exact_cntk._support.machine import gpu_present
 
 
 def skip_without_gpu(reason: str) -> NoReturn:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pictures import awkward_images, photographs
 
-from exact_cntk import _cpu, _cuda, _reference
-from exact_cntk._backends import choose_backend, describe_backend
-from exact_cntk._cuda import backend as backend_module
-from exact_cntk._cuda import stripes as stripes_module
-from exact_cntk._spec import KernelSpec
+from exact_cntk.kernels import cpu, cuda, reference
+from exact_cntk.kernels.backends import choose_backend, describe_backend
+from exact_cntk.kernels.cuda import backend as backend_module
+from exact_cntk.kernels.cuda import stripes as stripes_module
+from exact_cntk.kernels.spec import KernelSpec
 
 BOTH = ("all", "hidden")
 
@@ -23,9 +23,9 @@ def spec(readout: str, **changes) -> KernelSpec:
 
 
 def check(x1, x2, what: KernelSpec, dtype: str = "float32", tolerance: float | None = None) -> np.ndarray:
-    actual = _cuda.compute(x1, x2, what, dtype=dtype)
+    actual = cuda.compute(x1, x2, what, dtype=dtype)
     # Which is within 1e-12 of the reference, and takes minutes less.
-    expected = _cpu.compute(x1, x2, what, dtype="float64")
+    expected = cpu.compute(x1, x2, what, dtype="float64")
     tolerance = tolerance or (1e-6 if dtype == "float32" else 1e-12)
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=1e-12 * np.abs(expected).max())
     return actual
@@ -36,7 +36,7 @@ def test_auto_means_this_gpu():
     assert name == "cuda" and reason == "a GPU is present"
     backend = describe_backend("auto")
     assert backend.instruction_set.startswith("sm_") and backend.device in backend.reason
-    assert {"cupy", "cuda_driver", "cuda_runtime", "nvrtc"} == set(_cuda.describe_software())
+    assert {"cupy", "cuda_driver", "cuda_runtime", "nvrtc"} == set(cuda.describe_software())
 
 
 # Tuned: 32×32, and the sizes beside it; general: odd sizes, larger ones, and so small that it takes float64.
@@ -66,8 +66,8 @@ def test_local_pooling(shape, window):
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_agrees_with_the_reference(readout):
     x1, x2 = photographs(3, 12, 12), photographs(2, 12, 12, seed=1)
-    expected = _reference.compute(x1, x2, spec(readout))
-    np.testing.assert_allclose(_cuda.compute(x1, x2, spec(readout)), expected, rtol=1e-6)
+    expected = reference.compute(x1, x2, spec(readout))
+    np.testing.assert_allclose(cuda.compute(x1, x2, spec(readout)), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("trained", [("all",), ("hidden",), ("hidden", "all")])
@@ -120,15 +120,15 @@ def test_same_bytes_however_it_is_cut(readout, symmetric, monkeypatch):
     shape = (32, 32) if readout == "flatten" else (16, 16)
     x1, x2 = photographs(90, *shape), None if symmetric else photographs(70, *shape, seed=1)
     x1[40] = x1[3]
-    first = _cuda.compute(x1, x2, spec(readout))
-    assert first.tobytes() == _cuda.compute(x1, x2, spec(readout), threads=1).tobytes()
+    first = cuda.compute(x1, x2, spec(readout))
+    assert first.tobytes() == cuda.compute(x1, x2, spec(readout), threads=1).tobytes()
     monkeypatch.setattr(stripes_module, "STRIPE_BYTES", 1 << 17)
     monkeypatch.setattr(stripes_module, "STRIPE_SECONDS", 1e-3)
     # Room for 20 images or so of either side at a time.
-    share = 40 * x1[0].size * 40 / _cuda.open_device().free_bytes()
+    share = 40 * x1[0].size * 40 / cuda.open_device().free_bytes()
     monkeypatch.setattr(backend_module, "TABLE_SHARE", share)
     rows = []
-    again = _cuda.compute(x1, x2, spec(readout), on_rows=lambda start, part: rows.append((start, part.copy())))
+    again = cuda.compute(x1, x2, spec(readout), on_rows=lambda start, part: rows.append((start, part.copy())))
     assert first.tobytes() == again.tobytes()
     assert [start for start, _ in rows] == [0, *itertools.accumulate(part.shape[1] for _, part in rows[:-1])]
     assert np.array_equal(np.concatenate([part for _, part in rows], axis=1), first)
@@ -138,8 +138,8 @@ def test_kernels_run_most_of_the_time():
     """Not the 95 % of a long job: this one takes a second, start and end included; but no idling between stripes."""
     x1, x2, seconds = photographs(250, 32, 32), photographs(200, 32, 32, seed=1), {}
     what = spec("gap", trained=("hidden",), kinds=("ntk",))
-    _cuda.compute(x1[:20], x2[:20], what)  # compiles, or finds compiled
-    _cuda.compute(x1, x2, what, seconds=seconds)
+    cuda.compute(x1[:20], x2[:20], what)  # compiles, or finds compiled
+    cuda.compute(x1, x2, what, seconds=seconds)
     assert 0.5 < seconds["kernel"] / seconds["wall"] <= 1
 
 
@@ -153,7 +153,7 @@ def test_interrupt_stops_within_a_second():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _cuda.compute(x, None, spec("gap"), progress=interrupt)
+        cuda.compute(x, None, spec("gap"), progress=interrupt)
     assert time.monotonic() - raised_at[0] < 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("exact_cntk")]
     check(x[:3], None, spec("flatten"))

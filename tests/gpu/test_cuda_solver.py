@@ -6,9 +6,9 @@ import pytest
 from presence import require_gpu_of_torch
 
 from exact_cntk import kernel_regression
-from exact_cntk._solvers import choice, tiled
-from exact_cntk._solvers.choice import Problem, Solver, device_bytes
-from exact_cntk._solvers.stores import Device
+from exact_cntk.regression.solvers import choice, tiled
+from exact_cntk.regression.solvers.choice import Problem, Solver, device_bytes
+from exact_cntk.regression.solvers.stores import Device
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

@@ -97,7 +97,7 @@ def test_a_run_of_the_study(tmp_path):
     pytest.importorskip("yaml", reason="the study takes PyYAML, jsonschema and tqdm")
     pytest.importorskip("jsonschema")
     pytest.importorskip("tqdm")
-    from exact_cntk.study.cnns import Run, train
+    from exact_cntk.study.sections.cnns.train import Run, train
 
     x, labels = problem(160)
     data = ProcessedData.with_digest(

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._hdf5 import find_numbers, write_checksum
+from exact_cntk._support.hdf5 import find_numbers, write_checksum
 from exact_cntk.blocks import Header, Position, block_name, block_positions, merge_blocks, write_block
 from exact_cntk.data import ProcessedData
 from exact_cntk.data._processed import write_processed

@@ -23,7 +23,7 @@ from exact_cntk.blocks import merge_blocks
 from exact_cntk.cli import app
 from exact_cntk.data._archive import ARCHIVE_MD5, OFFICIAL_MD5
 from exact_cntk.data._processed import ProcessedData, write_processed
-from exact_cntk.study.figures import FIGURES
+from exact_cntk.study.sections.accuracy.figures import FIGURES
 
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 3, 1))
 LABELS = [0, 1, 0, 1]
@@ -324,7 +324,7 @@ def run(*arguments: str) -> Any:
 def test_the_command_line_says_what_is_wrong(provoke, named, files, request, monkeypatch):
     arguments = provoke(files)
     if "memory there" in request.node.callspec.id:
-        monkeypatch.setattr("exact_cntk._machine.available_memory", lambda: 1000)
+        monkeypatch.setattr("exact_cntk._support.machine.available_memory", lambda: 1000)
     result = run(*arguments)
     assert result.exit_code == 2, result.stderr
     assert isinstance(result.exception, SystemExit), result.exception  # a bug would keep its traceback

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from exact_cntk import CNTKClassifier, CNTKRegressor, _estimators, cntk, kernel_regression
+from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, estimators, kernel_regression
 from exact_cntk.errors import InputError
 
 SHAPE = (8, 8, 1)
@@ -30,7 +30,7 @@ def passes(monkeypatch):
         made.append(kwargs["depths"])
         return cntk(*args, **kwargs)
 
-    monkeypatch.setattr(_estimators, "cntk", counting)
+    monkeypatch.setattr(estimators, "cntk", counting)
     return made
 
 

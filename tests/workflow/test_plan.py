@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exact_cntk.study.architectures import all_passes
-from exact_cntk.study.param_names import RESERVED_NAMES
-from exact_cntk.study.params import kernel_blocks, load_params
+from exact_cntk.study.names import RESERVED_NAMES
+from exact_cntk.study.params import load_params
+from exact_cntk.study.passes import kernel_blocks
 from exact_cntk.study.sections import ALWAYS, SECTIONS
+from exact_cntk.study.sections._collect import all_passes
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
@@ -172,7 +173,7 @@ def test_kernel_sources_are_whole():
     assert {"_cntk", "_cpu", "_cuda"} <= listed
     numberless = {"_backends", "_validation", "_progress", "_machine", "errors"}
     package = ROOT / "src/exact_cntk"
-    for name in (package / "_cntk.py", package / "_cpu.py", *package.glob("_cuda/*.py")):
+    for name in (package / "kernels/cntk.py", package / "kernels/cpu.py", *package.glob("kernels/cuda/*.py")):
         source = name.read_text(encoding="utf-8")
         imported = set(re.findall(r"^ *(?:from|import) exact_cntk\.(\w+)", source, flags=re.MULTILINE))
         imported |= set(re.findall(r"^ *from exact_cntk import (\w+)", source, flags=re.MULTILINE))
@@ -200,7 +201,8 @@ def test_snakefile_is_short():
 
 
 def test_figures_and_tables_of_the_rules_are_the_library_s():
-    from exact_cntk.study import figures, tables
+    from exact_cntk.study.sections.accuracy import figures
+    from exact_cntk.study.sections.accuracy import results as tables
 
     text = (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8")
     lists = {name: re.findall(r"\"([\w.]+)\"", body) for name, body in re.findall(r"^(\w+) = \[([^\]]*)\]", text, re.M)}

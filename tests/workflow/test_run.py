@@ -9,10 +9,11 @@ import yaml
 from conftest import ROOT
 from kernel_files import edit
 
-from exact_cntk._statement import digest_sources
-from exact_cntk.study.architectures import all_passes
-from exact_cntk.study.params import kernel_blocks, load_params
+from exact_cntk._support.statement import digest_sources
+from exact_cntk.study.params import load_params
+from exact_cntk.study.passes import kernel_blocks
 from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections._collect import all_passes
 
 NOTHING = "Nothing to be done"
 LATER = {"all", "tables", "figures", "notebook", "report", *(f"section_{key}" for key in SECTIONS)}
@@ -21,7 +22,13 @@ SOLVED = {"random_features_draw", "random_features_exact", "solve_architectures"
 SOLVED |= {"small_data_baseline", "section_provenance"}
 GPU_SOURCES = [
     f"src/exact_cntk/{name}"
-    for name in ("_cpu.py", "_core/*", "_cuda/*.py", "_cuda/kernels/*.cu", "_cuda/kernels/*.cuh")
+    for name in (
+        "kernels/cpu.py",
+        "kernels/core/*",
+        "kernels/cuda/*.py",
+        "kernels/cuda/kernels/*.cu",
+        "kernels/cuda/kernels/*.cuh",
+    )
 ]
 PARAMS = load_params(ROOT / "config/ci.yaml")
 BLOCKS = sum(len(kernel_blocks(PARAMS, one)) for one in all_passes(PARAMS))
@@ -78,9 +85,12 @@ def test_no_gpu_means_the_cpu(finished):
 def test_edit_of_a_plot_or_a_later_stage_computes_no_kernel(finished):
     for name, rules in [
         ("src/exact_cntk/study/templates/report.css", {"all", "report"}),
-        ("src/exact_cntk/study/sections/small_data.py", {"section_small_data", "tables", "notebook", "report", "all"}),
-        ("src/exact_cntk/study/tables.py", LATER),
-        ("src/exact_cntk/_regression.py", LATER | SOLVED | {"solve", "random_features_sweep"}),
+        (
+            "src/exact_cntk/study/sections/small_data/page.py",
+            {"section_small_data", "tables", "notebook", "report", "all"},
+        ),
+        ("src/exact_cntk/study/sections/accuracy/results.py", LATER),
+        ("src/exact_cntk/regression/kernel_regression.py", LATER | SOLVED | {"solve", "random_features_sweep"}),
     ]:
         with (finished / name).open("a", encoding="utf-8") as file:
             file.write("\n")
@@ -93,7 +103,7 @@ def test_edit_of_the_environment_computes_nothing(finished):
 
 
 def test_edit_of_the_kernel_computes_every_block(finished):
-    finished.edit("src/exact_cntk/_cpu.py", '"""', '""" ')
+    finished.edit("src/exact_cntk/kernels/cpu.py", '"""', '""" ')
     assert finished.planned()["kernel_block"] == BLOCKS
 
 
@@ -109,7 +119,7 @@ def stated_by_gpu(checkout, path):
 
 
 def test_edit_of_the_gpu_s_kernel_computes_what_a_gpu_has_computed(finished):
-    source = "src/exact_cntk/_cuda/kernels/torus.cu"
+    source = "src/exact_cntk/kernels/cuda/kernels/torus.cu"
     blocks = sorted(finished.files("blocks/cntk-v-d3-4"))
     for name in [*blocks, *sorted(finished.files("kernels")), *sorted(finished.files("blocks/cntk-gap-d3-4"))]:
         if "cntk-v" in name:

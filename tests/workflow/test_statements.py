@@ -217,12 +217,12 @@ def test_job_refuses_what_the_plan_did_not_mean(finished):
 
 
 def test_job_refuses_code_that_was_edited_since_the_plan(finished):
-    (finished / "src/exact_cntk/_regression.py").open("a", encoding="utf-8").write("\n")
+    (finished / "src/exact_cntk/regression/kernel_regression.py").open("a", encoding="utf-8").write("\n")
     said = solve(finished, "results/ci/kernels/cntk-v-depth-03.h5", code=2)
     assert "the code of the step solve has been edited since this run was planned" in said
     # The same edit before the plan: the package that runs is not this checkout's.
     said = finished.snakemake("results/ci/metrics/cntk-v-depth-03.json", code=1)
-    assert "is not this checkout's: src/exact_cntk/_regression.py differs" in said
+    assert "is not this checkout's: src/exact_cntk/regression/kernel_regression.py differs" in said
 
 
 def test_half_of_the_test_rows_are_lost(finished):

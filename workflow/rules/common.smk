@@ -8,15 +8,10 @@ from pathlib import Path
 
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.errors import UserError
-from exact_cntk.study.architectures import all_passes, architecture_passes
-from exact_cntk.study.params import (
-    SCHEMA,
-    check_params,
-    kernel_blocks,
-    kernel_depths,
-    kernel_passes,
-    pass_memory,
-)
+from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.params import SCHEMA, check_params
+from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_memory
 from snakemake.exceptions import WorkflowError
 
 # Jobs call the `exact-cntk` of the environment that runs Snakemake, whether it is activated or not. The second variable
@@ -95,7 +90,7 @@ def block_position(wildcards):
 @cache
 def backend_here():
     """Settle the backend of kernels: the parameters', or a GPU if there is one and no --resources gpu=0, or the CPU."""
-    from exact_cntk._backends import choose_backend
+    from exact_cntk.kernels.backends import choose_backend
 
     gpus = workflow.global_resources.get("gpu")
     if KERNELS["backend"] != "auto":
@@ -123,7 +118,7 @@ def solve_threads(_wildcards):
 
 def solve_gpu(_wildcards):
     """Give a GPU to problems that are solved on one, where there is one."""
-    from exact_cntk._solvers.choice import prefers_gpu
+    from exact_cntk.regression.solvers.choice import prefers_gpu
 
     return int(prefers_gpu(largest_subset()))
 

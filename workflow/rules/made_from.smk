@@ -50,13 +50,13 @@ def prepared_data_fit(wildcards):
 # The only files of which an edit makes the kernels stale; an edit of plots or later stages does not. Those of a backend
 # concern what it has computed.
 BLOCK_SOURCES = in_package(
-    "_spec.py", "_cntk.py", "_flips.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py"
+    "kernels/spec.py", "kernels/cntk.py", "kernels/flips.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py"
 )
-CPU_SOURCES = in_package("_cpu.py", "_core/*")
+CPU_SOURCES = in_package("kernels/cpu.py", "kernels/core/*")
 BACKENDS = {
-    "reference": in_package("_reference.py"),
+    "reference": in_package("kernels/reference.py"),
     "cpu": CPU_SOURCES,
-    "cuda": CPU_SOURCES + in_package("_cuda/*.py", "_cuda/kernels/*.cu", "_cuda/kernels/*.cuh"),
+    "cuda": CPU_SOURCES + in_package("kernels/cuda/*.py", "kernels/cuda/kernels/*.cu", "kernels/cuda/kernels/*.cuh"),
 }
 ALLOWED_BACKENDS = {
     name: BACKENDS[name] for name in (["cpu", "cuda"] if KERNELS["backend"] == "auto" else [KERNELS["backend"]])
@@ -110,7 +110,7 @@ def kernels_of_block(wildcards):
 MADE |= {"kernel_block": make_block, "merge_kernel": make_kernel}
 
 
-SOLVE_SOURCES = in_package("_regression.py", "_ridge_path.py", "_solvers/*.py", "study/solve.py")
+SOLVE_SOURCES = in_package("regression/kernel_regression.py", "regression/ridge_path.py", "regression/solvers/*.py", "study/solve.py")
 
 
 def solved_kernel(wildcards):
@@ -134,9 +134,9 @@ MADE["solve"] = make_metrics
 
 
 TRAIN_SOURCES = in_package(
-    *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]), "study/cnns.py"
+    *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]), "study/sections/cnns/train.py"
 )
-GATHER_SOURCES = in_package("study/cnns_gather.py")
+GATHER_SOURCES = in_package("study/sections/cnns/gather.py")
 
 
 def make_run(wildcards):
@@ -170,11 +170,11 @@ MADE["gather_cnn"] = lambda wildcards: made("gather_cnn", {}, GATHER_SOURCES, ru
 
 
 FEATURES_SOURCES = in_package(
-    "_regression.py",
-    "_ridge_path.py",
-    "study/random_features.py",
-    "study/random_features_fits.py",
-    "study/random_features_jobs.py",
+    "regression/kernel_regression.py",
+    "regression/ridge_path.py",
+    "study/sections/random_features/plan.py",
+    "study/sections/random_features/fits.py",
+    "study/sections/random_features/jobs.py",
     "study/solve.py",
 )
 NETWORK_SOURCES = FEATURES_SOURCES + in_package(
@@ -231,13 +231,13 @@ MADE |= {
 
 
 ARCHITECTURES_SOURCES = in_package(
-    "_regression.py",
-    "_ridge_path.py",
-    "_solvers/*.py",
+    "regression/kernel_regression.py",
+    "regression/ridge_path.py",
+    "regression/solvers/*.py",
     "blocks/_block_set.py",
     "blocks/_cover.py",
-    "study/architectures.py",
-    "study/architecture_jobs.py",
+    "study/sections/architectures/plan.py",
+    "study/sections/architectures/jobs.py",
 )
 
 
@@ -261,12 +261,12 @@ def make_architectures(wildcards):
 MADE["solve_architectures"] = make_architectures
 
 
-SMALL_SOURCES = in_package("study/small_data_jobs.py", "study/small_data_subsets.py", "study/solve.py")
-SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("_regression.py", "_ridge_path.py")
-SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_kernels.py")
-SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/small_data_baselines.py")
+SMALL_SOURCES = in_package("study/sections/small_data/jobs.py", "study/sections/small_data/subsets.py", "study/solve.py")
+SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("regression/kernel_regression.py", "regression/ridge_path.py")
+SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/kernels.py")
+SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/baselines.py")
 SMALL_CNN_SOURCES = SMALL_SOURCES + in_package(
-    "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/small_data_cnn.py"
+    "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/sections/small_data/networks.py"
 )
 
 
@@ -308,14 +308,14 @@ MADE |= {
 
 
 STUDY_SOURCES = in_package(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
-FIGURE_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/figures.py", "study/style.py")
-TABLES_SOURCES = STUDY_SOURCES + in_package("study/tables.py", "study/sections/_dispatch.py")
+FIGURE_SOURCES = STUDY_SOURCES + in_package("study/sections/accuracy/results.py", "study/sections/accuracy/figures.py", "study/show/style.py")
+TABLES_SOURCES = STUDY_SOURCES + in_package("study/sections/accuracy/results.py", "study/sections/_pages.py")
 REPORT_SOURCES = FIGURE_SOURCES + in_package(
-    "study/headline.py",
+    "study/sections/accuracy/page.py",
     "study/report.py",
     "study/templates/*",
     "study/sections/__init__.py",
-    "study/sections/_dispatch.py",
+    "study/sections/_pages.py",
 )
 PROVENANCE_SOURCES = in_package("study/provenance.py")
 RESAMPLING = {"study": PARAMS["study"]} | REPORT
@@ -330,7 +330,7 @@ def make_section_provenance(wildcards):
 
 def section_sources(key):
     """List the sources whose edit makes a section's tables and figures stale."""
-    shared = ["study/tables.py", "study/style.py", "study/sections/__init__.py", "study/sections/_dispatch.py"]
+    shared = ["study/sections/accuracy/results.py", "study/show/style.py", "study/sections/__init__.py", "study/sections/_pages.py"]
     return STUDY_SOURCES + in_package(*shared, f"study/sections/{key}.py", *SECTIONS[key].sources)
 
 
@@ -343,7 +343,7 @@ def make_section(key):
 def notebook_sources(name):
     """List the sources whose edit makes a notebook stale, itself and what runs it among them."""
     key = NOTEBOOKS[name]
-    package = section_sources(key) if key else FIGURE_SOURCES + in_package("study/headline.py")
+    package = section_sources(key) if key else FIGURE_SOURCES + in_package("study/sections/accuracy/page.py")
     return [*package, f"notebooks/{name}.ipynb", "workflow/scripts/run_notebook.py"]
 
 

@@ -3,7 +3,7 @@
 
 def describe_plan():
     """Say what the jobs still to run take here: a line for the blocks of kernels, and one for each section."""
-    from exact_cntk.study.section_costs import costly_sections
+    from exact_cntk.study.sections._collect import costly_sections
 
     return "\n".join([describe_blocks(), *filter(None, map(describe_section, costly_sections(PARAMS)))])
 
@@ -31,7 +31,7 @@ def describe_blocks():
 def describe_section(key):
     """Say what a section's jobs still to run take, as a share of all of them; nothing if there are none."""
     from exact_cntk.study.estimate import format_time
-    from exact_cntk.study.section_costs import section_seconds
+    from exact_cntk.study.sections._collect import section_seconds
 
     # its own rules are in a file of its name; the one that only lists their files has no output
     jobs = [job for job in workflow.dag.jobs if job.output and Path(job.rule.snakefile).stem == key]
@@ -47,7 +47,7 @@ def describe_section(key):
 
 def describe_failure():
     """Say how to go on, and name the disks that are full, for what a job writes to its log is then lost as well."""
-    from exact_cntk._machine import free_disk
+    from exact_cntk._support.machine import free_disk
 
     full = [folder for folder in (RESULTS, str(Path(DATA).parent), ".snakemake") if free_disk(Path(folder)) < 2**20]
     reason = f"no space left on the disk of {' and '.join(full)}; free some. " if full else ""

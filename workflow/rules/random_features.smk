@@ -1,5 +1,6 @@
 # Random features: kernels of random finite networks, and the exact kernels of the same images.
-from exact_cntk.study.random_features import expected_memory, random_features_names
+from exact_cntk.study.sections.random_features.plan import random_features_names
+from exact_cntk.study.sections.random_features.cost import expected_memory
 
 FEATURES = PARAMS["random_features"]
 FEATURES_FAMILIES = {

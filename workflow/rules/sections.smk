@@ -47,7 +47,7 @@ def runs_of_cnn(wildcards):
 
 def cnn_gpu(_wildcards):
     """Give a GPU to runs that would take a CPU long, where there is one."""
-    from exact_cntk._machine import gpu_present
+    from exact_cntk._support.machine import gpu_present
 
     return int(gpu_present() and trains_long(PARAMS))
 
@@ -75,7 +75,7 @@ def architecture_block_files(wildcards):
 
 def architectures_gpu(_wildcards):
     """Give a GPU to problems that are solved on one, where there is one."""
-    from exact_cntk._solvers.choice import prefers_gpu
+    from exact_cntk.regression.solvers.choice import prefers_gpu
 
     return int(prefers_gpu(ARCHITECTURES["train_images"]))
 

@@ -1,5 +1,5 @@
 # Accuracy against the number of training images: kernels, networks and standard methods on the same training sets.
-from exact_cntk.study.small_data import method_names
+from exact_cntk.study.sections.small_data.plan import method_names
 
 SMALL = PARAMS["small_data"]
 SMALL_METHODS = method_names(PARAMS)

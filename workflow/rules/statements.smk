@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
-from exact_cntk._statement import (
+from exact_cntk._support.statement import (
     PACKAGE,
     Misfit,
     Statement,

@@ -18,8 +18,8 @@ import yaml
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from exact_cntk._stated_files import stated_text, statement_metadata
-from exact_cntk._statement import claim
+from exact_cntk._support.stated_files import stated_text, statement_metadata
+from exact_cntk._support.statement import claim
 from exact_cntk.errors import UserError
 
 PAGE = """<!doctype html>

@@ -5,7 +5,7 @@ The grid's pure functions load at once, for the workflow's rules; what needs h5p
 
 from typing import TYPE_CHECKING
 
-from exact_cntk._lazy import lazy_exports
+from exact_cntk._support.lazy import lazy_exports
 from exact_cntk.blocks._grid import (
     Position,
     Span,

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk import _cntk
-from exact_cntk import _validation as check
-from exact_cntk._atomic import replacing
-from exact_cntk._backends import Backend, describe_backend
-from exact_cntk._cost import block_memory, element_layers
-from exact_cntk._devices import sole_device
-from exact_cntk._machine import require_memory
-from exact_cntk._progress import Progress
-from exact_cntk._spec import KINDS, READOUTS, TRAINED
-from exact_cntk._statement import computed_by, is_stated
+from exact_cntk._support import validation as check
+from exact_cntk._support.atomic import replacing
+from exact_cntk._support.devices import sole_device
+from exact_cntk._support.machine import require_memory
+from exact_cntk._support.progress import Progress
+from exact_cntk._support.statement import computed_by, is_stated
 from exact_cntk.blocks._file import Header, is_complete
 from exact_cntk.blocks._grid import Position, Span
 from exact_cntk.blocks._writer import BlockWriter
 from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.kernels import cntk
+from exact_cntk.kernels.backends import Backend, describe_backend
+from exact_cntk.kernels.cost import block_memory, element_layers
+from exact_cntk.kernels.spec import KINDS, READOUTS, TRAINED
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class BlockSummary:
         """The same for JSON. Unlike the block itself, it differs from run to run."""
         position, software = self.header.position, None
         if self.backend.name == "cuda":
-            from exact_cntk import _cuda
+            from exact_cntk.kernels import cuda
 
-            software = _cuda.describe_software()
+            software = cuda.describe_software()
         return {
             "block": {"rows": list(position.rows), "cols": list(position.cols), "pairs": position.pairs},
             "backend": self.backend.name,
@@ -146,7 +146,7 @@ def compute_block(
             depths=check.as_depths("depths", depths),
             kinds=check.as_choices("kinds", kinds, KINDS),
             backend=chosen.name,
-            dtype="float64" if chosen.name == "reference" else check.as_choice("dtype", dtype, _cntk.DTYPES),
+            dtype="float64" if chosen.name == "reference" else check.as_choice("dtype", dtype, cntk.DTYPES),
             data_digest=images.digest,
             n_train=len(images.train_images),
             n_test=len(images.test_images),
@@ -172,7 +172,7 @@ def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], ob
     rows, cols = header.position
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
     how |= {"backend": header.backend, "dtype": header.dtype, "flips": header.flips, "nested": header.nested}
-    _cntk.by_rows(left, right, header.spec, on_rows=on_rows, **how)
+    cntk.by_rows(left, right, header.spec, on_rows=on_rows, **how)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -15,10 +15,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._hdf5 import has_numbers, is_intact, open_to_read, read_attributes, reading
-from exact_cntk._spec import KernelSpec, kernel_key
+from exact_cntk._support.hdf5 import has_numbers, is_intact, open_to_read, read_attributes, reading
 from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.kernels.spec import KernelSpec, kernel_key
 
 FORMAT_VERSION = 2
 LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes

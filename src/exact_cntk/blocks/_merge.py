@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from exact_cntk._atomic import replacing
-from exact_cntk._cost import ITEM_BYTES
-from exact_cntk._machine import require_disk, require_memory
-from exact_cntk._statement import check_inputs
+from exact_cntk._support.atomic import replacing
+from exact_cntk._support.machine import require_disk, require_memory
+from exact_cntk._support.statement import check_inputs
 from exact_cntk.blocks._cover import Gap, find_fault, placements
 from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
 from exact_cntk.blocks._grid import Span, block_name
 from exact_cntk.blocks._merged import Kernel, KernelWriter
 from exact_cntk.errors import UserError
+from exact_cntk.kernels.cost import ITEM_BYTES
 
 # Deleting the one named is no help where "auto" means another backend than it did when the others were computed.
 ONE_BACKEND = "name one of the two in the parameters (kernels.backend), delete the other's blocks, and run again"

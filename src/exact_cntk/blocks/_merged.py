@@ -16,8 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._cost import ITEM_BYTES
-from exact_cntk._hdf5 import (
+from exact_cntk._support.hdf5 import (
     Places,
     find_numbers,
     has_numbers,
@@ -27,11 +26,12 @@ from exact_cntk._hdf5 import (
     reading,
     write_checksum,
 )
-from exact_cntk._stated_files import statement_attribute
+from exact_cntk._support.stated_files import statement_attribute
 from exact_cntk.blocks._file import LIBVER, with_defaults, without_defaults
 from exact_cntk.blocks._grid import Span
 from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
+from exact_cntk.kernels.cost import ITEM_BYTES
 
 FORMAT_VERSION = 2
 REMEDY = "delete it and merge again"

@@ -6,13 +6,15 @@ A study that is resumed on another machine thus finds its own grid again.
 from math import ceil, isqrt
 from typing import Any, NamedTuple
 
-from exact_cntk._cost import NOMINAL_RATES, block_bytes, element_layers
 from exact_cntk.errors import InputError
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes, element_layers
 
 # A block of full size takes from 100 to 280 of these seconds, a block on the diagonal half of that: long against the
 # seconds in which a job starts and ends, short enough to be lost.
 BLOCK_SECONDS = 180.0
-BLOCK_BYTES = 2**29  # of one block file; computing it takes three times that, see `exact_cntk._cost.block_memory`
+BLOCK_BYTES = (
+    2**29
+)  # of one block file; computing it takes three times that, see `exact_cntk.kernels.cost.block_memory`
 MAX_BLOCKS = 2000  # of a kernel; planning takes Snakemake 8 s for so many, and longer than proportionally beyond
 # What takes the CPU longer than a night is cut for the GPU where the parameters leave the backend open.
 NIGHT_SECONDS = 8 * 3600.0
@@ -94,7 +96,7 @@ def block_sizes(
     outputs : int
         Kernels that come out of the pass: depths × kinds, the NTK counted for each choice of trained layers.
     backend : {"auto", "cpu", "cuda", "reference"}
-        As the parameters name it; its rate is in `exact_cntk._cost.NOMINAL_RATES`.
+        As the parameters name it; its rate is in `exact_cntk.kernels.cost.NOMINAL_RATES`.
     pooling_window : int, optional
         Of `lap`.
     flips : bool

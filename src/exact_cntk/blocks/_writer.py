@@ -15,9 +15,9 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from exact_cntk._atomic import replacing
-from exact_cntk._hdf5 import find_numbers, write_checksum
-from exact_cntk._stated_files import statement_attribute
+from exact_cntk._support.atomic import replacing
+from exact_cntk._support.hdf5 import find_numbers, write_checksum
+from exact_cntk._support.stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
 
 CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory

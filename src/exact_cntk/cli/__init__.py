@@ -14,9 +14,13 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
-from exact_cntk._statement import claim
-from exact_cntk.cli import architectures, cnns, data, kernel, random_features, section, small_data, study
+from exact_cntk._support.statement import claim
+from exact_cntk.cli import data, kernel, section, study
 from exact_cntk.errors import UserError
+from exact_cntk.study.sections.architectures import cli as architectures
+from exact_cntk.study.sections.cnns import cli as cnns
+from exact_cntk.study.sections.random_features import cli as random_features
+from exact_cntk.study.sections.small_data import cli as small_data
 
 PROGRAM = "exact-cntk"
 # Click's class of errors in usage; newer typers ship a click of their own, and give it no public name.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk.cli._common import log
+from exact_cntk._support.console import log
 
 app = typer.Typer(no_args_is_help=True, help="Fetch and prepare the images.")
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk.cli._common import log, on_terminal, parse_list
-from exact_cntk.cli._options import Data, Family, FilterSize, PoolingWindow, Readout
+from exact_cntk._support.console import Data, Family, FilterSize, PoolingWindow, Readout, log, on_terminal, parse_list
 
 
 def block(
@@ -53,9 +52,9 @@ def block(
       exact-cntk block --data data/processed/digits.h5 --family cntk-v --readout flatten
         --depths 3,4,6,11,21 --rows 500:1000 --cols 0:500 --out 500-0.h5
     """
-    from exact_cntk._machine import process_seconds
+    from exact_cntk._support.machine import process_seconds
     from exact_cntk.blocks import compute_block, parse_span
-    from exact_cntk.study._json import write_json
+    from exact_cntk.study.documents import write_json
 
     before = process_seconds() or 0.0
     summary = compute_block(
@@ -103,7 +102,7 @@ def merge(
     Example:
       exact-cntk merge --depth 3 --out cntk-v-depth-03.h5 blocks/*.h5
     """
-    from exact_cntk._progress import reporting
+    from exact_cntk._support.progress import reporting
     from exact_cntk.blocks import merge_blocks, read_list
 
     paths = [*(blocks or []), *(read_list(listed) if listed else [])]

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk.cli._common import log
-from exact_cntk.cli._options import StudyDir
+from exact_cntk._support.console import StudyDir, log
 
 
 def section(
@@ -58,7 +57,7 @@ def provenance(
     import yaml
 
     from exact_cntk.errors import UserError
-    from exact_cntk.study._json import write_result
+    from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
 
     try:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk.cli._common import log, on_terminal, parse_list
-from exact_cntk.cli._options import KernelData, Ridges, StudyDir, StudyName
+from exact_cntk._support.console import KernelData, Ridges, StudyDir, StudyName, log, on_terminal, parse_list
 
 
 def solve(
@@ -50,9 +49,10 @@ def solve(
       exact-cntk solve --kernel cntk-v-depth-03.h5 --data data/processed/digits.h5
         --subset 1000x1 --subset 200x5 --ridges 0,1e-6,1e-4 --out metrics.json
     """
-    from exact_cntk._devices import sole_device
-    from exact_cntk._solvers.choice import prefers_gpu
-    from exact_cntk.study.solve import parse_subset, solve_to_files
+    from exact_cntk._support.devices import sole_device
+    from exact_cntk.regression.solvers.choice import prefers_gpu
+    from exact_cntk.study.solve import solve_to_files
+    from exact_cntk.study.subsets import parse_subset
 
     start = time.perf_counter()
     subsets = [parse_subset(one) for text in subset for one in text.split(",")]
@@ -106,7 +106,7 @@ def table(
     Example:
       exact-cntk table --study-dir results/digits
     """
-    from exact_cntk.study.tables import write_tables
+    from exact_cntk.study.sections.accuracy.results import write_tables
 
     _say_written(write_tables(study_dir, metrics or None, sections=sections))
 
@@ -118,7 +118,7 @@ def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
     Example:
       exact-cntk figure --study-dir results/digits
     """
-    from exact_cntk.study.figures import write_figures
+    from exact_cntk.study.sections.accuracy.figures import write_figures
 
     _say_written(write_figures(study_dir, metrics or None))
 

@@ -8,7 +8,7 @@ Which files a source consists of loads at once, for the workflow's rules; what n
 
 from typing import TYPE_CHECKING
 
-from exact_cntk._lazy import lazy_exports
+from exact_cntk._support.lazy import lazy_exports
 from exact_cntk.data._archive import source_files
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from exact_cntk._atomic import replacing, write_bytes
-from exact_cntk._hdf5 import is_intact, open_to_read, write_checksum
-from exact_cntk._stated_files import stated, statement_attribute
-from exact_cntk._statement import check_data
+from exact_cntk._support.atomic import replacing, write_bytes
+from exact_cntk._support.hdf5 import is_intact, open_to_read, write_checksum
+from exact_cntk._support.stated_files import stated, statement_attribute
+from exact_cntk._support.statement import check_data
 from exact_cntk.errors import UserError
 
 FORMAT_VERSION = 1

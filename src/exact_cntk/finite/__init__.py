@@ -5,7 +5,7 @@ All of it takes torch, ``pip install "exact-cntk[torch]"``, which is imported wh
 
 from typing import TYPE_CHECKING
 
-from exact_cntk._lazy import lazy_exports
+from exact_cntk._support.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from exact_cntk.finite.convergence import WidthSweep, width_sweep

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk._atomic import replacing
+from exact_cntk._support.atomic import replacing
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from exact_cntk import _validation as check
-from exact_cntk._progress import Progress
-from exact_cntk._regression import OTHER_CLASSES
+from exact_cntk._support import validation as check
+from exact_cntk._support.progress import Progress
 from exact_cntk.errors import InputError
 from exact_cntk.finite._checkpoint import Checkpoint
 from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
+from exact_cntk.regression.kernel_regression import OTHER_CLASSES
 
 
 class CurveRow(NamedTuple):

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exact_cntk._progress import Progress
-from exact_cntk._spec import KernelSpec
+from exact_cntk._support.progress import Progress
 from exact_cntk.finite._contract import layer_kernel
 from exact_cntk.finite._signals import Signals, in_blocks, plan_blocks, signals
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
+from exact_cntk.kernels.spec import KernelSpec
 
 
 class Block(NamedTuple):

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from exact_cntk import _validation as check
-from exact_cntk._cntk import cntk
-from exact_cntk._progress import Progress, reporting
-from exact_cntk._spec import KINDS, TRAINED
+from exact_cntk._support import validation as check
+from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
 from exact_cntk.finite.empirical import empirical_kernel
+from exact_cntk.kernels.cntk import cntk
+from exact_cntk.kernels.spec import KINDS, TRAINED
 
 DTYPE: Literal["float32"] = "float32"  # of the networks: its rounding is far below any deviation of theirs
 

@@ -7,15 +7,15 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from exact_cntk import _validation as check
-from exact_cntk._machine import GIB, format_gib, total_memory
-from exact_cntk._progress import Progress, reporting
-from exact_cntk._spec import KINDS, KernelSpec
+from exact_cntk._support import validation as check
+from exact_cntk._support.machine import GIB, format_gib, total_memory
+from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite._pass import kernel_blocks
 from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN, DTYPES, check_seed
+from exact_cntk.kernels.spec import KINDS, KernelSpec
 
 DEVICES = ("cpu", "cuda")
 IMAGES_AT_ONCE = 64  # whose features are computed: few layers in memory, and hardly slower than all at once

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from exact_cntk import _validation as check
-from exact_cntk._machine import format_gib, total_memory
-from exact_cntk._reference import C_SIGMA
-from exact_cntk._spec import READOUTS, TRAINED
+from exact_cntk._support import validation as check
+from exact_cntk._support.machine import format_gib, total_memory
 from exact_cntk.errors import InputError
 from exact_cntk.finite._torch import torch
+from exact_cntk.kernels.reference import C_SIGMA
+from exact_cntk.kernels.spec import READOUTS, TRAINED
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

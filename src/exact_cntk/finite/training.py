@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk import _validation as check
-from exact_cntk._progress import Progress, reporting
+from exact_cntk._support import validation as check
+from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite._checkpoint import Checkpoint
 from exact_cntk.finite._descent import (

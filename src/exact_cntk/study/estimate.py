@@ -9,24 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk._backends import Backend, describe_backend
-from exact_cntk._cntk import cntk
-from exact_cntk._cost import ITEM_BYTES, NOMINAL_RATES
-from exact_cntk._machine import available_memory, cores, cpu_model, format_gib, free_disk
-from exact_cntk._solvers.choice import Problem, Solver, choose_solver
+from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk.errors import UserError
-from exact_cntk.study.architectures import all_passes
-from exact_cntk.study.params import (
-    KernelPass,
-    image_shape,
-    kernel_blocks,
-    kernel_passes,
-    load_params,
-    pass_block_sizes,
-    pass_memory,
-)
-from exact_cntk.study.section_costs import SectionCost, section_costs
-from exact_cntk.study.solve_cost import h200_solve_seconds, solve_seconds
+from exact_cntk.kernels.backends import Backend, describe_backend
+from exact_cntk.kernels.cntk import cntk
+from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
+from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
+from exact_cntk.study.params import load_params
+from exact_cntk.study.passes import KernelPass, image_shape, kernel_blocks, kernel_passes, pass_block_sizes, pass_memory
+from exact_cntk.study.rates import h200_solve_seconds, solve_seconds
+from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
 LARGEST_RUN = 2000  # images a side, when calibrating
@@ -50,7 +42,7 @@ class Cost:
     pairs : int
         Pairs of images, over all passes; one pass serves all its depths and kinds.
     element_layers : int
-        See `exact_cntk._cost.element_layers`.
+        See `exact_cntk.kernels.cost.element_layers`.
     blocks : int
         Files, over all passes.
     largest : tuple of int
@@ -62,7 +54,7 @@ class Cost:
     seconds_h200 : float
         Expected on one H200, not measured.
     memory : int
-        Peak of one block job, bytes: the images, and `exact_cntk._cost.block_memory`.
+        Peak of one block job, bytes: the images, and `exact_cntk.kernels.cost.block_memory`.
     disk : int
         Blocks and merged kernels, bytes.
     """

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from exact_cntk._machine import GIB, cores, cpu_model, gpu_driver, gpu_models, total_memory
+from exact_cntk._support.machine import GIB, cores, cpu_model, gpu_driver, gpu_models, total_memory
 
 FORMAT_VERSION = 1
 # Those that the numbers of a study pass through.

@@ -13,15 +13,16 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from exact_cntk._atomic import write_bytes
-from exact_cntk._stated_files import stated_text
+from exact_cntk._support.atomic import write_bytes
+from exact_cntk._support.stated_files import stated_text
 from exact_cntk.errors import UserError
-from exact_cntk.study import references, tables
-from exact_cntk.study.figures import CAPTIONS, FIGURES
-from exact_cntk.study.headline import headline
-from exact_cntk.study.markup import percent, to_html
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.sections import SECTIONS, read_pages, section_pages
+from exact_cntk.study.sections.accuracy import results as tables
+from exact_cntk.study.sections.accuracy.figures import CAPTIONS, FIGURES
+from exact_cntk.study.sections.accuracy.page import headline
+from exact_cntk.study.show import references
+from exact_cntk.study.show.markup import percent, to_html
 
 NOTEBOOKS = {
     "table1": "the paper's table beside this study's, differences, depth curves",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.markup import WHY_SINGULAR, unsolved_note
+from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
 
 FORMAT_VERSION = 1
 

@@ -1,6 +1,5 @@
 """Kernel regression on every subset of the training pool, and the metrics file that it makes."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,53 +10,22 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from exact_cntk._machine import format_gib, require_disk, require_memory
-from exact_cntk._progress import Progress, reporting
-from exact_cntk._regression import KernelRegression, kernel_regression
-from exact_cntk._solvers.choice import Problem, Solver, choose_solver
-from exact_cntk._solvers.stores import StoredKernel
+from exact_cntk._support.machine import format_gib, require_disk, require_memory
+from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study._json import write_result
+from exact_cntk.regression.kernel_regression import KernelRegression, kernel_regression
+from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
+from exact_cntk.regression.solvers.stores import StoredKernel
+from exact_cntk.study.documents import describe_data, write_result
+from exact_cntk.study.fits import KERNEL_ERROR, describe_fit
 from exact_cntk.study.provenance import provenance
+from exact_cntk.study.subsets import Subset
 
 FORMAT_VERSION = 1
-SPECTRUM_RANKS = 200
 SLOW = ("cholesky", "blocked")  # minutes a ridge for large problems: finished ridges are kept, and progress is shown
 TEST_ROWS = 1000  # of the kernel with the test set, in memory at a time
-DIGITS = 6  # significant, of all that is not a fraction of images
-RESIDUAL_DECIMALS = 9  # what is below is rounding, and depends on the number of threads
-
-# Relative error of a kernel by the type that its recursion was computed in (float32: at most 5e-7 an entry, measured
-# against float64). An eigenvalue that is negative by no more is rounding: it is left as it is, and a ridge that does
-# not outweigh it is recorded as not solved.
-KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
-
-
-class Subset(NamedTuple):
-    """Consecutive chunks of the training pool: repeat r has the images r·n, …, (r + 1)·n − 1."""
-
-    train_images: int
-    repeats: int
-
-    def __str__(self) -> str:
-        """As the command line takes it."""
-        return f"{self.train_images}x{self.repeats}"
-
-
-def parse_subset(text: str) -> Subset:
-    """Read "200x5": 200 training images, 5 repeats.
-
-    Raises
-    ------
-    InputError
-        If it is not two positive numbers.
-    """
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise InputError(f"subset is {text!r}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")
-    return Subset(int(match[1]), int(match[2]))
 
 
 class Solved(NamedTuple):
@@ -294,34 +262,6 @@ def _solve_one(
     }
 
 
-def describe_fit(fit: KernelRegression, correct: np.ndarray) -> dict[str, Any]:
-    """What a metrics file says of one fit to class labels.
-
-    Parameters
-    ----------
-    fit : KernelRegression
-        With r ridges, 0 among them.
-    correct : bool array of shape (r, test images)
-        Which test images each ridge gets right; whatever where a ridge was not solved.
-    """
-    assert fit.loo_accuracy is not None  # class labels have one
-    at_zero, best = fit.ridges.tolist().index(0), fit.best
-    accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
-    return {
-        "ridges": fit.ridges.tolist(),
-        "test_accuracy": accuracy,
-        "loo_accuracy": [rounded(value, 17) for value in fit.loo_accuracy],
-        "loo_error": [rounded(value) for value in fit.loo_error],
-        "residual_norm": [rounded(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
-        "condition_number": [rounded(value) for value in fit.condition_number],
-        "accuracy": accuracy[at_zero],
-        "loo_ridge": float(fit.ridges[best]),
-        "accuracy_loo_ridge": accuracy[best],
-        "eigenvalues": _spectrum(fit.eigenvalues),
-        "test_correct_hex": np.packbits(correct[at_zero]).tobytes().hex() if fit.solved[at_zero] else None,
-    }
-
-
 def _test(fit: KernelRegression, dataset: h5py.Dataset, chunk: slice, data: ProcessedData) -> np.ndarray:
     """Which test images each ridge gets right, bool of shape (ridges, test images)."""
     n_train, n_test = len(data.train_labels), len(data.test_labels)
@@ -334,21 +274,6 @@ def _test(fit: KernelRegression, dataset: h5py.Dataset, chunk: slice, data: Proc
         labels = fit.classes[predictions.argmax(axis=2)]
         correct[:, rows] = labels == data.test_labels[rows]
     return correct
-
-
-def _spectrum(eigenvalues: np.ndarray | None) -> dict[str, list] | None:
-    """At most `SPECTRUM_RANKS` eigenvalues, at ranks spaced evenly on a logarithmic axis; rank 1 is the largest."""
-    if eigenvalues is None:
-        return None
-    ranks = np.unique(np.geomspace(1, len(eigenvalues), SPECTRUM_RANKS).round().astype(int))
-    return {"rank": ranks.tolist(), "value": [rounded(value) for value in eigenvalues[ranks - 1]]}
-
-
-def rounded(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
-    """For JSON: rounded to so many significant digits, or decimals; None for NaN and infinity."""
-    if not np.isfinite(value):
-        return None
-    return round(float(value), decimals) if decimals is not None else float(f"{value:.{digits}g}")
 
 
 def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -364,16 +289,4 @@ def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict
         **({"flips": True} if kernel.flips else {}),
         "data": describe_data(data),
         "results": results,
-    }
-
-
-def describe_data(data: ProcessedData) -> dict[str, Any]:
-    """What metrics say of the images."""
-    return {
-        "digest": data.digest,
-        "dataset": data.dataset,
-        "verified": data.verified,
-        "source_digest": data.source_digest,
-        "image_shape": list(data.train_images.shape[1:]),
-        "classes": list(data.class_names),
     }

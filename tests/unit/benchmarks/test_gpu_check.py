@@ -42,7 +42,7 @@ def test_all_steps(tmp_path):
     ]
     calls = (tmp_path / "calls").read_text()
     assert "-m pip install" in calls and "-m pytest" in calls and "-m benchmarks.gpu_speed" in calls
-    assert "-m benchmarks.real_runs --data images.tar.xz" in calls
+    assert "-m recording.real_runs --data images.tar.xz" in calls
 
     # The state goes on elsewhere.
     shutil.rmtree(tmp_path / "work")

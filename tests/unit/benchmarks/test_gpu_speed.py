@@ -83,7 +83,7 @@ class Stream:
 
 
 def test_launches_are_timed(monkeypatch):
-    from exact_cntk._cuda import device
+    from exact_cntk.kernels.cuda import device
 
     monkeypatch.setattr(device, "open_device", lambda: SimpleNamespace(stream=Stream))
     with launches_timed() as launches:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_files import DEPTHS, KINDS, entries, environment, make_header, renew_checksum
 
-from exact_cntk._atomic import replacing
+from exact_cntk._support.atomic import replacing
 from exact_cntk.blocks import BlockWriter, Position, Span, _writer, compute_block, read_kernel, write_block
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER
 from exact_cntk.errors import UserError
@@ -121,7 +121,7 @@ def test_killed_half_way(tmp_path, header, full, data_file):
     script = """
 import signal, sys
 from pathlib import Path
-from exact_cntk._atomic import replacing
+from exact_cntk._support.atomic import replacing
 from exact_cntk.blocks import BlockWriter, Position, Span
 from kernel_files import entries, linear_kernel, make_data, make_header
 data = make_data(Path(sys.argv[1]))
@@ -150,10 +150,11 @@ with replacing(Path(sys.argv[2])) as temporary, BlockWriter(temporary, temporary
 
 def test_backend_that_finishes_rows_before_others(tmp_path, data_file, data, monkeypatch):
     """As the GPU does: rows go to the file as they come, and the seconds of its kernels are what is reported."""
-    from exact_cntk import _cntk, _reference
+    from exact_cntk.kernels import cntk as cntk_module
+    from exact_cntk.kernels import reference
 
     def compute(*arguments, on_rows, seconds, **options):
-        out = _reference.compute(*arguments, **options)
+        out = reference.compute(*arguments, **options)
         for start, stop in ((0, 2), (2, 3), (3, 8)):
             on_rows(start, out[:, start:stop])
         seconds["kernel"] = 0.25
@@ -162,8 +163,8 @@ def test_backend_that_finishes_rows_before_others(tmp_path, data_file, data, mon
     arguments = {"family": "tiny", "readout": "gap", "trained": "all", "filter_size": 3, "backend": "reference"}
     arguments |= {"depths": [3, 4], "kinds": ["ntk", "nngp"], "rows": Span(24, 32), "cols": Span(0, 5)}
     compute_block(data_file, tmp_path / "once.h5", **arguments)
-    compute.__module__ = "exact_cntk._cuda.backend"
-    monkeypatch.setattr(_cntk, "load_backend", lambda _: compute)
+    compute.__module__ = "exact_cntk.kernels.cuda.backend"
+    monkeypatch.setattr(cntk_module, "load_backend", lambda _: compute)
     summary = compute_block(data_file, tmp_path / "streamed.h5", **arguments)
     assert (tmp_path / "streamed.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
     assert summary.seconds == 0.25

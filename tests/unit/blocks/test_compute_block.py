@@ -42,7 +42,7 @@ def test_a_complete_block_stays(tmp_path, data_file, data, monkeypatch):
 
 
 def test_says_which_backend_and_why(tmp_path, data_file, data, monkeypatch):
-    monkeypatch.setattr("exact_cntk._backends.gpu_present", lambda: False)
+    monkeypatch.setattr("exact_cntk.kernels.backends.gpu_present", lambda: False)
     arguments = OPTIONS | SPAN | {"rows": Span(0, 3), "cols": Span(0, 3), "backend": "auto"}
     summary = compute_block(data_file, tmp_path / "block.h5", **arguments)
     assert "backend cpu (" in str(summary) and "no GPU present" in str(summary)
@@ -72,6 +72,6 @@ def test_bad_parameters(tmp_path, data_file, data, change, reason):
 
 
 def test_too_little_memory(tmp_path, data_file, data, monkeypatch):
-    monkeypatch.setattr("exact_cntk._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("exact_cntk._support.machine.available_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"block rows 0:3, columns 0:3 of tiny needs .* available"):
         compute_block(data_file, tmp_path / "b.h5", rows=Span(0, 3), cols=Span(0, 3), **OPTIONS, **SPAN)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kernel_files import KINDS, N_TEST, N_TRAIN, damage, edit, make_blocks, make_kernel
 
-from exact_cntk._hdf5 import SLICE_BYTES
+from exact_cntk._support.hdf5 import SLICE_BYTES
 from exact_cntk.blocks import _merge as merging
 from exact_cntk.blocks import merge_blocks, open_kernel, read_header, read_kernel
 from exact_cntk.errors import UserError
@@ -133,7 +133,7 @@ def test_checksum_of_a_kernel_of_many_slices(tmp_path, data, full, monkeypatch):
     once = make_kernel(tmp_path, data, full)
     slice_bytes = once.stat().st_size // 3  # of no whole number of rows
     assert slice_bytes < SLICE_BYTES
-    monkeypatch.setattr("exact_cntk._hdf5.SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr("exact_cntk._support.hdf5.SLICE_BYTES", slice_bytes)
     again = tmp_path / "again.h5"
     merge_blocks(make_blocks(tmp_path / "blocks", data, full), 3, again)
     assert again.read_bytes() == once.read_bytes()

@@ -143,12 +143,12 @@ def test_depth_that_is_not_there(block_files, out):
 def test_too_little_memory(block_files, out, monkeypatch):
     message = refusal(block_files, out, max_memory_gib=1e-6)
     assert "merging cntk-v at depth 3 needs 1.8e-06 GiB of memory, but --max-memory-gib allows 1e-06 GiB" in message
-    monkeypatch.setattr("exact_cntk._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("exact_cntk._support.machine.available_memory", lambda: 1000)
     assert "available" in refusal(block_files, out)
 
 
 def test_too_little_disk(block_files, out, monkeypatch):
-    monkeypatch.setattr("exact_cntk._machine.free_disk", lambda path: 1000)
+    monkeypatch.setattr("exact_cntk._support.machine.free_disk", lambda path: 1000)
     assert "merging cntk-v at depth 3 needs" in (message := refusal(block_files, out)) and "of disk" in message
 
 

@@ -5,11 +5,11 @@ import pytest
 from typer.testing import CliRunner
 
 from exact_cntk import cntk
-from exact_cntk._cost import element_layers
 from exact_cntk.blocks import Span, block_positions, compute_block, merge_blocks, read_block_set, read_header
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import UserError
+from exact_cntk.kernels.cost import element_layers
 
 PASS = {"readout": "lap", "pooling_window": 3, "flips": True, "filter_size": 3, "depths": [3, 4]}
 POOL, TEST, N = 12, 5, 8

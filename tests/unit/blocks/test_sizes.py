@@ -5,11 +5,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exact_cntk._cost import NOMINAL_RATES, block_bytes, element_layers
 from exact_cntk.blocks import BlockSizes, block_positions, block_sizes, planned_backend
 from exact_cntk.blocks._cover import find_fault
 from exact_cntk.blocks._sizes import BLOCK_BYTES, MAX_BLOCKS
 from exact_cntk.errors import InputError
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes, element_layers
 
 PASSES = st.fixed_dictionaries(
     {

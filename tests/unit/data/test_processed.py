@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from exact_cntk._hdf5 import write_checksum
+from exact_cntk._support.hdf5 import write_checksum
 from exact_cntk.data import ProcessedData, load_processed, sidecar_path
 from exact_cntk.data._processed import write_processed
 from exact_cntk.errors import UserError

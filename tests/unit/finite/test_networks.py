@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from exact_cntk._reference import box_image
 from exact_cntk.errors import InputError
 from exact_cntk.finite import CNN
 from exact_cntk.finite._torch import torch
+from exact_cntk.kernels.reference import box_image
 
 
 def images(n=2, shape=(5, 4, 3), seed=0):

@@ -1,7 +1,9 @@
 import pytest
 from synthetic import write_study
 
-from exact_cntk.study import figures, sections, tables
+from exact_cntk.study import sections
+from exact_cntk.study.sections.accuracy import figures
+from exact_cntk.study.sections.accuracy import results as tables
 
 
 @pytest.fixture(scope="session")

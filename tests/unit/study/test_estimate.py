@@ -6,9 +6,9 @@ import pytest
 
 from exact_cntk.errors import InputError
 from exact_cntk.study import estimate as module
-from exact_cntk.study import solve_cost
+from exact_cntk.study import rates as solve_cost
 from exact_cntk.study.estimate import estimate_study, format_count, format_time, measure_speed
-from exact_cntk.study.params import KernelPass
+from exact_cntk.study.passes import KernelPass
 
 ROOT = Path(__file__).parents[3]
 

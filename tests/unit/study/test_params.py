@@ -8,17 +8,8 @@ import yaml
 
 from exact_cntk.blocks._sizes import BLOCK_BYTES
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.params import (
-    MAX_BLOCKS,
-    check_params,
-    find_schema,
-    kernel_blocks,
-    kernel_depths,
-    kernel_passes,
-    load_params,
-    pass_block_sizes,
-    pass_memory,
-)
+from exact_cntk.study.params import MAX_BLOCKS, check_params, find_schema, load_params
+from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes, pass_memory
 
 ROOT = Path(__file__).parents[3]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

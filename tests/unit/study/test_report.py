@@ -7,10 +7,12 @@ import pytest
 from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
-from exact_cntk.study import figures, report, results, tables
-from exact_cntk.study.headline import headline
+from exact_cntk.study import report, results
 from exact_cntk.study.provenance import section_provenance
 from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections.accuracy import figures
+from exact_cntk.study.sections.accuracy import results as tables
+from exact_cntk.study.sections.accuracy.page import headline
 
 UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from kernel_files import edit, entries, make_data, make_header, make_kernel
 
-from exact_cntk import _ridge_path as ridges
-from exact_cntk._solvers import choice, tiled
 from exact_cntk.blocks import block_positions, merge_blocks, write_block
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.solve import Subset, parse_subset, solve, solve_to_files
+from exact_cntk.regression import ridge_path as ridges
+from exact_cntk.regression.solvers import choice, tiled
+from exact_cntk.study.solve import solve, solve_to_files
+from exact_cntk.study.subsets import Subset, parse_subset
 
 RIDGES = [0.0, 1e-4, 1e-1]
 SUBSETS = [Subset(24, 1), Subset(8, 3)]
@@ -243,6 +244,6 @@ def test_not_finite(kernel_file, data_file):
 def test_too_little_memory(kernel_file, data_file, monkeypatch):
     with pytest.raises(UserError, match=r"solving cntk-v at depth 3 needs .* but --max-memory-gib allows 1e-06 GiB"):
         solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES, max_memory_gib=1e-6)
-    monkeypatch.setattr("exact_cntk._machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("exact_cntk._support.machine.available_memory", lambda: 1000)
     with pytest.raises(UserError, match="available"):
         solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)

@@ -12,7 +12,7 @@ A module has
     tables(results) -> dict[str, DataFrame]
         Tidy; name → ``tables/<name>.csv``, the data's name is put in front as the column ``dataset``.
     figures(results) -> dict[str, Figure]
-        Name → ``figures/<name>.svg``; in the style of `exact_cntk.study.style`.
+        Name → ``figures/<name>.svg``; in the style of `exact_cntk.study.show.style`.
     CAPTIONS: dict[str, str]
         Of the figures, by name.
     TITLE, NAVIGATION, TEXT: str
@@ -41,16 +41,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exact_cntk._lazy import lazy_exports
+from exact_cntk._support.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from exact_cntk.study.sections._dispatch import (
-        open_section,
-        read_documents,
-        read_pages,
-        section_pages,
-        write_section,
-    )
+    from exact_cntk.study.sections._pages import open_section, read_pages, section_pages, write_section
 
 __all__ = [
     "ALWAYS",
@@ -58,7 +52,6 @@ __all__ = [
     "SectionFiles",
     "open_section",
     "present",
-    "read_documents",
     "read_pages",
     "section_pages",
     "write_section",
@@ -66,7 +59,7 @@ __all__ = [
 
 __getattr__ = lazy_exports(
     __name__,
-    dict.fromkeys(["open_section", "read_documents", "read_pages", "section_pages", "write_section"], "_dispatch"),
+    dict.fromkeys(["open_section", "read_pages", "section_pages", "write_section"], "_pages"),
 )
 
 
@@ -105,7 +98,7 @@ SECTIONS: dict[str, SectionFiles] = {
         tables=("cnn_vs_cntk", "cnn_rates", "cnn_learning_curves"),
         figures=("cnn_vs_cntk", "cnn_learning_curves", "cnn_rates"),
         folders=("cnns",),
-        sources=("study/sections/_cnns_figures.py",),
+        sources=("study/sections/cnns/figures.py",),
     ),
     "random_features": SectionFiles(
         notebook="random_features",
@@ -120,7 +113,11 @@ SECTIONS: dict[str, SectionFiles] = {
         ),
         figures=("random_features_ridge_path", "random_features_condition", "width_sweep"),
         folders=("random_features",),
-        sources=("study/sections/_random_features_*.py", "study/figures.py", "study/tables.py"),
+        sources=(
+            "study/sections/random_features/*.py",
+            "study/sections/accuracy/figures.py",
+            "study/sections/accuracy/results.py",
+        ),
     ),
     "correlation": SectionFiles(
         notebook="correlation",
@@ -129,11 +126,11 @@ SECTIONS: dict[str, SectionFiles] = {
         figures=("correlation_forest", "small_against_full", "correlation_regret", "paper_table1"),
         folders=("cnns",),
         sources=(
-            "study/correlation.py",
-            "study/correlation_figures.py",
-            "study/comparison.py",
-            "study/differences.py",
-            "study/statistics.py",
+            "study/sections/correlation/analysis.py",
+            "study/sections/correlation/figures.py",
+            "study/stats/comparison.py",
+            "study/stats/differences.py",
+            "study/stats/statistics.py",
         ),
     ),
     "architectures": SectionFiles(
@@ -143,12 +140,12 @@ SECTIONS: dict[str, SectionFiles] = {
         figures=("architecture_ranking", "architecture_cost", "architecture_search"),
         folders=("architectures",),
         sources=(
-            "study/sections/_architectures_figures.py",
-            "study/architectures.py",
-            "study/architecture_search.py",
-            "study/architecture_strategies.py",
-            "study/comparison.py",
-            "study/statistics.py",
+            "study/sections/architectures/figures.py",
+            "study/sections/architectures/plan.py",
+            "study/sections/architectures/results.py",
+            "study/sections/architectures/strategies.py",
+            "study/stats/comparison.py",
+            "study/stats/statistics.py",
         ),
     ),
     "small_data": SectionFiles(
@@ -157,7 +154,7 @@ SECTIONS: dict[str, SectionFiles] = {
         tables=("small_data_accuracy", "small_data_differences"),
         figures=("small_data_curves", "small_data_differences"),
         folders=("small_data",),
-        sources=("study/small_data_results.py", "study/statistics.py"),
+        sources=("study/sections/small_data/results.py", "study/stats/statistics.py"),
     ),
 }
 # Part of every study, without a key of its own.

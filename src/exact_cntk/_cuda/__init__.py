@@ -1,6 +1,0 @@
-"""The `cuda` backend: kernels of its own, compiled on the user's machine, around the compiled core."""
-
-from exact_cntk._cuda.backend import compute
-from exact_cntk._cuda.device import DeviceProperties, describe_software, open_device, require_gpu
-
-__all__ = ["DeviceProperties", "compute", "describe_software", "open_device", "require_gpu"]

@@ -1,0 +1,63 @@
+"""What the verbs share: reading lists, progress bars, lines for the log, and options with one meaning and one text."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from exact_cntk.errors import InputError
+
+Number = TypeVar("Number", int, float)
+
+
+def parse_list(option: str, text: str, number: Callable[[str], Number]) -> list[Number]:
+    """Read "3,4,6" as numbers.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    try:
+        return [number(item) for item in text.split(",")]
+    except ValueError:
+        kind = "integers" if number is int else "numbers"
+        raise InputError(f"{option} is {text!r}, but must be {kind} with commas between them") from None
+
+
+def on_terminal() -> bool:
+    """Whether a progress bar would be seen; in a log it would be noise."""
+    return sys.stderr.isatty()
+
+
+def log(line: str) -> None:
+    """One line for the log: stderr, as stdout is for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+Data = Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")]
+KernelData = Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")]
+Family = Annotated[str, typer.Option(help="Architecture's name, recorded with the results.", metavar="NAME")]
+Readout = Annotated[
+    str,
+    typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
+]
+NetworkReadout = Annotated[
+    str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
+]
+PoolingWindow = Annotated[
+    int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
+]
+Trained = Annotated[str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")]
+FilterSize = Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")]
+Depth = Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")]
+Width = Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")]
+OutputScale = Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")]
+Ridges = Annotated[
+    str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
+]
+StudyName = Annotated[str | None, typer.Option(help="Name of the study. [default: the data file's]", metavar="NAME")]
+StudyDir = Annotated[Path, typer.Option(help="Folder of the study, results/<study>.", metavar="DIR")]
+MaxMemory = Annotated[float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")]

@@ -1,0 +1,110 @@
+"""Where files of each kind hold the statement of what they were made from; see `exact_cntk._support.statement`.
+
+JSON documents and notebooks have a key, HDF5 files an attribute, drawings and pages a comment. Tables of
+comma-separated values have no place for it: a JSON document of the same job lists them, with their SHA-256.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from exact_cntk._support.statement import current
+
+KEY = "made_from"
+CHECKSUM = "sha256"
+_COMMENT = re.compile(r"<!-- made from (\{.*?\}) -->")
+
+
+def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = None, folder: Path = Path()) -> dict:
+    """A document with what this process makes it from, and a checksum; and a list of files that cannot state it.
+
+    Parameters
+    ----------
+    document : mapping
+    files : mapping of Path to bytes, optional
+        Their content.
+    folder : Path
+        Of the document.
+    """
+    listed = {} if files is None else {"files": {_relative(path, folder): _sha256(files[path]) for path in files}}
+    whole = {**document, **listed, **statement_metadata()}
+    return whole | ({CHECKSUM: _checksum(whole)} if KEY in whole else {})
+
+
+def statement_metadata() -> dict[str, Any]:
+    """The statement alone, for documents of others' formats; nothing outside of the workflow."""
+    statement = current()
+    return {} if statement is None else {KEY: statement.document()}
+
+
+def stated_text(text: str, before: str) -> str:
+    """A page or drawing with the statement in a comment before the first `before`."""
+    statement = current()
+    if statement is None:
+        return text
+    # Two hyphens would end the comment; this is the same JSON.
+    document = statement.text().replace("--", "-\\u002d")
+    head, found, rest = text.partition(before)
+    return f"{head}<!-- made from {document} -->\n{found}{rest}"
+
+
+def statement_attribute() -> dict[str, str]:
+    """Attribute of an HDF5 file; none outside of the workflow."""
+    statement = current()
+    return {} if statement is None else {KEY: statement.text()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("it holds no object")
+    if KEY in document and document.get(CHECKSUM) != _checksum(document):
+        raise ValueError("its content does not have the checksum that it states")
+    return document
+
+
+def _read_notebook(path: Path) -> dict[str, Any]:
+    return dict(_read_json(path)["metadata"])
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """SHA-256 over all else in a document, whatever its layout."""
+    rest = {name: value for name, value in document.items() if name != CHECKSUM}
+    return _sha256(json.dumps(rest, sort_keys=True).encode())
+
+
+def _read_hdf5(path: Path) -> dict[str, Any]:
+    from exact_cntk._support.hdf5 import is_intact, open_to_read
+
+    if not is_intact(path, numbers=False):
+        raise ValueError("its content does not have the checksum that it states")
+    with open_to_read(path) as file:
+        text = file.attrs.get(KEY)
+    return {} if text is None else {KEY: json.loads(text)}
+
+
+def _read_comment(path: Path) -> dict[str, Any]:
+    comment = _COMMENT.search(path.read_text(encoding="utf-8"))
+    return {} if comment is None else {KEY: json.loads(comment[1])}
+
+
+# By suffix; files of any other state nothing.
+READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    ".json": _read_json,
+    ".ipynb": _read_notebook,
+    ".h5": _read_hdf5,
+    ".svg": _read_comment,
+    ".html": _read_comment,
+}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

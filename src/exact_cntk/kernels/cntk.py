@@ -1,0 +1,276 @@
+"""The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from exact_cntk._support import validation as check
+from exact_cntk._support.machine import format_gib, total_memory
+from exact_cntk._support.progress import Progress, reporting
+from exact_cntk.errors import InputError
+from exact_cntk.kernels.backends import BACKENDS, load_backend
+from exact_cntk.kernels.flips import averaged
+from exact_cntk.kernels.spec import KernelSpec, kernel_key
+
+DTYPES = ("float32", "float64")
+
+# Images whose largest entry lies outside of 2^±20 are scaled by a power of two before the recursion: float32 squares
+# overflow from 2^64 and lose digits below 2^-63.
+UNSCALED_EXPONENT = 20
+
+
+def cntk(
+    x1: Any,
+    x2: Any = None,
+    *,
+    depths: int | Sequence[int],
+    readout: Literal["flatten", "lap", "gap"],
+    pooling_window: int | None = None,
+    flips: bool = False,
+    trained: Literal["all", "hidden"] | Sequence[str] = "all",
+    filter_size: int = 3,
+    get: str | Sequence[str] = ("ntk",),
+    backend: Literal["auto", "reference", "cpu", "cuda"] = "auto",
+    dtype: Literal["float32", "float64"] = "float32",
+    progress: bool | Progress = False,
+    threads: int | None = None,
+) -> dict[tuple, np.ndarray]:
+    r"""Exact neural tangent and Gaussian process kernels of infinitely wide convolutional ReLU networks.
+
+    For images x, x′, filters q×q with stride 1 and zero padding, L = depth − 1 and c_σ = 2, starting from
+    Σ⁰ = box(Σ_c x⊗x′) and Θ⁰ = Σ⁰, layers h = 1 … L do::
+
+        ρ    = Σ^{h−1} / √(Σ^{h−1}(x, x) Σ^{h−1}(x′, x′))
+        K^h  = c_σ/q² · √(Σ^{h−1}(x, x) Σ^{h−1}(x′, x′)) · (ρ (π − arccos ρ) + √(1 − ρ²)) / 2π
+        K̇^h  = c_σ/q² · (π − arccos ρ) / 2π
+        Σ^h  = box(K^h)
+        Θ^h  = box(K̇^h ⊙ Θ^{h−1} + K^h)        for h < L
+        Θ^L  = K̇^L ⊙ Θ^{L−1} + K^L
+
+    and the NTK is Σ_ij Θ^L[ij, ij] (`flatten`), the mean of all P²Q² entries of Θ^L (`gap`), or between the two, with
+    local averages over windows of w×w pixels, w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} Θ^L[p, p′] (`lap`). The NNGP kernel is the
+    same readout of K^L.
+
+    ==================  ============================================================================================
+    Σ^h, K^h            covariance of two pixels' pre-activations and of their ReLU features, a P×Q×P×Q tensor
+    K̇^h                 the same of the ReLU's derivatives
+    Θ^h                 the tangent kernel of layer h's output
+    box(T)[ij, i′j′]    Σ_{|a|,|b| ≤ (q−1)/2} T[i+a, j+b, i′+a, j′+b], zero outside of the images
+    Σ(x, x), Σ(x′, x′)  taken at the pixels (ij, ij) and (i′j′, i′j′): the norms of the two patches
+    ==================  ============================================================================================
+
+    ρ is clamped to [−1, 1]; it is 0 where a norm is 0.
+
+    Parameters
+    ----------
+    x1 : array of shape (n, P, Q, C)
+        Images; NumPy array, torch tensor (on any device) or nested sequence of real, finite numbers.
+    x2 : array of shape (m, P, Q, C), optional
+        Further images. Without, the kernel of x1 with itself: exactly symmetric, at half the cost.
+    depths : int or sequence of int, each ≥ 2
+        Number of convolutional layers + 1, as in the paper: depth 2 has one convolution, one ReLU and the linear
+        readout. All depths come out of one pass to the deepest, at its cost.
+    readout : {"flatten", "lap", "gap"}
+        `flatten`: a fully connected layer on all pixels (the paper's CNTK-V); `gap`: global average pooling before
+        the last layer (CNTK-GAP); `lap`: local average pooling, stride 1 and zero padding, then as `flatten`. Per pair
+        `flatten` takes P·Q numbers a layer, `gap` P²·Q², `lap` about (2w − 1)²·P·Q, or P²·Q² if that is less.
+    pooling_window : int, odd
+        w = 2c + 1 of `lap`, which needs it. The sum of a window is divided by w² at the image's edge, too. With 1,
+        `lap` is `flatten`; from 2·max(P, Q) − 1 on, where every window is the whole image, (P·Q)³/w⁴ times `gap`.
+    flips : bool
+        Average the kernel over horizontal flips: (K(x, x′) + K(x, flip x′)) / 2, at twice the cost. Regression with it
+        is regression with K on the training set and its mirror images, at half the ridge.
+    trained : {"all", "hidden"} or sequence of both
+        Which layers are trained. "hidden" fixes the first and the last one: Θ⁰ = 0, and Θ^L loses its term K^L; at
+        depth 2 nothing is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
+        A sequence computes both in one pass and changes the NTK's keys, see below.
+    filter_size : int, odd
+        q.
+    get : {"ntk", "nngp"} or sequence of both
+    backend : {"auto", "reference", "cpu", "cuda"}
+        `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
+        threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, by the extra
+        ``pip install "exact-cntk[cuda]"``; `auto`: `cuda` where there is one, else `cpu`.
+    dtype : {"float32", "float64"}
+        What the recursion computes in. The diagonals Σ(x, x), and K(x, x) itself, do not suffer from float32.
+    progress : bool or callable
+        True shows a bar on stderr; a callable is called with (done, total).
+    threads : int, optional
+        By default one for every core that the process may use. The result does not depend on it.
+
+    Returns
+    -------
+    dict of arrays of shape (n, m), float64
+        Keys are (kind, depth), as in ``K["ntk", 11]``. Where `trained` is a sequence, NTK keys are
+        ("ntk", depth, trained) and NNGP keys stay ("nngp", depth).
+
+    Raises
+    ------
+    InputError
+        (a ValueError) An argument is not allowed, or the result does not fit in this machine's memory.
+    UserError
+        The backend is not available.
+
+    Notes
+    -----
+    Scales are those of the paper and of its authors' code. Images are not normalised: K(a·x, b·x′) = a·b·K(x, x′) for
+    a, b > 0. Against neural-tangents (every convolution and the final Dense with W_std = √2 and without bias, padding
+    SAME), at every depth and for both kinds, ``flatten`` is PQ·C/2 times and ``gap`` C/2 times its kernel with all
+    layers trained. Formulas that leave out c_σ give 2^−L times the values here.
+
+    References
+    ----------
+    Arora, Du, Hu, Li, Salakhutdinov, Wang: On Exact Computation with an Infinitely Wide Neural Net. NeurIPS 2019,
+    arXiv 1904.11955v2, section 4; global average pooling: its appendix on CNTK-GAP.
+
+    Li, Wang, Yu, Du, Hu, Salakhutdinov, Arora: Enhanced Convolutional Neural Tangent Kernels. 2019, arXiv 1911.00809:
+    local average pooling and flips.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).standard_normal((5, 8, 8, 3))
+    >>> kernels = cntk(images, depths=[3, 4], readout="gap", trained="hidden", get=("ntk", "nngp"))
+    >>> sorted(kernels)
+    [('nngp', 3), ('nngp', 4), ('ntk', 3), ('ntk', 4)]
+    >>> kernels["ntk", 4].shape
+    (5, 5)
+    """
+    spec = KernelSpec.checked(
+        depths=depths,
+        readout=readout,
+        trained=trained,
+        filter_size=filter_size,
+        get=get,
+        pooling_window=pooling_window,
+    )
+    return by_rows(
+        x1,
+        x2,
+        spec,
+        flips=check.as_flag("flips", flips),
+        nested=not isinstance(trained, str),
+        backend=backend,
+        dtype=dtype,
+        progress=progress,
+        threads=threads,
+    )
+
+
+def by_rows(
+    x1: Any,
+    x2: Any,
+    spec: KernelSpec,
+    *,
+    backend: str,
+    dtype: str,
+    threads: int | None,
+    progress: bool | Progress,
+    flips: bool = False,
+    nested: bool = False,
+    on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
+    seconds: dict[str, float] | None = None,
+) -> dict[tuple, np.ndarray]:
+    """What `cntk` does, handing rows over as they are finished, where the backend finishes some before others.
+
+    Parameters
+    ----------
+    x1, x2, backend, dtype, threads, progress, flips
+        As `cntk` takes them.
+    spec : KernelSpec
+    nested : bool
+        Whether the NTK's keys name the trained layers.
+    on_rows : callable, optional
+        Called with the next rows of all kernels, by key, once for each row. They are not changed afterwards.
+    seconds : dict, optional
+        "kernel" is set to the seconds in which the device, or the CPU, was at work on pairs.
+
+    Returns
+    -------
+    dict
+        All rows, as `cntk` returns them.
+    """
+    compute_dtype = check.as_choice("dtype", dtype, DTYPES)
+    n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
+    compute = load_backend(check.as_choice("backend", backend, BACKENDS))
+    bar = reporting(check.as_progress("progress", progress), "kernel", "pairs")
+    images, others = _as_image_sets(x1, x2)
+    _check_memory(spec, len(images), len(images if others is None else others))
+
+    images, exponents = _in_range(images)
+    columns = exponents
+    if others is not None:
+        others, columns = _in_range(others)
+    scaled = bool(exponents.any() or columns.any())
+    keys = list(_keys(spec, nested=nested))
+    options: dict[str, Any] = {}
+    at_work: dict[str, float] = {}  # of one call
+    spent: list[float] = []  # of each
+    if "on_rows" in inspect.signature(compute).parameters:  # a device's, whose rows come one block after the other
+        options["seconds"] = at_work
+        if on_rows is not None and not scaled and not flips:
+            options["on_rows"] = lambda _, rows: on_rows(dict(zip(keys, rows, strict=True)))
+
+    def plain(x: np.ndarray, y: np.ndarray | None, report: Progress | None) -> np.ndarray:
+        start = time.perf_counter()
+        result = compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+        spent.append(at_work.get("kernel", time.perf_counter() - start))
+        return result
+
+    with bar as report:
+        kernels = averaged(plain, images, others, spec.readout, report) if flips else plain(images, others, report)
+    if seconds is not None:
+        seconds["kernel"] = sum(spent)
+    if scaled:
+        kernels = _rescaled(kernels, exponents, columns)
+    named = dict(zip(keys, kernels, strict=True))
+    if on_rows is not None and "on_rows" not in options:
+        on_rows(named)
+    return named
+
+
+def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both sets checked, of one image shape and one dtype."""
+    images = check.as_images("x1", x1)
+    if x2 is None:
+        return images, None
+    others = check.as_images("x2", x2)
+    if others.shape[1:] != images.shape[1:]:
+        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
+    dtype = np.result_type(images, others)
+    return images.astype(dtype, copy=False), others.astype(dtype, copy=False)
+
+
+def _check_memory(spec: KernelSpec, n: int, m: int) -> None:
+    """Refuse a result larger than the machine: the system would kill the process, not raise MemoryError."""
+    needed = 8 * len(spec.outputs) * n * m
+    if needed > (present := total_memory()):
+        raise InputError(
+            f"x1, x2 and depths ask for {len(spec.outputs)} kernels of {n} × {m} in float64, {format_gib(needed)}; "
+            f"this machine has {format_gib(present)}: compute the kernel in blocks of images, or fewer depths"
+        )
+
+
+def _in_range(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images scaled by powers of two where they would over- or underflow, and the exponents that undo it."""
+    exponents = np.frexp(np.abs(images).max(axis=(1, 2, 3)))[1]
+    exponents[np.abs(exponents) <= UNSCALED_EXPONENT] = 0
+    if not exponents.any():
+        return images, exponents
+    return np.ldexp(images, -exponents[:, None, None, None]), exponents
+
+
+def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """K(2^a x, 2^b x′) = 2^{a+b} K(x, x′)."""
+    with np.errstate(over="ignore"):
+        kernels = np.ldexp(kernels, rows[:, None] + columns)
+    if not np.isfinite(kernels).all():
+        raise InputError("x1 and x2 hold values so large that their kernel overflows float64; scale the images down")
+    return kernels
+
+
+def _keys(spec: KernelSpec, *, nested: bool) -> Iterator[tuple]:
+    return (kernel_key(output, nested=nested) for output in spec.outputs)

@@ -1,0 +1,70 @@
+"""Kernels averaged over the group of horizontal flips: K(x, x′) and K(x, flip x′), half of each."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from exact_cntk._support.progress import Progress
+
+# Rows of a call for K(x, flip x′): an eighth of all, so that a symmetric kernel takes little more than its triangle
+# and the result of one call little memory; but at least so many, since each call makes the columns' norm tables again,
+# which costs as much as tens of flatten pairs.
+CALLS = 8
+FEWEST_ROWS = {"flatten": 512, "lap": 64, "gap": 32}
+
+Compute = Callable[[np.ndarray, np.ndarray | None, Progress | None], np.ndarray]
+
+
+def flipped(images: np.ndarray) -> np.ndarray:
+    """Images of shape (n, P, Q, C) with left and right exchanged."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
+def averaged(
+    compute: Compute, images: np.ndarray, others: np.ndarray | None, readout: str, progress: Progress | None
+) -> np.ndarray:
+    """(K(x, x′) + K(x, flip x′)) / 2 for all kernels of a pass.
+
+    K does not change when both images are flipped, so this is the mean over the flips of either image and of both.
+    Without `others` the result is exactly symmetric: pairs below the diagonal are computed, and mirrored.
+
+    Parameters
+    ----------
+    compute : callable(x1, x2 or None, progress)
+        The plain kernels, an array of shape (outputs, n, m).
+    images, others : arrays of shape (n, P, Q, C) and (m, P, Q, C)
+    readout : str
+    progress : callable(done, total) or None
+        Called in pairs, of which there are twice as many as without flips, or some more.
+    """
+    n, m = len(images), len(images if others is None else others)
+    plain = n * (n + 1) // 2 if others is None else n * m
+    parts = list(_parts(n, max(-(-n // CALLS), FEWEST_ROWS[readout])))
+    widths = [stop if others is None else m for _, stop in parts]
+    total = plain + sum((stop - start) * width for (start, stop), width in zip(parts, widths, strict=True))
+    done = 0
+
+    def onwards(now: int, _: int) -> None:
+        if progress is not None:
+            progress(done + now, total)
+
+    report = None if progress is None else onwards
+    kernels = compute(images, others, report)
+    done = plain
+    mirrored = flipped(images if others is None else others)
+    for (start, stop), width in zip(parts, widths, strict=True):
+        part = compute(images[start:stop], mirrored[:width], report)
+        done += (stop - start) * width
+        if others is None:
+            square = part[:, :, start:]
+            square[:] = np.tril(square) + np.tril(square, -1).transpose(0, 2, 1)
+        kernels[:, start:stop, :width] += part
+        if others is None:
+            kernels[:, :start, start:stop] = kernels[:, start:stop, :start].transpose(0, 2, 1)
+    kernels *= 0.5
+    return kernels
+
+
+def _parts(n: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n, size):
+        yield start, min(start + size, n)

@@ -1,0 +1,207 @@
+"""The paper's family of networks as one object: its checks, notation, names, and what its kernels are and cost.
+
+Whoever computes, stores, names or counts kernels takes a `Family` and spells none of its parts; a new part is added
+here, in the backends that compute it, and in the schema of parameters.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from exact_cntk._support import validation as check
+from exact_cntk.errors import InputError
+
+READOUTS = ("flatten", "lap", "gap")
+TRAINED = ("all", "hidden")
+KINDS = ("ntk", "nngp")
+
+_READOUT_LABELS = {"flatten": "vanilla", "lap": "LAP", "gap": "GAP"}
+_NOTATION = re.compile(r"\(conv(\d+) relu\)\*(\d+) (flatten|gap|lap(\d+)) dense")
+# The paper's names, of networks with filters of 3×3 and without flips.
+_PAPER_NAMES = {
+    ("flatten", "all", "ntk"): "CNTK-V",
+    ("gap", "hidden", "ntk"): "CNTK-GAP",
+    ("flatten", "all", "nngp"): "CNN-GP-V",
+    ("gap", "hidden", "nngp"): "CNN-GP-GAP",
+}
+_PAPER_CNNS = {"flatten": "CNN-V", "gap": "CNN-GAP"}
+
+
+class Output(NamedTuple):
+    """One kernel matrix of a pass; `trained` is None for the NNGP kernel, which has no trained layers."""
+
+    kind: str
+    depth: int
+    trained: str | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Convolutional ReLU networks of one design and any depth, ``(conv3 relu)*L flatten dense``, L = depth − 1.
+
+    Its kernels are the paper's, whose constants differ from those of the notation by a factor; see `exact_cntk.cntk`,
+    which takes the same parts.
+
+    Attributes
+    ----------
+    readout : {"flatten", "lap", "gap"}
+    trained : tuple of {"all", "hidden"}
+        Which layers the NTK is of, without repeats; both variants come out of one pass.
+    filter_size : int
+        q, odd.
+    pooling_window : int, optional
+        w = 2c + 1 of the readout "lap", odd; None with the others.
+    flips : bool
+        Whether kernels are averaged over horizontal flips.
+    """
+
+    readout: str
+    trained: tuple[str, ...] = ("all",)
+    filter_size: int = 3
+    pooling_window: int | None = None
+    flips: bool = False
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        readout: Any,
+        trained: str | Sequence[str] = "all",
+        filter_size: Any = 3,
+        pooling_window: Any = None,
+        flips: Any = False,
+    ) -> "Family":
+        """What users give; InputError names the first part that is not allowed."""
+        chosen = check.as_choice("readout", readout, READOUTS)
+        return cls(
+            readout=chosen,
+            trained=check.as_choices("trained", trained, TRAINED),
+            filter_size=check.as_filter_size("filter_size", filter_size),
+            pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
+            flips=check.as_flag("flips", flips),
+        )
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Any]) -> "Family":
+        """Back from `parts` or `stated_parts`, or out of a mapping that has them among others, such as a document.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            They are none.
+        """
+        window = parts.get("pooling_window")
+        return cls.checked(
+            readout=parts["readout"],
+            trained=parts["trained"].split(","),
+            filter_size=int(parts["filter_size"]),
+            pooling_window=None if window is None else int(window),
+            flips=bool(parts.get("flips", False)),
+        )
+
+    @classmethod
+    def parse(cls, text: str, **parts: Any) -> tuple["Family", int]:
+        """A family and a depth from the notation, `trained` and `flips` beside it.
+
+        Raises
+        ------
+        InputError
+            The text is no network of the family.
+        """
+        match = _NOTATION.fullmatch(" ".join(text.split()))
+        if match is None:
+            raise InputError(f"network is {text!r}; allowed is, for example, '(conv3 relu)*10 flatten dense'")
+        filter_size, layers, readout, window = match.groups()
+        if window is not None:
+            parts |= {"pooling_window": int(window)}
+        family = cls.checked(readout=readout.rstrip("0123456789"), filter_size=int(filter_size), **parts)
+        return family, check.as_integer("layers", int(layers), at_least=1) + 1
+
+    def notation(self, depth: int) -> str:
+        """The network of a depth in one line."""
+        return f"(conv{self.filter_size} relu)*{depth - 1} {self.readout}{self.pooling_window or ''} dense"
+
+    def parts(self) -> dict[str, Any]:
+        """All parts, as parameter files, command line and statements have them."""
+        return {
+            "readout": self.readout,
+            "pooling_window": self.pooling_window,
+            "trained": ",".join(self.trained),
+            "flips": self.flips,
+            "filter_size": self.filter_size,
+        }
+
+    def stated_parts(self) -> dict[str, Any]:
+        """Parts as result files state them: those that came later only where they are not the paper's."""
+        later: dict[str, Any] = {} if self.pooling_window is None else {"pooling_window": self.pooling_window}
+        if self.flips:
+            later["flips"] = True
+        names = ("readout", "trained", "filter_size")
+        return {name: value for name, value in self.parts().items() if name in names} | later
+
+    @property
+    def nested(self) -> bool:
+        """Whether there is the NTK of more than one choice of trained layers."""
+        return len(self.trained) > 1
+
+    def outputs(self, kinds: Sequence[str], depths: Sequence[int]) -> tuple[Output, ...]:
+        """The kernel matrices of a pass, in the order in which every backend returns them."""
+        variants = [(kind, trained) for kind in kinds for trained in (self.trained if kind == "ntk" else (None,))]
+        return tuple(Output(kind, depth, trained) for kind, trained in variants for depth in depths)
+
+    def element_layers(self, pairs: int, image_shape: Sequence[int], depth: int) -> int:
+        """Entries of all pairs' covariance tensors × ReLU layers (depth − 1) of one pass to `depth`.
+
+        A pair of P×Q images has (P·Q)² entries, of which the readout `flatten` needs P·Q, and `lap` with windows of w×w
+        those whose pixels are less than w apart in either direction. Flips take twice as many.
+
+        Parameters
+        ----------
+        pairs : int
+            Pairs of images; of a symmetric matrix n(n + 1)/2.
+        image_shape : sequence
+            (P, Q) or (P, Q, C).
+        depth : int
+            The deepest of the pass; the others come out of it for free.
+        """
+        sides = tuple(image_shape[:2])
+        reach = {"flatten": 1, "lap": self.pooling_window or 1, "gap": max(sides)}[self.readout]
+        entries = math.prod(sum(max(0, side - abs(d)) for d in range(1 - reach, reach)) for side in sides)
+        return pairs * entries * (depth - 1) * (2 if self.flips else 1)
+
+    @property
+    def readout_label(self) -> str:
+        """For people: "vanilla", "LAP 3×3", "GAP, flips"."""
+        window = f" {self.pooling_window}×{self.pooling_window}" if self.pooling_window else ""
+        return _READOUT_LABELS[self.readout] + window + (", flips" if self.flips else "")
+
+    def paper_name(self, kind: str) -> str | None:
+        """The paper's name of a kernel of one choice of trained layers; None where it has none."""
+        plain = self.filter_size == 3 and not self.flips
+        return _PAPER_NAMES.get((self.readout, ",".join(self.trained), kind)) if plain else None
+
+    @property
+    def paper_cnn(self) -> str | None:
+        """The paper's name of a trained network of finite width; None where it has none."""
+        plain = self.filter_size == 3 and self.trained == ("all",)
+        return _PAPER_CNNS.get(self.readout) if plain else None
+
+    def file_name(self, prefix: str) -> str:
+        """A name that says what the family is, for files: "arch-f3-lap5-flips"."""
+        return f"{prefix}-f{self.filter_size}-{self.readout}{self.pooling_window or ''}{'-flips' if self.flips else ''}"
+
+
+def contradictions(key: str, parts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a schema cannot say of the parts of a family in a parameter file: key, value, what is allowed."""
+    if parts["filter_size"] % 2 == 0:
+        yield f"{key}.filter_size: {parts['filter_size']} is even; filters have a centre, so give an odd size"
+    window = parts.get("pooling_window")
+    if parts["readout"] != "lap":
+        if window is not None:
+            yield f"{key}.pooling_window: {window} with readout {parts['readout']}; windows are lap's, so leave it out"
+    elif window is None:
+        yield f"{key}.pooling_window: missing with readout lap; give an odd number of pixels, the side of its windows"
+    elif window % 2 == 0:
+        yield f"{key}.pooling_window: {window} is even; windows have a centre, so give an odd size"

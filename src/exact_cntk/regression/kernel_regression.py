@@ -1,0 +1,370 @@
+"""Kernel regression on a precomputed kernel: a whole ridge path with leave-one-out predictions in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_cntk._support import validation as check
+from exact_cntk._support.progress import Progress, reporting
+from exact_cntk.errors import InputError
+from exact_cntk.regression.ridge_path import (
+    ROWS_AT_ONCE,
+    NotPositiveSemidefiniteError,
+    RidgePath,
+    check_entries,
+    solve_cholesky,
+    solve_eigh,
+)
+from exact_cntk.regression.solvers.checkpoint import Checkpoint
+from exact_cntk.regression.solvers.choice import EIGH_LIMIT, METHODS, Problem, Solver, choose_solver
+from exact_cntk.regression.solvers.stores import is_stored
+from exact_cntk.regression.solvers.tiled import solve_tiled
+
+__all__ = ["EIGH_LIMIT", "METHODS", "KernelRegression", "NotPositiveSemidefiniteError", "kernel_regression"]
+
+OTHER_CLASSES = -0.1  # the paper's coding of labels, appendix A: −0.1 · 1 + e_c
+
+
+@dataclass(frozen=True)
+class KernelRegression:
+    """A solved ridge path: r ridges, n training and m test points, k targets (for labels: classes).
+
+    Arrays with an axis of targets lack it where `y` was one-dimensional numbers. Where K + λI is singular to working
+    precision, `solved` is False and the results are NaN.
+
+    Attributes
+    ----------
+    ridges : array of shape (r,)
+        Relative to `scale`.
+    scale : float
+        mean(diag K); λ = ridge · scale.
+    classes : array of shape (k,) or None
+        Sorted labels that occur in `y`; None for numeric targets.
+    dual : array of shape (r, n, k)
+        α = (K + λI)⁻¹ Y; predictions are K_test α.
+    predictions : array of shape (r, m, k) or None
+        None without `K_test`.
+    loo_predictions : array of shape (r, n, k)
+        Prediction of each training point from the others at the same λ.
+    loo_error : array of shape (r,)
+        Mean squared error of `loo_predictions`, over points and targets.
+    loo_accuracy : array of shape (r,) or None
+        Fraction of training points whose label `loo_predictions` gives; None for numeric targets.
+    residual_norm : array of shape (r,)
+        ‖(K + λI)α − Y‖ / ‖Y‖.
+    condition_number : array of shape (r,)
+        Of K + λI: exact in the 2-norm ("eigh"), or an estimate in the 1-norm (all others); inf where singular.
+    solved : bool array of shape (r,)
+    best : int
+        Index of the ridge chosen on the training set alone: highest `loo_accuracy` (labels only), then lowest
+        `loo_error`, then the larger ridge.
+    eigenvalues : array of shape (n,) or None
+        Of K, largest first; None unless from "eigh".
+    method : {"eigh", "cholesky", "cuda", "blocked"}
+    reason : str
+        Why this method.
+    """
+
+    ridges: np.ndarray
+    scale: float
+    classes: np.ndarray | None
+    dual: np.ndarray
+    predictions: np.ndarray | None
+    loo_predictions: np.ndarray
+    loo_error: np.ndarray
+    loo_accuracy: np.ndarray | None
+    residual_norm: np.ndarray
+    condition_number: np.ndarray
+    solved: np.ndarray
+    best: int
+    eigenvalues: np.ndarray | None
+    method: str
+    reason: str
+
+    @property
+    def best_ridge(self) -> float:
+        """The ridge at `best`."""
+        return float(self.ridges[self.best])
+
+    def predict(self, K_test: Any) -> np.ndarray:
+        """Predictions K_test α of shape (r, m, k) for a kernel of shape (m, n) of test with training points."""
+        r, n = self.dual.shape[:2]
+        kernel = _as_test_kernel(K_test, n)
+        flat = np.moveaxis(self.dual, 1, 0).reshape(n, -1)
+        predictions = (kernel @ flat).reshape(len(kernel), r, *self.dual.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(predictions, 1, 0))
+
+    def predicted_labels(self, index: int) -> np.ndarray:
+        """Labels of shape (m,) that `predictions` give at ridge number `index`.
+
+        Raises
+        ------
+        InputError
+            There are no labels or no predictions, or that ridge was not solved.
+        """
+        if self.classes is None or self.predictions is None:
+            raise InputError("predicted labels need class labels as y, and K_test")
+        if not self.solved[index]:
+            raise InputError(f"ridge {self.ridges[index]:g} was not solved: K + λI is singular to working precision")
+        return self.classes[self.predictions[index].argmax(axis=1)]
+
+    def test_accuracy(self, labels: Any) -> np.ndarray:
+        """Fraction of the m test points whose label is predicted, of shape (r,); NaN where not solved."""
+        if self.predictions is None:
+            raise InputError("test_accuracy needs predictions: pass K_test to kernel_regression")
+        truth = np.asarray(labels)
+        if truth.shape != (m := self.predictions.shape[1],):
+            raise InputError(f"labels has shape {truth.shape}; allowed is one label for each of {m} test points")
+        return np.array(
+            [np.mean(self.predicted_labels(i) == truth) if self.solved[i] else np.nan for i in range(len(self.ridges))]
+        )
+
+
+def kernel_regression(
+    K: Any,
+    y: Any,
+    K_test: Any = None,
+    *,
+    ridges: float | Sequence[float] | np.ndarray = (0.0,),
+    method: str = "auto",
+    tolerance: float = 0.0,
+    overwrite: bool = False,
+    max_memory_gib: float | None = None,
+    scratch: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> KernelRegression:
+    """Ridge regression on a precomputed kernel, along a path of ridges, in float64.
+
+    With λ = ridge · mean(diag K)::
+
+        α        = (K + λI)⁻¹ Y
+        f(X_*)   = K_* α
+        f_−i(x_i) = Y_i − α_i / [(K + λI)⁻¹]_ii      the prediction of point i by a fit to all others, at the same λ
+
+    Parameters
+    ----------
+    K : array or h5py.Dataset of shape (n, n)
+        Symmetric, positive semi-definite, finite. A dataset is read as the method needs it: whole, or by tiles.
+    y : array of shape (n,) or (n, k)
+        One-dimensional integers, booleans or strings are class labels, coded as in the paper: 0.9 for the own class
+        and −0.1 for the others. Anything else is numeric targets (a one-dimensional regression target in integers
+        wants ``y.astype(float)``).
+    K_test : array of shape (m, n), optional
+        Kernel of test with training points.
+    ridges : float or sequence of float, each ≥ 0
+        Relative to mean(diag K). 0 is the paper's protocol.
+    method : {"auto", "eigh", "cholesky", "cuda", "blocked"}
+        "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
+        "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
+        with `overwrite`. Both hold K in memory, 8n² bytes.
+        "cuda": the same on a GPU, through torch, in 8n² bytes of its memory and a little (20 GiB for n = 50,000).
+        "blocked": the same by tiles in a scratch file of about 4n² bytes (10 GiB for n = 50,000); a dataset K is then
+        never in memory. With tiles of t rows, k targets and r ridges it takes 8 ((n + 1024)t + 3t² + 4n(k + 2) +
+        4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
+        n = 50,000), or what `max_memory_gib` allows.
+        "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
+    tolerance : float ≥ 0
+        Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do
+        not count as negative; they are left as they are, and a ridge that does not outweigh them is not solved.
+    overwrite : bool
+        Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is held.
+    max_memory_gib : float > 0, optional
+        Limit of host memory beyond an array K; by default, and at most, what is available.
+    scratch : path, optional
+        Folder for the scratch file of "blocked"; by default that of the dataset K, or the system's for temporary
+        files. The file has no name there, and is gone however the process ends.
+    checkpoint : path, optional
+        File for the finished ridges of a path by any method but "eigh", which a later call for the same problem by the
+        same method starts from, to the same result. It stays: remove it when the result is safe.
+    progress : bool or callable(done, total)
+        Counts ridges, or for "cuda" and "blocked" products of tiles.
+
+    Returns
+    -------
+    KernelRegression
+
+    Raises
+    ------
+    UserError
+        Memory or disk do not suffice, with the numbers; or there is no GPU for "cuda".
+    InputError
+        (a ValueError) An argument is not allowed; or K + λI is singular to working precision, that is with a condition
+        number above 1/(n ε), for every ridge. Where that is so for some, they are marked as not solved and hold NaN.
+    NotPositiveSemidefiniteError
+        (an InputError) K has an eigenvalue that is negative beyond rounding; the message gives the smallest. Nothing
+        is ever added to K but λ.
+
+    References
+    ----------
+    Arora et al. 2019, arXiv 1904.11955v2, appendix A (coding, no ridge). Leave-one-out: Rasmussen and Williams,
+    Gaussian Processes for Machine Learning, 2006, equation 5.12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from exact_cntk import ntk
+    >>> x = np.random.default_rng(0).standard_normal((60, 5))
+    >>> labels = (x[:, 0] > 0).astype(int)
+    >>> K = ntk(x, depth=3)["ntk"]
+    >>> fit = kernel_regression(K[:40, :40], labels[:40], K[40:, :40], ridges=[0, 1e-3, 1e-1])
+    >>> fit.test_accuracy(labels[40:]).shape
+    (3,)
+    >>> fit.best_ridge in fit.ridges
+    True
+    """
+    stored = is_stored(K)
+    source = K if stored else _as_kernel(K)
+    _check_square(source.shape)
+    targets, classes = as_targets(y, n := source.shape[0])
+    Y, path = targets.reshape(n, -1), as_ridges("ridges", ridges)
+    tests = None if K_test is None else _as_test_kernel(K_test, n)
+    # An array of another type or layout was copied on the way in: that copy is ours to work in.
+    ours = stored or overwrite or (source is not K and source.flags.owndata)
+    solver = choose_solver(
+        Problem(n, Y.shape[1], len(path), held=not stored, overwrite=ours),
+        method=method,
+        max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
+    )
+    options: dict[str, Any] = {
+        "tolerance": check.as_number("tolerance", tolerance),
+        "checkpoint": None if checkpoint is None else Path(checkpoint),
+    }
+    bar = reporting(check.as_progress("progress", progress), solver.method, "products" if solver.tile else "ridges")
+    with bar as report:
+        if solver.tile:
+            folder = None if scratch is None else Path(scratch)
+            scale, solution = solve_tiled(source, Y, path, solver, scratch=folder, report=report, **options)
+        else:
+            kernel = _as_kernel(np.asarray(source)) if stored else source
+            scale, solution = _solve_array(kernel, Y, path, solver, overwrite=ours, report=report, **options)
+    result = _result(path, scale, targets, classes, solution, solver)
+    return result if tests is None else replace(result, predictions=result.predict(tests))
+
+
+def _solve_array(
+    kernel: np.ndarray,
+    Y: np.ndarray,
+    ridges: np.ndarray,
+    solver: Solver,
+    *,
+    overwrite: bool,
+    tolerance: float,
+    checkpoint: Path | None,
+    report: Progress | None,
+) -> tuple[float, RidgePath]:
+    """mean(diag K), and the path for a kernel in memory."""
+    scale = float(kernel.diagonal().mean())
+    if solver.method == "eigh":
+        return scale, solve_eigh(kernel, Y, ridges * scale, tolerance=tolerance, report=report)
+    saved = None
+    if checkpoint is not None:
+        saved = Checkpoint(checkpoint, solver.method, Y, ridges, tolerance, sha256(kernel.data).hexdigest())
+    path = solve_cholesky(
+        kernel, Y, ridges * scale, tolerance=tolerance, overwrite=overwrite, report=report, checkpoint=saved
+    )
+    return scale, path
+
+
+def as_targets(y: Any, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Targets of shape (n,) or (n, k), float64, and the classes if `y` holds labels; coded 0.9 and −0.1 then."""
+    values = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
+    if values.ndim not in (1, 2) or len(values) != n or values.size == 0:
+        raise InputError(f"y has shape {values.shape}; allowed are ({n},) and ({n}, targets), as K has {n} rows")
+    if values.ndim == 1 and values.dtype.kind in "biuUS":
+        classes, index = np.unique(values, return_inverse=True)
+        return np.eye(len(classes))[index] + OTHER_CLASSES, classes
+    return check.as_array("y", values).astype(np.float64), None
+
+
+def as_ridges(name: str, value: Any) -> np.ndarray:
+    """One ridge or several, as an array of shape (r,); finite and ≥ 0."""
+    path = np.atleast_1d(check.as_array(name, value)).astype(np.float64)
+    if path.ndim != 1 or path.size == 0 or (path < 0).any():
+        raise InputError(f"{name} is {value!r}; allowed are one number ≥ 0 or a sequence of them")
+    return path
+
+
+def choose(
+    ridges: np.ndarray, loo_error: np.ndarray, loo_accuracy: np.ndarray | None, solved: np.ndarray
+) -> tuple[int, tuple[float, float, float]]:
+    """Index of the best solved ridge and its score, the smaller the better: (−accuracy, squared error, −ridge).
+
+    By leave-one-out on the training points. Accuracy counts points and so ties often; the squared error then decides,
+    and the larger, better conditioned ridge if even that is equal.
+    """
+    accuracy = np.zeros(len(ridges)) if loo_accuracy is None else loo_accuracy
+    scores = {int(i): (-float(accuracy[i]), float(loo_error[i]), -float(ridges[i])) for i in np.flatnonzero(solved)}
+    best = min(scores, key=scores.__getitem__)
+    return best, scores[best]
+
+
+def _result(
+    ridges: np.ndarray,
+    scale: float,
+    targets: np.ndarray,
+    classes: np.ndarray | None,
+    solution: RidgePath,
+    solver: Solver,
+) -> KernelRegression:
+    solved = np.isfinite(solution.condition_number)
+    if not solved.any():
+        raise InputError(
+            f"ridges is {ridges.tolist()}; K + λI is singular to working precision for each of them, as it is at λ = 0 "
+            f"with duplicates among the {len(targets)} training points: add a larger ridge (1e-8, say), or remove them"
+        )
+    Y = targets.reshape(len(targets), -1)
+    loo = Y - solution.dual / solution.inverse_diagonal[:, :, None]
+    loo_error = ((loo - Y) ** 2).mean(axis=(1, 2))
+    loo_accuracy = None
+    if classes is not None:
+        loo_accuracy = np.where(solved, (loo.argmax(axis=2) == Y.argmax(axis=1)).mean(axis=1), np.nan)
+    best, _ = choose(ridges, loo_error, loo_accuracy, solved)
+    shape = (len(ridges), *targets.shape)
+    return KernelRegression(
+        ridges=ridges,
+        scale=scale,
+        classes=classes,
+        dual=solution.dual.reshape(shape),
+        predictions=None,
+        loo_predictions=loo.reshape(shape),
+        loo_error=loo_error,
+        loo_accuracy=loo_accuracy,
+        residual_norm=solution.residual_norm,
+        condition_number=solution.condition_number,
+        solved=solved,
+        best=best,
+        eigenvalues=solution.eigenvalues,
+        method=solver.method,
+        reason=solver.reason,
+    )
+
+
+def _as_kernel(K: Any) -> np.ndarray:
+    """K checked: finite first, as NaN would look like a lack of definiteness; then square, symmetric, not 0."""
+    kernel = np.ascontiguousarray(check.as_array("K", K), dtype=np.float64)
+    _check_square(kernel.shape)
+    largest = asymmetry = 0.0
+    for start in range(0, len(kernel), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        largest = max(largest, float(np.abs(kernel[rows]).max()))
+        asymmetry = max(asymmetry, float(np.abs(kernel[rows] - kernel[:, rows].T).max()))
+    check_entries(largest, asymmetry)
+    return kernel
+
+
+def _check_square(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise InputError(f"K has shape {shape}; allowed is (n, n), the kernel of the n training points")
+
+
+def _as_test_kernel(K_test: Any, n: int) -> np.ndarray:
+    """Kernel of shape (m, n) of test with training points, checked, float64."""
+    kernel = check.as_array("K_test", K_test).astype(np.float64, copy=False)
+    if kernel.ndim != 2 or kernel.shape[1] != n:
+        raise InputError(f"K_test has shape {kernel.shape}; allowed is (test points, {n} training points)")
+    return kernel

@@ -1,0 +1,190 @@
+"""Which solver takes a kernel of n points here, what memory and disk it needs, and why it is this one."""
+
+import math
+from typing import NamedTuple
+
+from exact_cntk._support import validation as check
+from exact_cntk._support.machine import GIB, available_memory, format_gib, gpu_present, require_memory
+from exact_cntk.errors import UserError
+from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.regression.ridge_path import required_bytes
+from exact_cntk.regression.solvers.arrays import import_torch
+from exact_cntk.regression.solvers.stores import scratch_bytes
+
+METHODS = ("auto", "eigh", "cholesky", "cuda", "blocked")
+# Up to here one eigendecomposition costs minutes on two cores; it gives spectrum and exact condition numbers besides.
+EIGH_LIMIT = 10_000
+# Tiles on disk: a product of two of 4096 takes seconds, which is how long Ctrl-C waits; at n = 50,000 a panel then
+# takes 1.5 GiB, and a factorisation reads 40 GB. Below 64 rows, reading takes far longer than computing.
+SMALLEST_TILE, LARGEST_TILE, TILE_STEP = 64, 4096, 16
+DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small beside the matrix
+DEVICE_SPARE = GIB // 2  # what CUDA's libraries take for themselves
+TILES = 3  # in memory beside a panel: two factors of a product, and one for intermediate results
+BLAS_ROWS = 1024  # of a tile, for BLAS's own buffers
+
+
+class Solver(NamedTuple):
+    """A solver as chosen.
+
+    Attributes
+    ----------
+    method : {"eigh", "cholesky", "cuda", "blocked"}
+    tile : int
+        Rows and columns of a tile; 0 without tiles.
+    memory : int
+        Peak of host memory in bytes, beyond an array that the caller holds.
+    scratch : int
+        Disk that it takes while it works, in bytes.
+    reason : str
+        Why this one.
+    """
+
+    method: str
+    tile: int
+    memory: int
+    scratch: int
+    reason: str
+
+
+class Problem(NamedTuple):
+    """Sizes of a kernel regression.
+
+    Attributes
+    ----------
+    n, targets, ridges : int
+        Training points, columns of Y, length of the path.
+    held : bool
+        K is an array in the caller's memory, which is not counted; else it is read from disk.
+    overwrite : bool
+        A held array may be worked in.
+    """
+
+    n: int
+    targets: int
+    ridges: int
+    held: bool = False
+    overwrite: bool = True
+
+
+def choose_solver(
+    problem: Problem, *, method: str = "auto", max_memory_gib: float | None = None, what: str | None = None
+) -> Solver:
+    """Settle how K + λI is solved: an eigendecomposition, a GPU, Cholesky in memory, or Cholesky by tiles on disk.
+
+    "auto" takes the first that fits: "eigh" up to n = 10,000, above that "cuda"; then "cholesky"; then "blocked".
+
+    Parameters
+    ----------
+    problem : Problem
+    method : str
+        One of `METHODS`.
+    max_memory_gib : float, optional
+        Limit of host memory; by default, and at most, what is available.
+    what : str, optional
+        Subject of the message, for example "solving cntk-v at depth 3".
+
+    Raises
+    ------
+    InputError
+        No such method.
+    UserError
+        Memory does not suffice, with the numbers; or "cuda" was asked for and cannot be had.
+    """
+    check.as_choice("method", method, METHODS)
+    available = available_memory()
+    limit = available if max_memory_gib is None else min(available, int(max_memory_gib * GIB))
+    # The tiles follow from a stated limit alone: what happens to be available must not change the last digits.
+    stated = available if max_memory_gib is None else int(max_memory_gib * GIB)
+    order = ["cuda" if prefers_gpu(problem.n) else "eigh", "cholesky", "blocked"] if method == "auto" else [method]
+    lacks: list[str] = []
+    for name in order:
+        solver, lack = _candidate(name, problem, stated)
+        if lack is None and solver.memory > limit:
+            lack = f"{name} needs {format_gib(solver.memory)} of {format_gib(limit)} of memory"
+        if lack is None:
+            break
+        lacks.append(lack)
+    else:
+        what = what or f"kernel regression on {problem.n} points, method={method!r},"
+        require_memory(what, solver.memory, max_memory_gib)
+        raise UserError(f"{what} cannot run here: {lacks[-1]}")
+    reason = "as asked for" if method != "auto" else "; ".join(filter(None, [*lacks, solver.reason]))
+    return solver._replace(reason=reason)
+
+
+def prefers_gpu(n: int, method: str = "auto") -> bool:
+    """Whether a kernel of n points is solved on a GPU where there is one."""
+    return method == "cuda" or (method == "auto" and n > EIGH_LIMIT)
+
+
+def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str | None]:
+    """A solver by this method, and what else than memory is missing for it."""
+    if method == "cuda":
+        memory = cuda_bytes(problem)
+        device, lack = usable_device(problem)
+        return Solver(method, DEVICE_TILE, memory, 0, device), lack
+    if method == "blocked":
+        tile = tile_size(problem, limit)
+        return Solver(method, tile, blocked_bytes(problem, tile), scratch_bytes(problem.n, tile), ""), None
+    matrices = required_bytes(problem.n, method, overwrite=problem.overwrite)
+    if not problem.held:
+        matrices = required_bytes(problem.n, method, overwrite=True) + (ITEM_BYTES + 1) * problem.n**2
+    reason = f"up to {EIGH_LIMIT:,} points" if method == "eigh" else "K fits in memory"
+    return Solver(method, 0, matrices + _path_bytes(problem), 0, reason), None
+
+
+def tile_size(problem: Problem, memory: int) -> int:
+    """Rows of a tile: as few tiles as `blocked_bytes` within `memory` and 4096 rows allow, all of about one size.
+
+    A multiple of 16, no more than n; 64 rows where not even these fit.
+    """
+    sizes = range(SMALLEST_TILE, LARGEST_TILE + 1, TILE_STEP)
+    largest = max((tile for tile in sizes if blocked_bytes(problem, tile) <= memory), default=SMALLEST_TILE)
+    even = math.ceil(problem.n / math.ceil(problem.n / largest))
+    return min(problem.n, largest, math.ceil(even / TILE_STEP) * TILE_STEP)
+
+
+def blocked_bytes(problem: Problem, tile: int) -> int:
+    """Peak memory of "blocked": a panel of n × tile numbers, three tiles, BLAS's buffers, and the path.
+
+    8 ((n + 1024) tile + 3 tile² + 4 n (k + 2) + 4 r n (k + 1)) bytes for k targets and r ridges.
+    """
+    n = problem.n
+    tiles = (n + BLAS_ROWS) * tile + TILES * tile**2
+    return ITEM_BYTES * (tiles + 4 * n * (problem.targets + 2)) + _path_bytes(problem)
+
+
+def cuda_bytes(problem: Problem) -> int:
+    """Peak memory of "cuda" on the host: two tiles and a copy while K is read, and the path."""
+    return ITEM_BYTES * (TILES * DEVICE_TILE**2 + 4 * problem.n * (problem.targets + 2)) + _path_bytes(problem)
+
+
+def device_bytes(problem: Problem) -> int:
+    """Peak memory of "cuda" on the device: K and its factor in one matrix, a panel, some tiles and right-hand sides.
+
+    8 (n² + n·2048 + 6·2048² + 4 n (k + 2)) bytes, and 0.5 GiB for CUDA's libraries: 20 GiB for n = 50,000.
+    """
+    n, tile = problem.n, DEVICE_TILE
+    numbers = n**2 + n * tile + 2 * TILES * tile**2 + 4 * n * (problem.targets + 2)
+    return ITEM_BYTES * numbers + DEVICE_SPARE
+
+
+def usable_device(problem: Problem) -> tuple[str, str | None]:
+    """Name of the GPU that torch would take, and why it cannot be used, if so."""
+    if not gpu_present():
+        return "", "no GPU present"
+    try:
+        torch = import_torch()
+    except ImportError:
+        return "", "torch is not installed, which the GPU is used through"
+    if not torch.cuda.is_available():
+        return "", f"torch {torch.__version__} finds no CUDA device that it can use"
+    name, (free, _) = torch.cuda.get_device_name(), torch.cuda.mem_get_info()
+    if (need := device_bytes(problem)) > free:
+        return name, f"{name} has {format_gib(free)} of free memory, of {format_gib(need)} needed"
+    return name, None
+
+
+def _path_bytes(problem: Problem) -> int:
+    """Solutions, leave-one-out predictions, the diagonals of the inverse; and their copies on the way out."""
+    return ITEM_BYTES * 4 * problem.ridges * problem.n * (problem.targets + 1)

@@ -1,0 +1,51 @@
+"""Checks of parameters that a schema cannot say: each yields a complaint, key, value and what is allowed."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+
+def nearest(name: object, allowed: Sequence[str]) -> str:
+    """Ask whether the nearest of the allowed names was meant, if one is near."""
+    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
+    matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    return f", did you mean {matches[0]!r}?" if matches else ""
+
+
+def computed_depths(params: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Depths by family, of the kernels that the study computes."""
+    families = params["kernels"]["families"]
+    return {one["name"]: sorted(depth for depths in one["depth_passes"] for depth in depths) for one in families}
+
+
+def known_family(key: str, name: str, computed: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield a complaint where the study computes no kernels of a family, by `computed_depths`."""
+    if name not in computed:
+        allowed = ", ".join(computed)
+        yield f"{key}: {name!r} is not in kernels.families{nearest(name, list(computed))}; allowed: {allowed}"
+
+
+def known_depth(key: str, name: str, depth: int, computed: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield a complaint where the study does not compute a family at a depth, by `computed_depths`."""
+    if name in computed and depth not in computed[name]:
+        allowed = ", ".join(map(str, computed[name]))
+        yield f"{key}: depth {depth} of {name} is not computed; in kernels.families it has the depths {allowed}"
+
+
+def within(key: str, images: int, params: Mapping[str, Any], of: str) -> Iterator[str]:
+    """Yield a complaint where there are fewer images, `of` being "train_images" or "test_images"."""
+    if images > params["prepare"][of]:
+        yield f"{key}: {images} is more than the study has, prepare.{of} = {params['prepare'][of]}"
+
+
+def increasing(key: str, values: Sequence[float]) -> Iterator[str]:
+    """Yield a complaint where numbers do not strictly increase."""
+    if any(a >= b for a, b in pairwise(values)):
+        yield f"{key}: {list(values)} does not increase; sort it and leave out repeats"
+
+
+def odd(key: str, value: int, what: str) -> Iterator[str]:
+    """Yield a complaint where a size is even."""
+    if value % 2 == 0:
+        yield f"{key}: {value} is even; {what} have a centre, so give an odd size"

@@ -1,0 +1,143 @@
+"""JSON files for people and for diffs: one key a line, lists of plain values on one line."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_cntk._support.atomic import write_bytes
+from exact_cntk._support.stated_files import stated
+from exact_cntk.data import ProcessedData
+from exact_cntk.errors import UserError
+from exact_cntk.study.results import Study
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document; the same one gives the same bytes.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or not writable.
+    ValueError
+        If it holds NaN or infinity, which JSON does not know.
+    """
+    write_bytes(path, (_text(document, "") + "\n").encode())
+
+
+def write_result(path: Path, document: dict[str, Any], files: Mapping[Path, bytes] | None = None) -> None:
+    """Write a document with what this process makes it from.
+
+    Parameters
+    ----------
+    path : Path
+    document : dict
+    files : mapping of Path to bytes, optional
+        Files of the same job that cannot state it themselves, with their content; the document lists their SHA-256.
+
+    Raises
+    ------
+    UserError, ValueError
+        As `write_json`.
+    """
+    write_json(path, stated(document, files, path.parent))
+
+
+def _text(value: Any, indent: str) -> str:
+    deeper = indent + "  "
+    if isinstance(value, dict) and value:
+        items = [f"{deeper}{json.dumps(str(key))}: {_text(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        return "[\n" + ",\n".join(deeper + _text(item, deeper) for item in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+DIGITS = 6  # significant, of all that is not a fraction of images
+
+RESIDUAL_DECIMALS = 9  # what is below is rounding, and depends on the number of threads
+
+
+def rounded(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
+    """For JSON: rounded to so many significant digits, or decimals; None for NaN and infinity."""
+    if not np.isfinite(value):
+        return None
+    return round(float(value), decimals) if decimals is not None else float(f"{value:.{digits}g}")
+
+
+def describe_data(data: ProcessedData) -> dict[str, Any]:
+    """What metrics say of the images."""
+    return {
+        "digest": data.digest,
+        "dataset": data.dataset,
+        "verified": data.verified,
+        "source_digest": data.source_digest,
+        "image_shape": list(data.train_images.shape[1:]),
+        "classes": list(data.class_names),
+    }
+
+
+def read_documents(
+    study: Study, files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+) -> dict[Path, dict[str, Any]]:
+    """Read the JSON files of a section, and check that they belong to the study; other files are passed over.
+
+    Parameters
+    ----------
+    study : Study
+    files : iterable of paths
+    format_version : int
+        The one that this code reads.
+    keys : iterable of str
+        What each document must have, beside `format_version` and `data`.
+
+    Returns
+    -------
+    dict of Path to dict
+        In the order of `files`.
+
+    Raises
+    ------
+    UserError
+        Naming a file that cannot be read, has another format or lacks a key, or was made from other data.
+    """
+    documents = {}
+    for path in map(Path, files):
+        if path.suffix != ".json":
+            continue
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as results: {error}") from error
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if version != format_version:
+            raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; compute this file again")
+        if missing := {"data", *keys} - document.keys():
+            raise UserError(f"{path} lacks {', '.join(sorted(missing))}; compute this file again")
+        digest = document["data"].get("digest") if isinstance(document["data"], dict) else None
+        if digest != study.data["digest"]:
+            raise UserError(
+                f"{path} was made from other data ({str(digest)[:12]}) than the metrics of the study "
+                f"({study.data['digest'][:12]}); compute this file again"
+            )
+        documents[path] = document
+    return documents
+
+
+def plain_numbers(value: Any) -> Any:
+    """Nested mappings and sequences with numbers that JSON knows; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_numbers(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    raise TypeError(f"{value!r} is no number, text, mapping or sequence")

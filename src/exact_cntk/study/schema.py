@@ -1,0 +1,162 @@
+"""Parameters and their schema: what a value stands for, what does not fit, and in which words.
+
+The same parameters come in several notations, which are read alike. Snakemake's ``--config "solve={'ridges': [0]}"``
+hands nested numbers over as strings; DVC writes YAML 1.2, in which 1e-08 is a number, while PyYAML reads YAML 1.1,
+where it is a string; 60.0 and 6e1 are as whole as 60.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from functools import cache, reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from jsonschema.exceptions import ValidationError
+
+from exact_cntk.errors import InputError
+from exact_cntk.study.checks import nearest
+
+# Whole numbers up to here are exact for whoever reads them as floating-point numbers, as JSON's readers may.
+LARGEST_WHOLE = 2**53
+# A number of YAML 1.2 that YAML 1.1 takes for a string.
+_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
+
+
+def fit_schema(params: object, schema: Path) -> dict[str, Any]:
+    """Copy parameters, with every value of the type that the schema wants.
+
+    Parameters
+    ----------
+    params : mapping
+        Left unchanged.
+    schema : Path
+
+    Raises
+    ------
+    InputError
+        Naming a key that does not fit, its value and what is allowed; for an unknown key or name, the nearest one.
+    """
+    try:
+        checked = _plain(params)
+    except RecursionError:
+        raise InputError("the file: a value holds itself, or is nested without end; write it out") from None
+    validator = _validator(schema)
+    while True:
+        for key, value in _numbers(checked):
+            _refuse_unusual(key, value)
+        errors = list(validator.iter_errors(checked))
+        if not sum(_mend(checked, error, validator) for error in errors):
+            break
+    if errors:
+        # An unknown key comes first: the key that it was meant to be is then missing as well, which is no news.
+        first = min(errors, key=lambda error: (error.validator != "additionalProperties", error.json_path))
+        raise InputError(_explain(first))
+    return dict(checked)
+
+
+def _plain(value: object) -> Any:
+    """Copy nested mappings and sequences into dicts and lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, int | float]]:
+    """Yield key and value of every number."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(item, (*path, key))
+    elif isinstance(value, int | float):
+        yield _key(path), value
+
+
+def _refuse_unusual(key: str, value: int | float) -> None:
+    """Refuse what no computation is meant for, and no file name can hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{key}: {value} is not a finite number; give one that is")
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise InputError(f"{key}: a whole number of {value.bit_length()} bits is beyond ±2^53; give a smaller one")
+
+
+@cache
+def _validator(schema: Path) -> Any:
+    """Of a schema; an integer is an int, for of 60.0 the code could make neither a range nor a file's name."""
+    types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
+    return validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+
+
+def _mend(checked: Any, error: ValidationError, validator: Any) -> bool:
+    """Put what a value that does not fit stands for in its place, if that fits; say whether it does."""
+    if not error.absolute_path:
+        return False
+    *parents, last = error.absolute_path
+    wanted = {name: error.schema[name] for name in ("type", error.validator) if name in error.schema}
+    for reading in _readings(error.instance):
+        if validator.evolve(schema=wanted).is_valid(reading):
+            reduce(getitem, parents, checked)[last] = reading
+            return True
+    return False
+
+
+def _readings(value: object) -> Iterator[int | float | bool | None]:
+    """Yield what a value may stand for beside itself: the number, truth value or null in a string, a whole number."""
+    if isinstance(value, str):
+        try:
+            value = _read_scalar(value)
+        except ValueError:
+            return
+        yield value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_WHOLE:
+        yield int(value)
+
+
+def _read_scalar(text: str) -> int | float | bool | None:
+    """Read a number, truth value or null as in a YAML file; ValueError if the text is none of these."""
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    if tag not in _SCALARS or not text or text != text.strip():
+        raise ValueError(text)
+    value: int | float | bool | None = loader.construct_object(yaml.ScalarNode(tag, text))
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn a validation error into: key, value, what is allowed, and the nearest valid name."""
+    key = _key(error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema["properties"])
+        unknown = next(name for name in error.instance if name not in allowed)
+        return f"{_join(key, unknown)}: unknown key{nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"{_join(key, missing)}: this key is missing; every key must be given"
+    if error.validator == "enum":
+        allowed = [str(name) for name in error.validator_value]
+        return f"{key}: {error.instance!r} is unknown{nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
+    meaning = error.schema.get("description", "")
+    message = f"{error.instance!r} is not allowed" if error.validator == "pattern" else error.message
+    if error.validator_value == "string" and isinstance(error.instance, int | float | date):
+        message += "; put it in quotes, or give one with a letter"
+    return f"{key or 'the file'}: {message}" + (f" ({meaning})" if meaning else "")
+
+
+def _key(path: Sequence[str | int]) -> str:
+    key = ""
+    for part in path:
+        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
+    return key
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

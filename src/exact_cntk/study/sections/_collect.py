@@ -1,0 +1,89 @@
+"""What the sections of a study cost: each counts for itself, in ``study/<key>.py``."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from exact_cntk.study.passes import KernelPass, kernel_passes
+from exact_cntk.study.sections import ALWAYS, SECTIONS, present
+from exact_cntk.study.sections.architectures.plan import architecture_passes
+
+
+@dataclass(frozen=True)
+class SectionCost:
+    """Cost of one section.
+
+    Attributes
+    ----------
+    key : str
+    seconds : float or None
+        Of all its jobs on this machine, all cores at work; None where nothing was measured.
+    memory : int
+        Peak of its largest job, bytes.
+    disk : int
+        Files that it leaves, bytes.
+    """
+
+    key: str
+    seconds: float | None
+    memory: int
+    disk: int
+
+
+def costly_sections(params: Mapping[str, Any]) -> list[str]:
+    """List the sections of a study that compute something, and do not only compare what others have computed."""
+    return [key for key in present(params) if key not in ALWAYS]
+
+
+def section_costs(params: Mapping[str, Any], *, calibration_seconds: float) -> tuple[SectionCost, ...]:
+    """Estimate all sections of a study.
+
+    Parameters
+    ----------
+    params : mapping
+        Checked parameters.
+    calibration_seconds : float
+        How long to measure this machine, all sections together; 0 leaves the time out.
+    """
+    keys = costly_sections(params)
+    return tuple(
+        SectionCost(
+            key=key,
+            seconds=section_seconds(params, key, calibration_seconds / len(keys)) if calibration_seconds > 0 else None,
+            memory=_module(key).expected_memory(params),
+            disk=_module(key).expected_disk(params),
+        )
+        for key in keys
+    )
+
+
+def section_seconds(params: Mapping[str, Any], key: str, calibration_seconds: float) -> float:
+    """Seconds that all jobs of a section take on this machine, from a measurement of about `calibration_seconds`."""
+    return float(_module(key).expected_seconds(params, calibration_seconds))
+
+
+def _module(key: str) -> ModuleType:
+    return import_module(f"{__package__}.{key}.cost")
+
+
+def all_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
+    """List the passes of the study's own kernels, and those of the grid."""
+    return kernel_passes(params) + architecture_passes(params)
+
+
+def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a complaint for every contradiction: key, value, what is allowed.
+
+    Parameters
+    ----------
+    params : mapping
+        Of a study, valid by the schema.
+    """
+    for key in SECTIONS:
+        if params.get(key) is not None:
+            yield from import_module(f"{__package__}.{key}.plan").contradictions(params[key], params)
+    for key in ("random_features", "small_data"):
+        if params[key] is not None and "ntk" not in params["kernels"]["kinds"]:
+            yield f"kernels.kinds: {params['kernels']['kinds']} lacks 'ntk', which {key} is about; add it"

@@ -1,0 +1,203 @@
+"""From a section's files to its tables, figures and page; the same for every section."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from exact_cntk._support.atomic import write_texts
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.checks import nearest
+from exact_cntk.study.documents import plain_numbers, write_result
+from exact_cntk.study.results import Study, load
+from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.show.markup import to_texts, unbroken
+from exact_cntk.study.show.style import to_svg
+
+FORMAT_VERSION = 1
+
+
+def open_section(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    files: Iterable[str | Path] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[ModuleType, Any]:
+    """Load a section; what its notebook begins with.
+
+    Parameters
+    ----------
+    key : str
+        One of `SECTIONS`.
+    study_dir : path
+        results/<study>.
+    metrics, files : iterable of paths, optional
+        The metrics files of the study, and the files that the section's rules have made; by default, or where there
+        are none, all in ``<study_dir>/metrics`` and in the section's folders.
+    resamples, seed : int
+        Of the bootstrap behind intervals.
+
+    Returns
+    -------
+    module, results
+        ``exact_cntk.study.sections.<key>``, and what its functions take.
+
+    Raises
+    ------
+    UserError
+        No such section, or as `results.load` and `read_documents`.
+    """
+    module, _, results = _open(key, study_dir, metrics, files, resamples, seed)
+    return module, results
+
+
+def section_files(key: str, study_dir: Path) -> list[Path]:
+    """List all files in a section's folders, sorted, but for hidden ones: those are of jobs that are not finished."""
+    found = []
+    for folder in (study_dir / name for name in SECTIONS[key].folders):
+        paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv"))
+        found += [folder / path for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return found
+
+
+def write_section(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None = None,
+    files: Iterable[str | Path] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Path]:
+    """Write a section's tables and figures, and ``sections/<key>.json`` with all that the report says of it.
+
+    Parameters
+    ----------
+    key, study_dir, metrics, files, resamples, seed
+        As for `open_section`.
+
+    Returns
+    -------
+    list of Path
+        The files written: tables, figures, the page. Same files, same bytes.
+
+    Raises
+    ------
+    UserError
+        As `open_section`; and if the disk is full or not writable.
+    """
+    directory = Path(study_dir)
+    module, study, results = _open(key, directory, metrics, files, resamples, seed)
+    with _damage_named(key, directory):
+        tables, figures = module.tables(results), module.figures(results)
+        content = section_page(key, module, results)
+    _check_names(key, "tables", tables)
+    _check_names(key, "figures", figures)
+    texts = {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
+    written = write_texts(directory / "tables", texts)
+    drawn = write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
+    page = directory / "sections" / f"{key}.json"
+    write_result(page, content, {path: texts[path.name].encode() for path in written})
+    return [*written, *drawn, page]
+
+
+def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
+    """What the report and the summary take from a section, ready for JSON."""
+    names = SECTIONS[key].figures
+    return {
+        "format_version": FORMAT_VERSION,
+        "key": key,
+        "title": module.TITLE,
+        "navigation": module.NAVIGATION,
+        "text": module.TEXT,
+        "headline": [unbroken(sentence) for sentence in module.headline(results)],
+        "figures": [{"name": name, "caption": module.CAPTIONS[name]} for name in names],
+        "tables": [
+            {"caption": caption, "columns": list(map(str, frame.columns)), "rows": to_texts(frame)}
+            for caption, frame in module.shown(results)
+        ],
+        "summary": plain_numbers(module.summary(results)),
+    }
+
+
+def section_pages(study_dir: str | Path) -> list[Path]:
+    """List the pages of sections that are there."""
+    return sorted((Path(study_dir) / "sections").glob("*.json"))
+
+
+def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Read pages that `write_section` wrote, in the order of `SECTIONS`.
+
+    Raises
+    ------
+    UserError
+        Naming a page that cannot be read, and the command that makes it.
+    """
+    pages = {}
+    for path in map(Path, paths):
+        remedy = f"run `exact-cntk section {path.stem} --study-dir {path.parent.parent}`"
+        try:
+            page = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: {remedy} first") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as a section: {error}; {remedy} again") from error
+        if page.get("format_version") != FORMAT_VERSION or page.get("key") not in SECTIONS:
+            raise UserError(f"{path} is no section of format_version {FORMAT_VERSION}; {remedy} again")
+        pages[page["key"]] = page
+    return [pages[key] for key in SECTIONS if key in pages]
+
+
+def _open(
+    key: str,
+    study_dir: str | Path,
+    metrics: Iterable[str | Path] | None,
+    files: Iterable[str | Path] | None,
+    resamples: int,
+    seed: int,
+) -> tuple[ModuleType, Study, Any]:
+    if key not in SECTIONS:
+        raise UserError(f"section {key!r} is unknown{nearest(key, list(SECTIONS))}; allowed: {', '.join(SECTIONS)}")
+    module = import_module(f"{__package__}.{key}")
+    directory = Path(study_dir)
+    study = load(directory, list(metrics or ()) or None)
+    chosen = [Path(path) for path in files or ()] or section_files(key, directory)
+    with _damage_named(key, directory):
+        return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
+
+
+@contextmanager
+def _damage_named(key: str, directory: Path) -> Iterator[None]:
+    """What is missing in a section's files, or is no number there, is the files' fault; say so."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the files of the section {key} in {directory} are not what its rules make, "
+            f"{type(error).__name__}: {error}; compute them again"
+        ) from error
+
+
+def _check_names(key: str, what: str, made: dict[str, Any]) -> None:
+    """A bug of the section, if it fails: the workflow has planned other files than the section makes."""
+    planned: Sequence[str] = getattr(SECTIONS[key], what)
+    if set(made) != set(planned):
+        raise ValueError(f"section {key} makes the {what} {sorted(made)}, but SECTIONS lists {sorted(planned)}")
+
+
+def _csv(frame: pd.DataFrame, dataset: str) -> str:
+    """Comma-separated values with the data's name in front, which says by itself whether the source was verified."""
+    if "dataset" not in frame:
+        frame = frame.copy()
+        frame.insert(0, "dataset", dataset)
+    return frame.to_csv(index=False, lineterminator="\n")

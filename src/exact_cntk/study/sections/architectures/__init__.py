@@ -1,0 +1,1 @@
+"""Many architectures, ranked by few training images and by all of them."""

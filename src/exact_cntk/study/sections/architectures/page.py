@@ -1,0 +1,256 @@
+"""Presentation of the grid of architectures: ranked by few training images, against all of them, with the cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from exact_cntk.study.documents import read_documents, rounded
+from exact_cntk.study.results import Study
+from exact_cntk.study.sections.architectures.figures import PROTOCOL, cost_figure, ranking_figure, search_figure
+from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION
+from exact_cntk.study.sections.architectures.results import (
+    FIELDS,
+    PROTOCOLS,
+    Search,
+    correlations,
+    ranking,
+    read_search,
+)
+from exact_cntk.study.sections.architectures.strategies import strategies
+from exact_cntk.study.show.markup import (
+    MINUS,
+    SINGULAR,
+    WHY_SINGULAR,
+    percent,
+    signed_points,
+    unsolved_note,
+    with_notes,
+)
+from exact_cntk.study.stats.comparison import Comparison
+from exact_cntk.study.stats.statistics import FEWEST
+
+TITLE = "Architecture search"
+NAVIGATION = "Architectures"
+TEXT = (
+    "A grid of architectures: filter size, readout (vanilla: a dense layer on all pixels; LAP: local average pooling "
+    "before it; GAP: global average pooling), depth, and kernel (NTK with all layers trained, NTK with the first and "
+    "the last layer fixed, CNN-GP: only the last layer trained). Each is tested with few training images, several "
+    "disjoint sets of them, and with the full training set. The question is how well the cheap accuracy finds the "
+    "architecture that is best at full data, and what that saves. Costs are entries of covariance tensors taken "
+    "through ReLU layers, exact counts, and seconds as measured."
+)
+CAPTIONS = {
+    "architecture_ranking": (
+        "Every architecture with few training images (mean over training sets; bars: standard deviation) and with "
+        "the full training set. Colour: readout; marker: filter size; filled: NTK, open: CNN-GP. The ring marks what "
+        "the search picks, the square what is best at full data. Axes are even in log-odds."
+    ),
+    "architecture_cost": (
+        "Accuracy at full data against the cost of the kernel. The line joins the architectures than which no other "
+        "is cheaper and more accurate. The ring marks what few training images pick."
+    ),
+    "architecture_search": (
+        "What a search costs, against training every architecture of the grid on the full set, and the accuracy of "
+        "the architecture that it picks. Picks by test accuracy are made on one half of the test images and measured "
+        "on the other. Open: one training set, the mean over which; filled: all of them."
+    ),
+}
+_MOST_ROWS = 40  # of the ranking in the report; the CSV file has all
+
+
+def load(study: Study, files: Sequence[Path], *, resamples: int, seed: int) -> Search:
+    """Read the files of all passes."""
+    documents = read_documents(study, files, format_version=FORMAT_VERSION, keys=FIELDS)
+    return read_search(list(documents.items()), resamples=resamples, seed=seed)
+
+
+def tables(search: Search) -> dict[str, pd.DataFrame]:
+    """Ranking of all architectures, association of small and full, and strategies of search."""
+    # without ridge there may be no answer at all
+    answered = [protocol for protocol in PROTOCOLS if protocol == PROTOCOL or search.solved(protocol)]
+    chosen = [strategies(search, protocol).assign(protocol=protocol) for protocol in answered]
+    return {
+        "architectures": ranking(search).drop(columns="pass"),
+        "architecture_correlation": correlations(search),
+        "architecture_search": pd.concat(chosen, ignore_index=True),
+    }
+
+
+def figures(search: Search) -> dict[str, Figure]:
+    """Small against full, accuracy against cost, and what searches cost and find."""
+    return {
+        "architecture_ranking": ranking_figure(search),
+        "architecture_cost": cost_figure(search),
+        "architecture_search": search_figure(search),
+    }
+
+
+def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
+    """Strategies, association, and the ranking."""
+    dataset, n = search.data["dataset"], search.small[-1]
+    unmeasured = (
+        "Passes whose time was not measured have no seconds." if search.architectures.seconds.isna().any() else ""
+    )
+    searches = f"{dataset}: what a search costs and finds, {PROTOCOLS[PROTOCOL]}"
+    association = (
+        f"{dataset}: n = {n} against n = {search.full}, without ridge (where all training sets have an answer) and "
+        "with the ridge chosen by leave-one-out; intervals of 95 % over training sets and test images"
+    )
+    best = (
+        f"{dataset}: the {min(_MOST_ROWS, len(search.architectures))} best of {len(search.architectures)} "
+        f"architectures by n = {n}, {PROTOCOLS[PROTOCOL]} (%)"
+    )
+    full = search.accuracy[search.accuracy.train_images == search.full]
+    return [
+        (with_notes(searches, unmeasured), _shown_strategies(search)),
+        (with_notes(association, _note(search.accuracy)), _shown_correlations(search)),
+        (with_notes(best, _note(full), unmeasured), shown_ranking(search).head(_MOST_ROWS)),
+    ]
+
+
+def _note(accuracy: pd.DataFrame) -> str:
+    """Why there are answers without ridge that are missing."""
+    return unsolved_note(accuracy.accuracy.notna(), [1] * len(accuracy), "", WHY_SINGULAR)
+
+
+def shown_ranking(search: Search) -> pd.DataFrame:
+    """The ranking of all architectures for people."""
+    table, n = ranking(search), search.small[-1]
+    small, full = f"{PROTOCOL}_{n}", f"{PROTOCOL}_full"
+    frame = {
+        f"rank, n = {n}": [f"{rank:g}" for rank in table.rank_small],
+        f"rank, n = {search.full}": [f"{rank:g}" for rank in table.rank_full],
+        "architecture": table.architecture,
+        f"n = {n}": [percent(*pair) for pair in zip(table[small], table[f"{small}_std"], strict=True)],
+        f"n = {search.full}": table[full].map(percent),
+        f"n = {search.full}, no ridge": [percent(value) or SINGULAR for value in table.accuracy_full],
+        "element-layers": [f"{count:.2g}" for count in table.element_layers],
+        "seconds": ["" if np.isnan(seconds) else f"{seconds:.2g}" for seconds in table.seconds],
+    }
+    return pd.DataFrame(frame)
+
+
+def _shown_strategies(search: Search) -> pd.DataFrame:
+    table = strategies(search, PROTOCOL)
+    return pd.DataFrame(
+        {
+            "strategy": table.strategy,
+            "searched with": table.search_on,
+            "chosen by": table.chosen_by,
+            "cost (% of exhaustive)": table.cost_percent.map(_cost),
+            "seconds": ["" if np.isnan(seconds) else f"{seconds:.3g}" for seconds in table.seconds],
+            "accuracy (%)": table.accuracy.map(percent),
+            "below exhaustive (points)": table.regret.map(signed_points),
+            "picks": table.chosen,
+        }
+    )
+
+
+_SHORT = {"accuracy": "no ridge", "accuracy_loo_ridge": "ridge"}
+
+
+def _shown_correlations(search: Search) -> pd.DataFrame:
+    table = correlations(search)
+    table = table[table.train_images == search.small[-1]]
+    rows = []
+    for scope, group in table.groupby("scope", sort=False):
+        row: dict[str, Any] = {"architectures": scope}
+        for protocol, short in _SHORT.items():
+            by = group[group.protocol == protocol].set_index("statistic")
+            row[f"n, {short}"] = str(by.n.iloc[0]) if len(by) else f"fewer than {FEWEST}"
+            for name, label in (("spearman", "Spearman"), ("pearson", "Pearson")):
+                row[f"{label}, {short}"] = _with_interval(by.loc[name]) if len(by) else ""
+            row[f"regret, {short} (points)"] = percent(by.value["regret"]) if "regret" in by.index else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _with_interval(row: pd.Series) -> str:
+    if np.isnan(row.value):
+        return ""
+    kind = "tests" if np.isnan(row.both_low) else "both"
+    interval = "" if np.isnan(row[f"{kind}_low"]) else f" [{row[f'{kind}_low']:.2f}, {row[f'{kind}_high']:.2f}]"
+    return f"{row.value:.2f}{interval}".replace("-", MINUS)
+
+
+def headline(search: Search) -> list[str]:
+    """What the cheap search picks, at which cost."""
+    n = search.small[-1]
+    overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
+    picked, best = (overall.architectures[int(side.argmax())][1] for side in (overall.x, overall.y))
+    found = _single_search(search)
+    sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
+    return [
+        f"Accuracy with {n} training images{sets} ranks {len(overall.x)} architectures on {search.data['dataset']} as "
+        f"accuracy with {search.full} does with Spearman's ρ = {_spearman(overall)}{_within(overall)} where a ridge "
+        f"is chosen by leave-one-out{_without_ridge(search)}; it picks {picked}, where {best} is best, "
+        f"{percent(overall.value('regret'))} points above it.",
+        f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
+        f"architecture at n = {search.full}, and its pick is {_behind(found.regret)} what that finds (on test images "
+        "that had no say).",
+    ]
+
+
+def _spearman(comparison: Comparison) -> str:
+    """The coefficient with its interval of 95 %."""
+    row = pd.Series(next(row for row in comparison.rows() if row["statistic"] == "spearman"))
+    return _with_interval(row) or f"undefined ({row.note})"
+
+
+def _within(overall: Comparison) -> str:
+    """What is left of the association when the readouts' means are removed."""
+    if len(set(overall.families)) == 1:
+        return ""
+    rho = overall.without_family_means().value("spearman")
+    return f" ({'undefined' if np.isnan(rho) else f'{rho:.2f}'} within readouts)"
+
+
+def _without_ridge(search: Search) -> str:
+    """The same in the paper's protocol, over the architectures that have an answer there."""
+    members = search.solved("accuracy")
+    if len(members) < FEWEST:
+        return f", and without ridge only {len(members)} of {len(search.architectures)} have all answers"
+    one = search.compare("accuracy", search.small[-1], members, "all")
+    some = "" if len(members) == len(search.architectures) else f" over the {len(members)} that need none"
+    return f", and {_spearman(one)}{_within(one)} without ridge{some}"
+
+
+def _single_search(search: Search) -> Any:
+    """The row of the search with one training set of the largest small size, as the paper's 2,000 images are one."""
+    table = strategies(search, PROTOCOL)
+    table = table[(table.strategy == "search") & (table.chosen_by == "test images")]
+    return table[table.search_on == f"n = {search.small[-1]}, 1 training set"].iloc[0]
+
+
+def _cost(cost_percent: float) -> str:
+    return f"{cost_percent:.0f}" if cost_percent >= 9.5 else f"{cost_percent:.2g}"
+
+
+def _behind(regret: float) -> str:
+    text = signed_points(abs(regret)).lstrip("+")
+    return "as accurate as" if text == "0.00" else f"{text} points {'below' if regret > 0 else 'above'}"
+
+
+def summary(search: Search) -> dict[str, Any]:
+    """For `dvc metrics`."""
+    n = search.small[-1]
+    overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
+    solved = search.solved("accuracy")
+    plain = search.compare("accuracy", n, solved, "all").value("spearman") if solved else float("nan")
+    return {
+        "architectures": len(search.architectures),
+        "architectures_without_ridge": len(solved),
+        "spearman_without_ridge": rounded(plain),
+        "spearman": rounded(overall.value("spearman")),
+        "pearson": rounded(overall.value("pearson")),
+        "spearman_within_readouts": rounded(overall.without_family_means().value("spearman")),
+        "regret": rounded(overall.value("regret")),
+        "best_full_accuracy": round(float(overall.y.max()), 6),
+        "picked_full_accuracy": round(float(overall.y[overall.x.argmax()]), 6),
+        "search_cost_percent": round(float(_single_search(search).cost_percent), 6),
+        "search_regret": round(float(_single_search(search).regret), 6),
+    }

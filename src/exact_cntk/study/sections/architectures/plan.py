@@ -1,0 +1,109 @@
+"""The grid of architectures: its passes, what everything is called, and what it costs. Cheap to import."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from exact_cntk.kernels.spec import Output
+from exact_cntk.study.checks import increasing, odd, within
+from exact_cntk.study.passes import KernelPass
+
+FORMAT_VERSION = 1  # of architectures/<pass>.json
+_READOUT_NAMES = {"flatten": "vanilla", "lap": "LAP", "gap": "GAP"}
+
+
+def architecture_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
+    """List the passes of the recursion that the grid takes: each gives all depths, kinds and trained layers.
+
+    Parameters
+    ----------
+    params : mapping
+        Checked parameters of a study.
+
+    Returns
+    -------
+    tuple of KernelPass
+        A filter size × readout (× window of lap) × flips each; none where `architectures` is null.
+    """
+    grid = params["architectures"]
+    if grid is None:
+        return ()
+    return tuple(
+        KernelPass(
+            family=_family(filter_size, readout, window, flips),
+            readout=readout,
+            trained=",".join(grid["trained"]),
+            filter_size=filter_size,
+            depths=tuple(grid["depths"]),
+            pooling_window=window,
+            flips=flips,
+            pool_images=grid["train_images"],
+        )
+        for filter_size, (readout, window), flips in itertools.product(
+            grid["filter_sizes"], list(_readouts(grid)), grid["flips"]
+        )
+    )
+
+
+def architecture_outputs(depths: Iterable[int], trained_layers: Iterable[str]) -> list[Output]:
+    """List the kernels of a pass that are architectures.
+
+    The tangent kernel of hidden layers alone is 0 at depth 2, where no layer is hidden.
+    """
+    kinds = [("ntk", trained) for trained in trained_layers] + [("nngp", None)]
+    return [
+        Output(kind, depth, trained) for depth in depths for kind, trained in kinds if (depth, trained) != (2, "hidden")
+    ]
+
+
+def name_readout(readout: str, pooling_window: int | None, flips: bool) -> str:
+    """For people: "vanilla", "LAP 3×3", "GAP, flips"."""
+    window = f" {pooling_window}×{pooling_window}" if readout == "lap" else ""
+    return _READOUT_NAMES[readout] + window + (", flips" if flips else "")
+
+
+def name_kind(kind: str, trained: str | None) -> str:
+    """For people: "NTK" (all layers trained), "NTK, hidden" (only those) or "CNN-GP"."""
+    return "CNN-GP" if kind == "nngp" else "NTK" + (", hidden" if trained == "hidden" else "")
+
+
+def _readouts(grid: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
+    for readout in grid["readouts"]:
+        for window in grid["pooling_windows"] if readout == "lap" else [None]:
+            yield readout, window
+
+
+def _family(filter_size: int, readout: str, window: int | None, flips: bool) -> str:
+    """Name of a pass in file names, for example "arch-f3-lap5-flips"; no family of `kernels` has the prefix."""
+    return f"arch-f{filter_size}-{readout}{window or ''}{'-flips' if flips else ''}"
+
+
+def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a complaint for every contradiction in the section's parameters."""
+    yield from increasing("architectures.depths", grid["depths"])
+    for i, size in enumerate(grid["filter_sizes"]):
+        yield from odd(f"architectures.filter_sizes[{i}]", size, "filters")
+    windows, largest = grid["pooling_windows"], 2 * params["prepare"]["resolution"] - 1
+    for i, window in enumerate(windows):
+        yield from odd(f"architectures.pooling_windows[{i}]", window, "windows")
+        if window > largest:
+            yield (
+                f"architectures.pooling_windows[{i}]: {window} is more than {largest}, "
+                f"which reaches every pixel from every other"
+            )
+    if ("lap" in grid["readouts"]) != bool(windows):
+        yield f"architectures.pooling_windows: {windows}, but the readouts are {', '.join(grid['readouts'])}; " + (
+            "lap needs at least one window" if not windows else "windows are lap's, so give []"
+        )
+    yield from within("architectures.train_images", grid["train_images"], params, "train_images")
+    yield from increasing("architectures.small_train_images", grid["small_train_images"])
+    full, images, repeats = grid["train_images"], max(grid["small_train_images"]), grid["small_repeats"]
+    if images >= full:
+        yield f"architectures.small_train_images: {images} is not less than architectures.train_images = {full}"
+    elif images * repeats > full:
+        yield (
+            f"architectures.small_repeats: {repeats} sets of {images} images need {images * repeats}, "
+            f"more than architectures.train_images = {full}"
+        )
+    if grid["depths"] == [2] and grid["trained"] == ["hidden"]:
+        yield "architectures.trained: [hidden] with depths [2], where no layer is hidden; give a larger depth, or all"

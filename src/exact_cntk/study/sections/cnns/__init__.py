@@ -1,0 +1,1 @@
+"""Finite CNNs, trained beside the exact kernels."""

@@ -1,0 +1,297 @@
+"""Finite CNNs trained by the paper's protocol, one run a file; `gather` puts them together.
+
+The learning rate is chosen on validation images: the last ones of the training pool, which the runs of split
+"validation" leave out of training and report the accuracy on. Runs of split "test" train on the whole pool and report
+the accuracy on the test images; no run sees both.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exact_cntk._support import validation as check
+from exact_cntk._support.devices import sole_device
+from exact_cntk._support.progress import Progress
+from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.documents import write_result
+from exact_cntk.study.names import run_name
+from exact_cntk.study.sections.cnns.cost import (
+    HEAVY_OPERATIONS,
+    epoch_operations,
+    expected_disk,
+    expected_memory,
+    expected_seconds,
+    trains_long,
+)
+from exact_cntk.study.sections.cnns.plan import SPLITS, runs
+
+if TYPE_CHECKING:
+    from exact_cntk.finite import CNN
+
+__all__ = [
+    "Run",
+    "expected_disk",
+    "expected_memory",
+    "expected_seconds",
+    "run_name",
+    "runs",
+    "split_data",
+    "train",
+    "trains_long",
+]
+
+FORMAT_VERSION = 1
+DEVICES = ("auto", "cpu", "cuda")
+DTYPE = "float32"
+IMAGES_AT_ONCE = 256  # a number of the run: it decides on the last bit
+ARCHITECTURE = ("family", "readout", "trained", "filter_size", "depth", "width", "output_scale")
+PROTOCOL = ("batch_images", "max_epochs", "averaged_epochs", "tf32")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, but for its images.
+
+    Attributes
+    ----------
+    family : str
+        The architecture's name.
+    readout, trained, filter_size, depth, width, output_scale
+        As `exact_cntk.finite.CNN` takes them.
+    rate : float
+    seed : int
+        Of the initial weights, and of the order of images.
+    split : {"validation", "test"}
+        Where the accuracy is reported, and with it what is trained on.
+    batch_images, max_epochs, averaged_epochs, tf32
+        As `exact_cntk.finite.train_sgd` takes them.
+    validation_images : int
+        The last ones of the training pool, which the split "validation" does not train on.
+    """
+
+    family: str
+    readout: str
+    trained: str
+    filter_size: int
+    depth: int
+    width: int
+    output_scale: float
+    rate: float
+    seed: int
+    split: str
+    batch_images: int
+    max_epochs: int
+    averaged_epochs: int
+    validation_images: int
+    tf32: bool = False
+
+
+def train(
+    data_file: Path,
+    out: Path,
+    run: Run,
+    *,
+    study: str | None = None,
+    device: str = "auto",
+    compiled: bool | None = None,
+    channels_last: bool | None = None,
+    threads: int | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | Progress = False,
+    log: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
+    """Train one network and write its outcome and learning curve; an interrupted call goes on where it was.
+
+    Parameters
+    ----------
+    data_file : Path
+        Processed images.
+    out : Path
+        Deterministic: the same data, run and machine give the same bytes, interrupted or not.
+    run : Run
+    study : str, optional
+        Name of the study; by default that of the data file.
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes a GPU where there is one and a CPU would take long: an epoch of 10¹² operations or more.
+    compiled : bool, optional
+        Whether steps go through torch.compile; by default on a GPU where that works.
+    channels_last : bool, optional
+        Whether filters lie in memory with their channels last; by default on a GPU.
+    threads : int, optional
+        Of the CPU; by default one for each core. It decides on the last bits.
+    checkpoint : Path, optional
+        By default a hidden file beside `out`; removed when `out` is written.
+    progress : bool or callable(done, total)
+    log : callable(line), optional
+        Is told what computes, and how.
+
+    Returns
+    -------
+    dict
+        What the file holds.
+
+    Raises
+    ------
+    InputError
+        A part of the run is not allowed.
+    UserError
+        Data are missing or damaged, there is no such device, or a file cannot be written.
+    """
+    from exact_cntk.study.documents import describe_data  # not beforehand: rules list runs without what computes
+
+    data = load_processed(data_file)
+    sets = split_data(data, run)
+    work = epoch_operations(data.train_images.shape[1:], asdict(run), run.depth, len(sets[0][0]), len(sets[1][0]))
+    name = check.as_choice("device", device, DEVICES)
+    wants_gpu = name == "cuda" or (name == "auto" and work >= HEAVY_OPERATIONS)
+    kept = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")
+    if kept.is_dir():
+        raise UserError(f"checkpoint {kept} is a folder; name a file")
+    with sole_device() if wants_gpu else nullcontext():
+        network, computed = _place(data, run, wants_gpu, name == "cuda", compiled, channels_last, threads, log)
+        found = _train(network, computed, run, sets, kept, progress)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "study": study or data_file.stem,
+        "data": describe_data(data),
+        **{name: getattr(run, name) for name in ARCHITECTURE},
+        "train_images": len(sets[0][0]),
+        "held_out_images": len(sets[1][0]),
+        "protocol": {name: getattr(run, name) for name in PROTOCOL},
+        "computed": computed,
+        **{name: getattr(run, name) for name in ("split", "rate", "seed")},
+        **found,
+    }
+    write_result(out, document)
+    kept.unlink(missing_ok=True)  # last: a call that is killed before goes on from it
+    return document
+
+
+def split_data(data: ProcessedData, run: Run) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Images and classes that a run trains on, and those that it reports the accuracy on.
+
+    Raises
+    ------
+    InputError
+        No such split, or it leaves nothing to train on.
+    """
+    if check.as_choice("split", run.split, SPLITS) == "test":
+        return (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+    pool, left_out = len(data.train_labels), check.as_integer("validation_images", run.validation_images, at_least=1)
+    if left_out >= pool:
+        raise InputError(f"validation_images is {left_out}; allowed are integers below the training pool's {pool}")
+    first = pool - left_out
+    return (data.train_images[:first], data.train_labels[:first]), (
+        data.train_images[first:],
+        data.train_labels[first:],
+    )
+
+
+def iterate_runs(params: Mapping[str, Any]) -> Iterator[Run]:
+    """Yield the runs of a study with all that they are."""
+    cnns = params["cnns"]
+    families = {} if cnns is None else {family["name"]: family for family in cnns["families"]}
+    for key in runs(params):
+        family = families[key.family]
+        yield Run(
+            **key._asdict(),
+            **{name: family[name] for name in ("readout", "trained", "filter_size")},
+            **{name: cnns[name] for name in ("width", "output_scale", "validation_images", *PROTOCOL)},
+        )
+
+
+def _place(
+    data: ProcessedData,
+    run: Run,
+    wants_gpu: bool,
+    needs_gpu: bool,
+    compiled: bool | None,
+    channels_last: bool | None,
+    threads: int | None,
+    log: Callable[[str], object] | None,
+) -> tuple["CNN", dict[str, Any]]:
+    """The network on the device that it computes on; what that is and how, for file and log."""
+    from exact_cntk import finite
+    from exact_cntk.finite._torch import torch
+
+    if needs_gpu and not torch.cuda.is_available():
+        raise UserError(f"device is 'cuda', but torch {torch.__version__} finds no GPU that it can use; use 'cpu'")
+    if threads is not None:
+        torch.set_num_threads(check.as_integer("threads", threads, at_least=1))
+    on_gpu = wants_gpu and torch.cuda.is_available()
+    network = finite.CNN(
+        data.train_images.shape[1:],
+        depth=run.depth,
+        width=run.width,
+        readout=run.readout,  # type: ignore[arg-type]
+        filter_size=run.filter_size,
+        trained=run.trained,  # type: ignore[arg-type]
+        outputs=len(data.class_names),
+        output_scale=run.output_scale,
+        seed=run.seed,
+    ).to("cuda" if on_gpu else "cpu")
+    if compiled is None:
+        compiled = on_gpu and finite.compiles(network, min(run.batch_images, IMAGES_AT_ONCE), log)
+    computed = {
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "torch": torch.__version__,
+        "dtype": DTYPE,
+        "tf32": run.tf32 and on_gpu,
+        "compiled": compiled,
+        "channels_last": on_gpu if channels_last is None else channels_last,
+    }
+    if log is not None:
+        log("training: " + ", ".join(f"{key} {value}" for key, value in computed.items()))
+    return network, computed
+
+
+def _train(
+    network: "CNN",
+    computed: dict[str, Any],
+    run: Run,
+    sets: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    checkpoint: Path,
+    progress: bool | Progress,
+) -> dict[str, Any]:
+    """Outcome and learning curve, ready for JSON."""
+    from exact_cntk import finite
+    from exact_cntk.study.documents import rounded
+
+    (x, labels), (x_held_out, labels_held_out) = sets
+    rows = finite.train_sgd(
+        network,
+        x,
+        labels,
+        rate=run.rate,
+        max_epochs=run.max_epochs,
+        batch_images=run.batch_images,
+        seed=run.seed,
+        averaged_epochs=run.averaged_epochs,
+        x_test=x_held_out,
+        labels_test=labels_held_out,
+        images_at_once=IMAGES_AT_ONCE,
+        tf32=computed["tf32"],
+        compiled=computed["compiled"],
+        channels_last=computed["channels_last"],
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    result = finite.outcome(rows, run.averaged_epochs)
+    options = {"images_at_once": IMAGES_AT_ONCE, "tf32": computed["tf32"]}
+    right = finite.predict_classes(network, x_held_out, **options) == labels_held_out
+    return {
+        **{name: value for name, value in asdict(result).items() if name != "test_accuracy"},
+        "accuracy": result.test_accuracy,
+        "correct_hex": None if result.diverged else np.packbits(right).tobytes().hex(),
+        "curve": {
+            "step": [row.step for row in rows],
+            "loss": [rounded(row.loss) for row in rows],
+            "train_accuracy": [rounded(row.train_accuracy, 17) for row in rows],
+            "accuracy": [rounded(row.test_accuracy, 17) for row in rows],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Few training images against all of them, and the paper's table."""

@@ -1,0 +1,1 @@
+"""Kernels of random finite networks beside the exact ones."""

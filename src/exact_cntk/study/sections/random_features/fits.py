@@ -1,0 +1,105 @@
+"""Kernel regression on nested training sets, with what rounding does to the kernel and to its solution."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import eigsh
+
+from exact_cntk.data import ProcessedData
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.regression.kernel_regression import as_targets, kernel_regression
+from exact_cntk.study.documents import rounded
+from exact_cntk.study.fits import describe_fit
+from exact_cntk.study.sections.random_features.plan import train_sizes
+
+
+@dataclass(frozen=True)
+class Images:
+    """The first images of a study, with their labels."""
+
+    data: ProcessedData
+    train: int
+    test: int
+
+    @property
+    def train_labels(self) -> np.ndarray:
+        """Of shape (train,)."""
+        return self.data.train_labels[: self.train]
+
+    @property
+    def test_labels(self) -> np.ndarray:
+        """Of shape (test,)."""
+        return self.data.test_labels[: self.test]
+
+
+def nested_results(
+    K: np.ndarray,
+    K_test: np.ndarray,
+    images: Images,
+    exact: np.ndarray | None,
+    dtype: str,
+    solving: Mapping[str, Any],
+    where: str,
+) -> Iterator[dict[str, Any]]:
+    """One entry for each number of training images, the largest first; `exact` is K in float64, if K is in float32.
+
+    Beside what metrics files have: `unchecked_accuracy`, without ridge by Gaussian elimination whatever K's
+    eigenvalues are, as the paper's code solves; `rank`, the eigenvalues above n·ε·λ_max of the kernel's precision;
+    and `rounding`, ‖K − K₆₄‖ / ‖K₆₄‖ in the 2-norm, against the same kernel in float64.
+    """
+    for n in train_sizes(images.train):
+        part, labels = K[:n, :n], images.train_labels[:n]
+        try:
+            fit = kernel_regression(part, labels, **solving)
+        except InputError as error:
+            raise UserError(f"{where}, {dtype}, {n} training images: {error}") from error
+        assert fit.classes is not None  # labels have classes
+        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+            predicted = fit.classes[fit.predict(K_test[:, :n]).argmax(axis=2)]
+        entry = {
+            "train_images": n,
+            "test_images": images.test,
+            "rank": _rank(fit.eigenvalues, dtype),
+            "rounding": None if exact is None else rounded(_relative_error(part, exact[:n, :n])),
+            "unchecked_accuracy": _unchecked_accuracy(part, K_test[:, :n], labels, images.test_labels),
+        } | describe_fit(fit, predicted == images.test_labels)
+        if n < images.train:
+            del entry["eigenvalues"]
+        yield entry
+
+
+def _rank(eigenvalues: np.ndarray | None, dtype: str) -> int | None:
+    if eigenvalues is None:
+        return None
+    return int((eigenvalues > len(eigenvalues) * np.finfo(dtype).eps * eigenvalues[0]).sum())
+
+
+def _relative_error(K: np.ndarray, exact: np.ndarray) -> float:
+    """‖K − exact‖ / ‖exact‖ in the 2-norm."""
+    return _norm(K - exact) / _norm(exact)
+
+
+def _norm(A: np.ndarray) -> float:
+    """The largest |eigenvalue| of a symmetric matrix."""
+    if not A.any():
+        return 0.0
+    if len(A) < 100:  # ARPACK wants more rows than it finds vectors
+        return float(np.abs(np.linalg.eigvalsh(A)).max())
+    return float(np.abs(eigsh(A, k=1, which="LM", v0=np.ones(len(A)), return_eigenvectors=False)[0]))
+
+
+def _unchecked_accuracy(K: np.ndarray, K_test: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> float | None:
+    """Accuracy of K_test K⁻¹ Y by LU factors, with no look at K's condition; None where a pivot is 0."""
+    Y, classes = as_targets(labels, len(labels))
+    assert classes is not None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
+            dual = scipy.linalg.solve(K, Y, assume_a="gen")
+    except scipy.linalg.LinAlgError:
+        return None
+    return float((classes[(K_test @ dual).argmax(axis=1)] == truth).mean())

@@ -1,0 +1,328 @@
+"""Kernel regression on random features and on the exact kernels of the same images, and convergence with width.
+
+A job draws one network of one family at each depth, takes its empirical kernels in both precisions, and solves each
+along the whole ridge path, on the first training images and on halves of them; another solves the exact kernels so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_cntk._support.progress import Progress, reporting
+from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.data import load_processed
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.documents import describe_data, rounded
+from exact_cntk.study.fits import KERNEL_ERROR
+from exact_cntk.study.sections.random_features.fits import Images, nested_results
+from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WORK_GIB, count_features
+
+FORMAT_VERSION = 1
+CONFIDENCE = 0.95  # of the interval of a slope
+# Relative error of an empirical kernel, as `study.solve.KERNEL_ERROR` is of an exact one: sums over all weights of
+# products of float32 numbers; the results have what it was, `rounding`. An eigenvalue that is negative by no more
+# does not stop the job: its ridge counts as not solved.
+FEATURE_ERROR = {"float32": 1e-5, "float64": 1e-12}
+ON_GPU = 2000  # training images from which a GPU solves what it has computed
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture but for its depth, as in ``kernels.families``."""
+
+    family: str
+    readout: str
+    trained: str
+    filter_size: int = 3
+    pooling_window: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the functions of `exact_cntk.finite` take."""
+        options = asdict(self)
+        del options["family"]
+        if self.pooling_window is None:
+            del options["pooling_window"]
+        return options
+
+
+def solve_draw(
+    data_file: Path,
+    family: Family,
+    *,
+    depths: Sequence[int],
+    kinds: Sequence[str],
+    width: int,
+    draw: int,
+    train_images: int,
+    test_images: int,
+    ridges: Sequence[float],
+    study: str | None = None,
+    device: str = "cpu",
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Regress on the random features of one network of each depth.
+
+    Parameters
+    ----------
+    data_file : Path
+        Processed images.
+    family : Family
+    depths, kinds : sequences
+        Networks, and of each the kernels "ntk" (gradients by the trained weights) and "nngp" (its last layer).
+    width, draw : int
+        Channels of the networks; which of them.
+    train_images, test_images : int
+        The first of the pool and of the test set.
+    ridges : sequence of float
+        Relative to mean(diag K), 0 among them.
+    study : str, optional
+        Its name; by default that of the data file.
+    device : {"auto", "cpu", "cuda"}
+        To compute on; "auto" takes a GPU where torch finds one.
+    progress : bool or callable(done, total)
+        Counts kernels.
+
+    Returns
+    -------
+    dict
+        The document that `exact-cntk random-features draw` writes: format version, data, architecture, and `results`,
+        one entry a depth, kind, precision and number of training images, as `nested_results` describes it.
+
+    Raises
+    ------
+    InputError
+        An argument is not allowed.
+    UserError
+        The file is missing or damaged, there is no such device, or a kernel has a negative eigenvalue that rounding
+        does not explain.
+    """
+    images = _first_images(data_file, train_images, test_images, ridges)
+    results: list[dict[str, Any]] = []
+    place = _device(device)
+    options = {**family.options, "get": tuple(kinds), "width": width, "draws": [draw], "device": place}
+    with reporting(progress, f"random features of {family.family}, draw {draw}", "kernels") as report:
+        for done, depth in enumerate(depths, start=1):
+            kernels = {dtype: _draw_kernels(images, depth, dtype, options) for dtype in DTYPES}
+            for kind in kinds:
+                features = count_features(images.data.train_images.shape[1:], family.options, kind, depth, width)
+                for dtype in DTYPES:
+                    K, K_test = kernels[dtype][kind]
+                    exact = kernels["float64"][kind][0] if dtype == "float32" else None
+                    where = f"{family.family}, {kind}, depth {depth}, draw {draw}"
+                    lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
+                    method = "cuda" if place == "cuda" and train_images >= ON_GPU else "auto"
+                    how = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
+                    results += [lead | one for one in nested_results(K, K_test, images, exact, dtype, how, where)]
+            if report is not None:
+                report(done, len(depths))
+    drawn = {"source": "features", "width": width, "draw": draw}
+    return _document(study or data_file.stem, images, family, drawn, results)
+
+
+def solve_exact(
+    kernel_files: Sequence[Path],
+    data_file: Path,
+    *,
+    train_images: int,
+    test_images: int,
+    ridges: Sequence[float],
+    study: str | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Regress with the exact kernels of one family on the images of `solve_draw`, in the same way.
+
+    A kernel computed in float64 is solved a second time rounded to float32.
+
+    Parameters
+    ----------
+    kernel_files : sequence of Path
+        Merged kernels of one family, one a depth.
+    data_file, train_images, test_images, ridges, study, progress
+        As `solve_draw` takes them.
+
+    Returns
+    -------
+    dict
+        As `solve_draw`, with `source` "exact", and None for `width`, `draw` and `features`.
+
+    Raises
+    ------
+    InputError, UserError
+        As `solve_draw`; and if kernels and data do not belong together.
+    """
+    images = _first_images(data_file, train_images, test_images, ridges)
+    results: list[dict[str, Any]] = []
+    families = set()
+    with reporting(progress, "exact kernels", "kernels") as report:
+        for done, path in enumerate(kernel_files, start=1):
+            with open_kernel(path) as (kernel, file):
+                _check_kernel(path, kernel, data_file, images)
+                families.add(_family_of(kernel))
+                for kind in kernel.kinds:
+                    stored = file[kind]
+                    K = stored[:train_images, :train_images]
+                    K_test = stored[kernel.n_train : kernel.n_train + test_images, :train_images]
+                    lead = {"kind": kind, "depth": kernel.depth, "features": None}
+                    for dtype, train, test in _precisions(kernel.dtype, K, K_test):
+                        exact = K if dtype != kernel.dtype else None
+                        how = {"ridges": ridges, "tolerance": KERNEL_ERROR[dtype]}
+                        found = nested_results(train, test, images, exact, dtype, how, f"{path}: {kind}")
+                        results += [lead | {"dtype": dtype} | one for one in found]
+            if report is not None:
+                report(done, len(kernel_files))
+    if len(families) != 1:
+        raise InputError(f"kernels are of {len(families)} architectures; allowed are kernel files of one, a depth each")
+    return _document(
+        study or data_file.stem, images, families.pop(), {"source": "exact", "width": None, "draw": None}, results
+    )
+
+
+def sweep_widths(
+    data_file: Path,
+    family: Family,
+    *,
+    kinds: Sequence[str],
+    depth: int,
+    widths: Sequence[int],
+    images: int,
+    draws: int,
+    study: str | None = None,
+    device: str = "cpu",
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Deviation of empirical kernels from the exact one against width, with the fitted slope and its interval.
+
+    Parameters
+    ----------
+    data_file, family, kinds, depth, study, device
+        As `solve_draw` takes them.
+    widths, draws
+        As `exact_cntk.finite.width_sweep` takes them.
+    images : int
+        The first of the pool, whose kernel with themselves it is.
+    progress : bool or callable(done, total)
+        Counts kinds of kernel.
+
+    Returns
+    -------
+    dict
+        `sweeps`: one entry a kind with `widths`, `deviations` (a row a width, one of ‖K_width − K‖ / ‖K‖ a network),
+        `slope`, `interval` and `confidence`.
+
+    Raises
+    ------
+    InputError, UserError
+        As `solve_draw`.
+    """
+    from exact_cntk.finite import width_sweep
+
+    data = load_processed(data_file)
+    _check_count("images", images, len(data.train_labels))
+    place, sweeps = _device(device), []
+    with reporting(progress, f"width sweep of {family.family}", "kinds") as report:
+        for done, kind in enumerate(kinds, start=1):
+            found = width_sweep(
+                data.train_images[:images],
+                widths=widths,
+                depth=depth,
+                get=kind,  # type: ignore[arg-type]
+                draws=draws,
+                confidence=CONFIDENCE,
+                device=place,  # type: ignore[arg-type]
+                **family.options,
+            )
+            sweeps.append(
+                {
+                    "kind": kind,
+                    "widths": found.widths.tolist(),
+                    "deviations": [[rounded(value) for value in row] for row in found.deviations],
+                    "slope": rounded(found.slope),
+                    "interval": [rounded(value) for value in found.interval],
+                    "confidence": found.confidence,
+                }
+            )
+            if report is not None:
+                report(done, len(kinds))
+    head = {"format_version": FORMAT_VERSION, "study": study or data_file.stem, "data": describe_data(data)}
+    return head | asdict(family) | {"source": "sweep", "depth": depth, "images": images, "sweeps": sweeps}
+
+
+def _draw_kernels(
+    images: Images, depth: int, dtype: str, options: Mapping[str, Any]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By kind: the training images' kernel, and that of the test images with them."""
+    from exact_cntk.finite import empirical_kernel
+
+    train, test = images.data.train_images[: images.train], images.data.test_images[: images.test]
+    how: dict[str, Any] = {**options, "depths": depth, "dtype": dtype, "max_memory_gib": _work_gib(options["device"])}
+    K, K_test = empirical_kernel(train, **how), empirical_kernel(test, train, **how)
+    return {kind: (K[kind, depth][0], K_test[kind, depth][0]) for kind, _ in K}
+
+
+def _precisions(dtype: str, K: np.ndarray, K_test: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    yield dtype, K, K_test
+    if dtype == "float64":
+        yield "float32", K.astype(np.float32).astype(np.float64), K_test.astype(np.float32).astype(np.float64)
+
+
+def _document(
+    study: str, images: Images, family: Family, drawn: Mapping[str, Any], results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "study": study,
+        "data": describe_data(images.data),
+        **asdict(family),
+        **drawn,
+        "train_images": images.train,
+        "test_images": images.test,
+        "results": results,
+    }
+
+
+def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float]) -> Images:
+    if 0 not in ridges:
+        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+    data = load_processed(data_file)
+    _check_count("train_images", train, len(data.train_labels), least=2)
+    _check_count("test_images", test, len(data.test_labels))
+    return Images(data, train, test)
+
+
+def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
+    if not least <= count <= present:
+        raise InputError(f"{name} is {count}; allowed are {least} to {present}, the images that there are")
+
+
+def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: Images) -> None:
+    if kernel.data_digest != images.data.digest:
+        raise UserError(
+            f"kernel {path} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
+            f"{data_file} (digest {images.data.digest[:12]}…): compute its blocks again"
+        )
+    if kernel.flips:
+        raise UserError(f"kernel {path} is averaged over flips, which networks are not; take one that is not")
+
+
+def _family_of(kernel: Kernel) -> Family:
+    return Family(kernel.family, kernel.readout, kernel.trained, kernel.filter_size, kernel.pooling_window)
+
+
+def _work_gib(device: str) -> float:
+    if device != "cuda":
+        return WORK_GIB["cpu"]
+    from exact_cntk.finite._torch import torch
+
+    return min(WORK_GIB["cuda"], GPU_PART * torch.cuda.get_device_properties(0).total_memory / 2**30)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    from exact_cntk.finite._torch import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

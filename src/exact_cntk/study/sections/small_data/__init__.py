@@ -1,0 +1,1 @@
+"""Kernels, networks and standard methods on the same small training sets."""

@@ -1,0 +1,289 @@
+"""The result files of the study of small training sets: one a method, all on the same training sets."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from exact_cntk._support import validation as check
+from exact_cntk._support.machine import require_memory
+from exact_cntk._support.progress import Progress, reporting
+from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.errors import UserError
+from exact_cntk.study.documents import describe_data, write_json, write_result
+from exact_cntk.study.provenance import code_identity
+from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
+from exact_cntk.study.sections.small_data.kernels import fitting_bytes, kernel_results
+from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets, draw_subsets
+
+FORMAT_VERSION = 1
+SAVE_SECONDS = 10.0  # from one checkpoint to the next
+
+# (training images, labels, test images, seed) → predictions
+Method = Callable[[np.ndarray, np.ndarray, np.ndarray, list[int]], Predictions]
+
+
+class Design(NamedTuple):
+    """Which training sets: `subsets` of each size, dealt by `seed`; see `draw_subsets`."""
+
+    train_images: Sequence[int]
+    subsets: int
+    seed: int
+
+
+def kernel_to_file(
+    kernel_file: Path,
+    data_file: Path,
+    out: Path,
+    design: Design,
+    *,
+    ridges: Sequence[float],
+    study: str | None = None,
+    max_memory_gib: float | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Write the results of a merged kernel, all its kinds, without ridge and with the ridge of leave-one-out.
+
+    Parameters
+    ----------
+    kernel_file, data_file, out : Path
+        The same files and design give the same bytes.
+    design : Design
+    ridges : sequence of float
+        See `kernel_results`.
+    study : str, optional
+        Name of the study; by default that of the data file.
+    max_memory_gib : float, optional
+        Refuse to need more.
+    progress : bool or callable(done, total)
+
+    Returns
+    -------
+    dict
+        What the file holds.
+
+    Raises
+    ------
+    UserError
+        A file is missing or damaged or cannot be written, a training set is too large for the pool, or memory does not
+        suffice.
+    """
+    data = load_processed(data_file)
+    draws = draw_subsets(data.train_labels, *design)
+    need = fitting_bytes(max(design.train_images), len(data.train_labels))
+    require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
+    kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
+    names = ("family", "readout", "trained", "filter_size", "flips", "depth")
+    parameters = {name: value for name, value in asdict(kernel).items() if name in names} | {"ridges": list(ridges)}
+    return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
+
+
+def baseline_to_file(
+    name: str,
+    data_file: Path,
+    out: Path,
+    design: Design,
+    *,
+    study: str | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | Progress = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write the results of a standard method on the study's pixels, flattened.
+
+    Parameters
+    ----------
+    name : {"rbf", "logistic", "forest"}
+    checkpoint : Path, optional
+        Results so far, which an interrupted call for the same problem goes on from; removed in the end.
+    **options
+        Those of `baseline`.
+    data_file, out, design, study, progress :
+        As in `kernel_to_file`, which says what is returned and raised.
+    """
+    pixels = baseline(name, **options)
+
+    def method(x: np.ndarray, labels: np.ndarray, x_test: np.ndarray, seed: list[int]) -> Predictions:
+        flat = [images.reshape(len(images), -1).astype(np.float64) for images in (x, x_test)]
+        return pixels(flat[0], labels, flat[1], seed)
+
+    parameters = {key: list(value) if isinstance(value, Sequence) else value for key, value in options.items()}
+    return method_to_file(
+        name, method, parameters, data_file, out, design, study=study, checkpoint=checkpoint, progress=progress
+    )
+
+
+def network_to_file(
+    name: str,
+    data_file: Path,
+    out: Path,
+    design: Design,
+    *,
+    max_train_images: int,
+    network_subsets: int,
+    study: str | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | Progress = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write the results of a finite CNN, which takes torch.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    max_train_images, network_subsets : int
+        Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
+        At least one.
+    **options
+        Those of `small_data_cnn.Network`.
+    data_file, out, design, study, checkpoint, progress :
+        As in `baseline_to_file`.
+    """
+    from exact_cntk.study.sections.small_data.networks import Network
+
+    check.as_integer("max_train_images", max_train_images, at_least=min(design.train_images))
+    subsets = check.as_integer("network_subsets", network_subsets, at_least=1)
+    design_of_network = Design([n for n in design.train_images if n <= max_train_images], subsets, design.seed)
+    parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
+    return method_to_file(
+        name,
+        Network(**options),
+        parameters,
+        data_file,
+        out,
+        design,
+        only=design_of_network,
+        study=study,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
+def method_to_file(
+    name: str,
+    method: Method,
+    parameters: dict[str, Any],
+    data_file: Path,
+    out: Path,
+    design: Design,
+    *,
+    only: Design | None = None,
+    study: str | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | Progress = False,
+) -> dict[str, Any]:
+    """Write the results of any method.
+
+    Parameters
+    ----------
+    name : str
+        What the file says of the method.
+    method : callable(x, labels, x_test, seed)
+        Sees images of shape (n, P, Q, C), and labels of the training images alone.
+    parameters : dict
+        For the file; with the data they are all that the results depend on.
+    only : Design, optional
+        Sizes, and the number of training sets of each, that the method is run on; by default all.
+    data_file, out, design, study, checkpoint, progress :
+        As in `baseline_to_file`.
+    """
+    data = load_processed(data_file)
+    draws = draw_subsets(data.train_labels, *design)
+    finished = _Finished(checkpoint, name, parameters, data, describe_subsets(draws, design.seed))
+    wanted = design if only is None else only
+    chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
+    results = []
+    with reporting(progress, name, "training sets") as report:
+        for done, draw in enumerate(chosen, start=1):
+            row = finished.get(draw)
+            if row is None:
+                row = _run(method, data, draw, design.seed)
+                finished.add(row)
+            results.append(row)
+            if report is not None:
+                report(done, len(chosen))
+    document = _write(out, study or data_file.stem, data, draws, design, name, parameters, results)
+    finished.forget()
+    return document
+
+
+def _run(method: Method, data: ProcessedData, draw: Draw, seed: int) -> dict[str, Any]:
+    x, labels = data.train_images[draw.positions], data.train_labels[draw.positions]
+    with threadpool_limits(1):  # sums depend on the number of threads, in their last digits
+        found = method(x, labels, data.test_images, [seed, draw.train_images, draw.repeat])
+    correct = int((found.labels == data.test_labels).sum())
+    return {
+        "train_images": draw.train_images,
+        "repeat": draw.repeat,
+        "correct": correct,
+        "accuracy": correct / len(data.test_labels),
+        "chosen": found.chosen,
+    }
+
+
+def _write(
+    out: Path,
+    study: str,
+    data: ProcessedData,
+    draws: Sequence[Draw],
+    design: Design,
+    method: str,
+    parameters: dict[str, Any],
+    results: list[dict[str, Any]],
+) -> dict[str, Any]:
+    document = {
+        "format_version": FORMAT_VERSION,
+        "study": study,
+        "data": describe_data(data),
+        "method": method,
+        "parameters": parameters,
+        "sets": describe_subsets(draws, design.seed),
+        "test_images": len(data.test_labels),
+        "results": results,
+    }
+    write_result(out, document)
+    return document
+
+
+class _Finished:
+    """Results that an interrupted call for the same data, training sets and parameters has left in a file."""
+
+    def __init__(
+        self, file: Path | None, name: str, parameters: dict[str, Any], data: ProcessedData, sets: dict[str, Any]
+    ) -> None:
+        if file is not None and file.is_dir():
+            raise UserError(f"checkpoint {file} is a folder; name a file")
+        problem = [FORMAT_VERSION, code_identity(), name, parameters, data.digest, sets["seed"], sets["digest"]]
+        self._identity = hashlib.sha256(json.dumps(problem).encode()).hexdigest()
+        self._file, self._saved = file, time.monotonic()
+        self._rows = {(row["train_images"], row["repeat"]): row for row in self._read()}
+
+    def get(self, draw: Draw) -> dict[str, Any] | None:
+        """The result on a training set, if it is there."""
+        return self._rows.get((draw.train_images, draw.repeat))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a result; on disk every few seconds."""
+        self._rows[row["train_images"], row["repeat"]] = row
+        if self._file is not None and time.monotonic() - self._saved > SAVE_SECONDS:
+            write_json(self._file, {"identity": self._identity, "results": list(self._rows.values())})
+            self._saved = time.monotonic()
+
+    def forget(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            saved = json.loads(self._file.read_text(encoding="utf-8")) if self._file is not None else {}
+            return list(saved["results"]) if saved.get("identity") == self._identity else []
+        except (OSError, ValueError, LookupError, AttributeError):  # missing, or not of ours
+            return []

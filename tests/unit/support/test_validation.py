@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from exact_cntk._support import validation as check
+from exact_cntk.errors import InputError, UserError
+
+
+class FakeTensor:
+    """What is used of a torch tensor."""
+
+    def __init__(self, array, error=None):
+        self.array, self.error = array, error
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        if self.error:
+            raise self.error
+        return self.array
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("float16", "float32"),
+        ("uint8", "float32"),
+        ("int16", "float32"),
+        ("bool", "float32"),
+        ("int32", "float64"),
+        ("int64", "float64"),
+    ],
+)
+def test_images_become_the_narrowest_float_that_holds_them(given, expected):
+    images = check.as_images("x1", np.ones((2, 3, 4, 1), dtype=given))
+    assert images.dtype == expected
+    assert images.flags.c_contiguous
+    assert (images == 1).all()
+
+
+def test_images_may_be_strided_lists_or_torch_tensors():
+    array = np.arange(48.0).reshape(2, 4, 3, 2)
+    for value in (np.asfortranarray(array), array.tolist(), FakeTensor(array)):
+        np.testing.assert_array_equal(check.as_images("x1", value), array)
+        assert check.as_images("x1", value).flags.c_contiguous
+
+
+def test_images_of_the_right_kind_are_not_copied():
+    array = np.ones((2, 3, 4, 1), dtype=np.float32)
+    assert check.as_images("x1", array) is array
+
+
+def image_with(value):
+    images = np.zeros((2, 3, 4, 1))
+    images[1, 0, 2, 0] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((3, 4, 1)), r"x1 has shape \(3, 4, 1\); allowed are 4 dimensions.*a single image is x1\[None\]"),
+        (np.zeros((3, 4)), r"x1 has shape \(3, 4\); allowed are 4 dimensions: \(images, rows, columns, channels\)$"),
+        (np.zeros((0, 3, 4, 1)), "at least one image, pixel and channel"),
+        (np.zeros((2, 3, 4, 0)), "at least one image, pixel and channel"),
+        (image_with(np.nan), r"x1 must be finite, but x1\[1, 0, 2, 0\] is nan"),
+        (image_with(-np.inf), r"x1\[1, 0, 2, 0\] is -inf"),
+        (np.zeros((2, 3, 4, 1), dtype=complex), "x1 has dtype complex128; allowed are real numbers"),
+        (np.full((2, 3, 4, 1), "a"), "x1 has dtype <U1; allowed are real numbers"),
+        ([[1, 2], [3]], "x1 must be an array of numbers"),
+        (None, "x1 has dtype object"),
+        (FakeTensor(None, TypeError("unsupported ScalarType BFloat16")), r"BFloat16.*pass x1.float\(\)"),
+    ],
+)
+def test_bad_images_are_refused(images, message):
+    with pytest.raises(InputError, match=message):
+        check.as_images("x1", images)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3, (3,)), ([11, 3, 3], (3, 11)), (range(2, 5), (2, 3, 4)), (np.int64(4), (4,)), (np.array([6, 5]), (5, 6))],
+)
+def test_depths(value, expected):
+    depths = check.as_depths("depths", value)
+    assert depths == expected
+    assert all(type(depth) is int for depth in depths)
+
+
+@pytest.mark.parametrize("value", [1, 0, -3, True, 3.0, "3", [3, 1], [True], [2.5], np.array([3.0]), [], None, [None]])
+def test_bad_depths_are_refused(value):
+    with pytest.raises(InputError, match=r"^depths is .*; allowed are .*≥ 2"):
+        check.as_depths("depths", value)
+
+
+@pytest.mark.parametrize("value", [2, 4, 0, -1, 3.0, True, "3"])
+def test_bad_filters_are_refused(value):
+    with pytest.raises(InputError, match=r"^filter_size is .*; allowed are"):
+        check.as_filter_size("filter_size", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("Gap", "did you mean 'gap'"),
+        ("flaten", "did you mean 'flatten'"),
+        ("mean", "'flatten', 'gap'$"),
+        (None, "None"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest_one(value, hint):
+    with pytest.raises(InputError, match=hint):
+        check.as_choice("readout", value, ("flatten", "gap"))
+
+
+def test_choices():
+    assert check.as_choices("get", "ntk", ("ntk", "nngp")) == ("ntk",)
+    assert check.as_choices("get", ["nngp", "ntk", "nngp"], ("ntk", "nngp")) == ("nngp", "ntk")
+    for bad in ([], None, ["ntk", 3], "both"):
+        with pytest.raises(InputError, match="get is"):
+            check.as_choices("get", bad, ("ntk", "nngp"))
+
+
+def test_progress():
+    assert check.as_progress("progress", True) is True
+    assert check.as_progress("progress", print) is print
+    for bad in (None, 1, "yes"):
+        with pytest.raises(InputError, match="progress is"):
+            check.as_progress("progress", bad)
+
+
+def test_input_errors_are_both_value_errors_and_user_errors():
+    assert issubclass(InputError, ValueError)
+    assert issubclass(InputError, UserError)
