@@ -5,7 +5,7 @@ The learning rate is chosen on validation images: the last ones of the training 
 the accuracy on the test images; no run sees both.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,31 +19,14 @@ from exact_cntk._support.progress import Progress
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.documents import write_result
-from exact_cntk.study.names import run_name
 from exact_cntk.study.sections.cnns.cost import (
     HEAVY_OPERATIONS,
     epoch_operations,
-    expected_disk,
-    expected_memory,
-    expected_seconds,
-    trains_long,
 )
-from exact_cntk.study.sections.cnns.plan import SPLITS, runs
+from exact_cntk.study.sections.cnns.plan import SPLITS
 
 if TYPE_CHECKING:
     from exact_cntk.finite import CNN
-
-__all__ = [
-    "Run",
-    "expected_disk",
-    "expected_memory",
-    "expected_seconds",
-    "run_name",
-    "runs",
-    "split_data",
-    "train",
-    "trains_long",
-]
 
 FORMAT_VERSION = 1
 DEVICES = ("auto", "cpu", "cuda")
@@ -190,19 +173,6 @@ def split_data(data: ProcessedData, run: Run) -> tuple[tuple[np.ndarray, np.ndar
         data.train_images[first:],
         data.train_labels[first:],
     )
-
-
-def iterate_runs(params: Mapping[str, Any]) -> Iterator[Run]:
-    """Yield the runs of a study with all that they are."""
-    cnns = params["cnns"]
-    families = {} if cnns is None else {family["name"]: family for family in cnns["families"]}
-    for key in runs(params):
-        family = families[key.family]
-        yield Run(
-            **key._asdict(),
-            **{name: family[name] for name in ("readout", "trained", "filter_size")},
-            **{name: cnns[name] for name in ("width", "output_scale", "validation_images", *PROTOCOL)},
-        )
 
 
 def _place(
