@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import yaml
 from exact_cntk.blocks import block_name, kernel_name
+from exact_cntk.data import SOURCES
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
@@ -35,7 +36,7 @@ BLOCKS = {
 }
 FAMILIES = KERNELS["families"] if KERNELS else []
 
-ARCHIVE = "data/raw/cifar-10-python.tar.gz"
+SOURCE = SOURCES[PREPARE["dataset"]]
 RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"

@@ -7,10 +7,8 @@ PREPARE_SOURCES = in_package("data/*.py")
 
 def raw_files(_wildcards):
     """List the files that the images are read from; Snakemake follows the files of a folder, not a folder."""
-    if PREPARE["dataset"] == "digits":
-        return []
-    if PREPARE["source"] is None:
-        return ancient(ARCHIVE)  # its md5 is verified, so that its age says nothing
+    if PREPARE["source"] is None and SOURCE.download is not None:
+        return ancient(str(SOURCE.download.path))  # its md5 is verified, so that its age says nothing
     return SOURCE_FILES
 
 
@@ -18,10 +16,8 @@ def list_source():
     """List the files of the source that the parameters name; they must be there unless the images are prepared."""
     if PREPARE is None or PREPARE["source"] is None:
         return []
-    from exact_cntk.data import source_files as files_of_source
-
     try:
-        return [str(path) for path in files_of_source(Path(PREPARE["source"]))]
+        return [str(path) for path in SOURCE.files(Path(PREPARE["source"]))]
     except UserError as error:
         if not Path(DATA).exists() or misfit([Path(DATA), Path(DIGEST)], to_make("preprocess", ()).statement):
             raise WorkflowError(f"parameters: prepare.source: {error}") from None

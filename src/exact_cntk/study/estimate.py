@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
 from exact_cntk.kernels.cntk import cntk
@@ -20,7 +21,6 @@ from exact_cntk.study.passes import KernelPass, image_shape, kernel_blocks, kern
 from exact_cntk.study.rates import h200_solve_seconds, solve_seconds
 from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
 
-ALL_CLASSES = 10  # of digits as of CIFAR-10
 LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = (
@@ -212,7 +212,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     if calibration_seconds > 0:
         share = calibration_seconds / len(by_family)
         speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
-    n_classes = len(checked["prepare"]["classes"]) or ALL_CLASSES
+    n_classes = len(describe(checked["prepare"]).class_names)
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
     largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
     try:

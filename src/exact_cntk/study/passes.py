@@ -7,9 +7,8 @@ from typing import Any
 
 from exact_cntk.blocks._grid import Position, Span, block_name, block_positions, kernel_id
 from exact_cntk.blocks._sizes import BlockSizes, block_sizes, planned_backend
+from exact_cntk.data import describe
 from exact_cntk.kernels.cost import NOMINAL_RATES, block_memory, element_layers
-
-_CHANNELS = {"digits": 1, "cifar10": 3}
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
 
 def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
     """Shape (P, Q, C) of the study's images."""
-    return prepare["resolution"], prepare["resolution"], _CHANNELS[prepare["dataset"]]
+    return describe(prepare).shape
 
 
 def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:

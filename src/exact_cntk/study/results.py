@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
 
@@ -87,8 +88,10 @@ class Study:
     @property
     def is_paper_data(self) -> bool:
         """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
-        named = re.fullmatch(r"CIFAR-10( \(unverified.*\))?", self.dataset) is not None
-        return named and self.data.get("image_shape") == [32, 32, 3] and len(self.data.get("classes", [])) == 10
+        paper = describe({"dataset": "cifar10"})
+        named = re.fullmatch(rf"{re.escape(paper.name)}( \(unverified.*\))?", self.dataset) is not None
+        classes = len(self.data.get("classes", []))
+        return named and self.data.get("image_shape") == list(paper.shape) and classes == len(paper.class_names)
 
 
 def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> Study:

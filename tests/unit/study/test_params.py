@@ -82,7 +82,7 @@ def test_families_with_local_pooling_and_flips():
         ("kernels.block_images", 1, ["kernels.block_images", "1297500 blocks", "larger"]),
         ("kernels.block_images", 20, ["kernels.block_images", "3275 blocks", "larger", "auto"]),
         ("kernels.block_images", "automatic", ["kernels.block_images", "'automatic'", "auto"]),
-        ("prepare.resolution", 32, ["prepare.resolution", "32", "digits", "8"]),
+        ("prepare.resolution", 32, ["prepare.resolution", "32", "Digits", "8"]),
         ("prepare.source", "somewhere", ["prepare.source", "somewhere", "null"]),
         ("prepare.train_images", 1001, ["prepare.train_images", "1001", "1000"]),
         ("prepare.test_images", 798, ["prepare.test_images", "798", "797"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from exact_cntk.kernels.spec import Output
 from exact_cntk.study.checks import increasing, odd, within
-from exact_cntk.study.passes import KernelPass, block_files
+from exact_cntk.study.passes import KernelPass, block_files, image_shape
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
@@ -104,7 +104,7 @@ def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
     yield from increasing("architectures.depths", grid["depths"])
     for i, size in enumerate(grid["filter_sizes"]):
         yield from odd(f"architectures.filter_sizes[{i}]", size, "filters")
-    windows, largest = grid["pooling_windows"], 2 * params["prepare"]["resolution"] - 1
+    windows, largest = grid["pooling_windows"], 2 * max(image_shape(params["prepare"])[:2]) - 1
     for i, window in enumerate(windows):
         yield from odd(f"architectures.pooling_windows[{i}]", window, "windows")
         if window > largest:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exact_cntk._support.machine import cores, gpu_present
+from exact_cntk.data import describe
 from exact_cntk.study.passes import image_shape
 
-ALL_CLASSES = 10  # of digits as of CIFAR-10
 BACKWARD = 2  # passes forward that one backward costs
 # An epoch of as many operations is some ten seconds of a CPU: a GPU, if there is one, and more cores are worth while.
 HEAVY_OPERATIONS = 1e12
@@ -21,7 +21,7 @@ LARGEST_STEP = 5e10  # operations of the step that is measured
 CURVE_BYTES = 100  # of an epoch, in text
 
 
-def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: int, outputs: int = ALL_CLASSES) -> int:
+def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: int, outputs: int) -> int:
     """Additions and multiplications of one image's way through a network of depth − 1 convolutions.
 
     Parameters
@@ -36,11 +36,16 @@ def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: 
 
 
 def epoch_operations(
-    shape: Sequence[int], network: Mapping[str, Any], depth: int, train_images: int, held_out_images: int
+    shape: Sequence[int],
+    network: Mapping[str, Any],
+    depth: int,
+    outputs: int,
+    train_images: int,
+    held_out_images: int,
 ) -> int:
     """Additions and multiplications of an epoch: its steps, and the row of the learning curve."""
     seen = (1 + BACKWARD) * train_images + train_images + held_out_images
-    return seen * forward_operations(shape, network, depth)
+    return seen * forward_operations(shape, network, depth, outputs)
 
 
 def trains_long(params: Mapping[str, Any]) -> bool:
@@ -103,22 +108,24 @@ def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int,
     cnns, prepare = params["cnns"], params["prepare"]
     if cnns is None:
         return
+    outputs = len(describe(prepare).class_names)
     shape, pool, left_out = image_shape(prepare), prepare["train_images"], cnns["validation_images"]
     for family in cnns["families"]:
         network = family | {"width": cnns["width"]}
         for depth in family["depths"]:
             rates = len(cnns["rates"])
-            yield network, depth, epoch_operations(shape, network, depth, pool - left_out, left_out), rates
-            test = epoch_operations(shape, network, depth, pool, prepare["test_images"])
+            yield network, depth, epoch_operations(shape, network, depth, outputs, pool - left_out, left_out), rates
+            test = epoch_operations(shape, network, depth, outputs, pool, prepare["test_images"])
             yield network, depth, test, rates * cnns["seeds"]
 
 
 def _largest_weights(params: Mapping[str, Any]) -> int:
     """Bytes of the weights of the largest network."""
-    cnns, shape = params["cnns"], image_shape(params["prepare"])
+    cnns, images = params["cnns"], describe(params["prepare"])
+    shape, outputs = images.shape, len(images.class_names)
     C = cnns["width"]
     return max(
-        4 * C * (f["filter_size"] ** 2 * (shape[2] + (depth - 2) * C) + ALL_CLASSES * math.prod(shape[:2]))
+        4 * C * (f["filter_size"] ** 2 * (shape[2] + (depth - 2) * C) + outputs * math.prod(shape[:2]))
         for f in cnns["families"]
         for depth in f["depths"]
     )
@@ -140,12 +147,13 @@ def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth
     from exact_cntk import finite
     from exact_cntk.finite._torch import torch
 
-    shape, network = image_shape(params["prepare"]), dict(network)
+    described, network = describe(params["prepare"]), dict(network)
+    shape, outputs = described.shape, len(described.class_names)
     images = params["cnns"]["batch_images"]
     limit = min(LARGEST_STEP, seconds * CPU_OPERATIONS / 4)
 
     def step() -> int:
-        return images * (1 + BACKWARD) * forward_operations(shape, network, depth)
+        return images * (1 + BACKWARD) * forward_operations(shape, network, depth, outputs)
 
     while step() > limit and images > 1:
         images = math.ceil(images / 2)
@@ -156,7 +164,7 @@ def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth
     before = torch.get_num_threads()
     torch.set_num_threads(cores() if trains_long(params) else 1)
     try:
-        model = finite.CNN(shape, depth=depth, outputs=ALL_CLASSES, **options)
+        model = finite.CNN(shape, depth=depth, outputs=outputs, **options)
 
         def run(steps: int) -> float:
             start = time.perf_counter()

@@ -129,7 +129,8 @@ def train(
 
     data = load_processed(data_file)
     sets = split_data(data, run)
-    work = epoch_operations(data.train_images.shape[1:], asdict(run), run.depth, len(sets[0][0]), len(sets[1][0]))
+    shape, outputs = data.train_images.shape[1:], len(data.class_names)
+    work = epoch_operations(shape, asdict(run), run.depth, outputs, len(sets[0][0]), len(sets[1][0]))
     name = check.as_choice("device", device, DEVICES)
     wants_gpu = name == "cuda" or (name == "auto" and work >= HEAVY_OPERATIONS)
     kept = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from exact_cntk._support.machine import cores
+from exact_cntk.data import describe
+from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.small_data.plan import jobs
 
-ALL_CLASSES = 10  # of digits as of CIFAR-10
 CALIBRATION_IMAGES = 300  # of the fit that is timed
 PREDICTED_AT_ONCE = 256  # images, by a network
 ROW_BYTES = 200  # of a result in a file
@@ -35,7 +36,8 @@ def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> f
     """
     if params["small_data"] is None:
         return 0.0
-    jobs = _job_seconds(params, _measure_fit(), _measure_rate(calibration_seconds))
+    classes = len(describe(params["prepare"]).class_names)
+    jobs = _job_seconds(params, _measure_fit(classes), _measure_rate(calibration_seconds))
     return max(max(jobs), sum(jobs) / min(cores(), len(jobs)))
 
 
@@ -44,13 +46,13 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     small, prepare = params["small_data"], params["prepare"]
     if small is None:
         return 0
-    n, pool, pixels = max(small["train_images"]), prepare["train_images"], _pixels(prepare)
+    n, pool, pixels = max(small["train_images"]), prepare["train_images"], math.prod(image_shape(prepare))
     fit = 8 * (4 * n**2 + 2 * 1000 * pool)
     images = 4 * (pool + prepare["test_images"]) * pixels + 2 * 8 * (n + prepare["test_images"]) * pixels
     layers = 0
     if small["cnns"]:
         unfolded = 2 + max(one["filter_size"] for one in small["cnns"]["families"]) ** 2
-        layers = 4 * PREDICTED_AT_ONCE * prepare["resolution"] ** 2 * small["cnns"]["width"] * unfolded
+        layers = 4 * PREDICTED_AT_ONCE * math.prod(image_shape(prepare)[:2]) * small["cnns"]["width"] * unfolded
     return images + max(fit, layers)
 
 
@@ -68,8 +70,8 @@ def expected_disk(params: Mapping[str, Any]) -> int:
 def _job_seconds(params: Mapping[str, Any], fit: float, rate: float) -> list[float]:
     """Of each job, from the seconds of a fit to `CALIBRATION_IMAGES` and the operations a second of products."""
     small, prepare = params["small_data"], params["prepare"]
-    tests, pixels, repeats = prepare["test_images"], _pixels(prepare), small["subsets"]
-    classes = len(prepare["classes"]) or ALL_CLASSES
+    tests, pixels, repeats = prepare["test_images"], math.prod(image_shape(prepare)), small["subsets"]
+    classes = len(describe(prepare).class_names)
 
     def fits(n: int) -> float:
         return fit * (n / CALIBRATION_IMAGES) ** 3
@@ -93,8 +95,9 @@ def _network_operations(params: Mapping[str, Any], network: Mapping[str, Any]) -
     """Of a network on all of its training sets, if no training ends early: 2 for a multiplication and an addition."""
     small, prepare = params["small_data"], params["prepare"]
     cnns, width = small["cnns"], small["cnns"]["width"]
-    inputs = [_channels(prepare), *[width] * (network["depth"] - 2)]
-    forward = 2 * prepare["resolution"] ** 2 * network["filter_size"] ** 2 * width * sum(inputs)
+    P, Q, channels = image_shape(prepare)
+    inputs = [channels, *[width] * (network["depth"] - 2)]
+    forward = 2 * P * Q * network["filter_size"] ** 2 * width * sum(inputs)
     sizes = [n for n in small["train_images"] if n <= cnns["max_train_images"]]
     # the rates on all but the images held out, then all; a step is three passes forward, and an epoch's row one more
     trained = 4 * cnns["epochs"] * sum(sizes) * (0.8 * len(cnns["rates"]) + 1)
@@ -108,22 +111,14 @@ def _names(params: Mapping[str, Any]) -> dict[str, list[str]]:
     return {kind: [name for name, job in made.items() if job.step == step] for kind, step in steps.items()}
 
 
-def _channels(prepare: Mapping[str, Any]) -> int:
-    return 1 if prepare["dataset"] == "digits" else 3
-
-
-def _pixels(prepare: Mapping[str, Any]) -> int:
-    return int(prepare["resolution"] ** 2 * _channels(prepare))
-
-
-def _measure_fit() -> float:
+def _measure_fit(classes: int) -> float:
     import numpy as np
     from threadpoolctl import threadpool_limits
 
     from exact_cntk.regression.kernel_regression import kernel_regression
 
     features = np.random.default_rng(0).standard_normal((CALIBRATION_IMAGES, CALIBRATION_IMAGES))
-    K, labels = features @ features.T, np.arange(CALIBRATION_IMAGES) % ALL_CLASSES
+    K, labels = features @ features.T, np.arange(CALIBRATION_IMAGES) % classes
     start = time.perf_counter()
     with threadpool_limits(1):  # as the jobs
         kernel_regression(K, labels, ridges=(0.0, 1e-2), method="eigh")
