@@ -8,28 +8,23 @@ from exact_cntk.data._cifar10_files import ARCHIVE, read_source, source_files
 from exact_cntk.data._dataset import Dataset
 from exact_cntk.data._source import Description, Source
 
-DESCRIPTION = Description(
-    name="CIFAR-10",
-    shape=(32, 32, 3),
-    full_scale=255,
-    resolutions=(32, 16, 8),
-    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    train_images=50_000,
-    test_images=10_000,
-    images_by_class=((5000, 1000),) * 10,
-)
-
 
 class CIFAR10(Source):
     """CIFAR-10, from the official archive or a folder with its files."""
 
+    description = Description(
+        name="CIFAR-10",
+        shape=(32, 32, 3),
+        full_scale=255,
+        resolutions=(32, 16, 8),
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        train_images=50_000,
+        test_images=10_000,
+        images_by_class=((5000, 1000),) * 10,
+    )
     needs_files = True
     download = ARCHIVE
     verifiable = True
-
-    def describe(self, prepare: Mapping[str, Any]) -> Description:
-        """Describe all images as they are read."""
-        return DESCRIPTION
 
     def files(self, path: Path) -> list[Path]:
         """List the archive alone, or the seven files of the folder."""
@@ -96,4 +91,4 @@ def load_cifar10(source: str | Path | None = None, *, allow_unverified: bool = F
     from exact_cntk.data._cifar10_batches import read_batches  # with NumPy, which a description does not need
 
     path = ARCHIVE.path if source is None else Path(source)
-    return read_batches(read_source(path, allow_unverified=allow_unverified), path, DESCRIPTION)
+    return read_batches(read_source(path, allow_unverified=allow_unverified), path, CIFAR10.description)

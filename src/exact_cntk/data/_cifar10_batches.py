@@ -14,21 +14,7 @@ from exact_cntk.errors import UserError
 
 
 def read_batches(files: SourceFiles, path: Path, described: Description) -> Dataset:
-    """Take the images and labels out of the seven files, in file order.
-
-    Parameters
-    ----------
-    files : SourceFiles
-    path : Path
-        What the error messages call their source.
-    described : Description
-        What the files must hold; the number of images may be another if they are not the official ones.
-
-    Raises
-    ------
-    UserError
-        The files have not CIFAR-10's format.
-    """
+    """Take the images and labels out of the seven files at `path`, which hold what is described but for its number."""
     _refuse_repeated_batch(files, path)
     class_names = _class_names(files, path, len(described.class_names))
     batches = [

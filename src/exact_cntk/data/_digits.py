@@ -9,30 +9,26 @@ from exact_cntk.data._source import Description, Source
 
 # Computed from scikit-learn 1.9; the file has not changed since it was added in 2010.
 OFFICIAL_DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
-DESCRIPTION = Description(
-    name="Digits",
-    shape=(8, 8, 1),
-    full_scale=16,
-    resolutions=(8,),
-    class_names=tuple("0123456789"),
-    train_images=1000,
-    test_images=797,
-    images_by_class=(
-        *((99, 79), (102, 80), (100, 77), (104, 79), (98, 83)),
-        *((100, 82), (101, 80), (99, 80), (98, 76), (99, 81)),
-    ),
-)
 
 
 class Digits(Source):
     """The digits, without files: scikit-learn holds them."""
 
+    description = Description(
+        name="Digits",
+        shape=(8, 8, 1),
+        full_scale=16,
+        resolutions=(8,),
+        class_names=tuple("0123456789"),
+        train_images=1000,
+        test_images=797,
+        images_by_class=(
+            *((99, 79), (102, 80), (100, 77), (104, 79), (98, 83)),
+            *((100, 82), (101, 80), (99, 80), (98, 76), (99, 81)),
+        ),
+    )
     needs_files = False
     verifiable = True
-
-    def describe(self, prepare: Mapping[str, Any]) -> Description:
-        """Describe all images as they are read."""
-        return DESCRIPTION
 
     def load(self, prepare: Mapping[str, Any]) -> Dataset:
         """Read all images."""
@@ -65,13 +61,14 @@ def load_digits() -> Dataset:
     labels = bundled.target.astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
     verified = digest == OFFICIAL_DIGEST
-    first = DESCRIPTION.train_images
+    described = Digits.description
+    first = described.train_images
     return Dataset(
-        name=display_name(DESCRIPTION.name, verified=verified, source_digest=digest),
+        name=display_name(described.name, verified=verified, source_digest=digest),
         verified=verified,
         source_digest=digest,
         class_names=tuple(str(name) for name in bundled.target_names),
-        full_scale=DESCRIPTION.full_scale,
+        full_scale=described.full_scale,
         train_images=images[:first],
         train_labels=labels[:first],
         test_images=images[first:],

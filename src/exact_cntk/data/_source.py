@@ -72,14 +72,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of a public server.
-
-    Attributes
-    ----------
-    url : str
-    md5 : str
-    n_bytes : int
-    """
+    """A file of a public server, and what it must have."""
 
     url: str
     md5: str
@@ -97,12 +90,14 @@ class Download:
 
 
 class Source(ABC):
-    """A source of images, the one object that knows their facts.
+    """A source of images, the only object that knows their facts.
 
     It takes the `prepare` part of a study's parameters, with all of its `options`.
 
     Attributes
     ----------
+    description : Description
+        All images as they are read.
     needs_files : bool
         Whether it reads `source`, a file or folder.
     download : Download, optional
@@ -113,14 +108,15 @@ class Source(ABC):
         Parameters of its own, which stand under `options`, with their default values.
     """
 
+    description: ClassVar[Description]
     needs_files: ClassVar[bool]
     download: ClassVar[Download | None] = None
     verifiable: ClassVar[bool]
     options: ClassVar[Mapping[str, Any]] = {}
 
-    @abstractmethod
     def describe(self, prepare: Mapping[str, Any]) -> Description:
-        """Describe all images as they are read."""
+        """Describe all images as they are read; to be overridden where that depends on the parameters."""
+        return self.description
 
     def files(self, path: Path) -> list[Path]:
         """List the files that `source` = `path` consists of: what is read, and what must not change."""
@@ -131,18 +127,11 @@ class Source(ABC):
         """Read all images."""
 
     def complete_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the source's own parameters, those that are not given by default.
-
-        Raises
-        ------
-        InputError
-            One is unknown, or its value has another type than the default.
-        """
+        """Add the defaults to the given parameters of its own; refuse unknown names and values of another type."""
         for name, value in given.items():
             if name not in self.options:
-                allowed = list(self.options)
-                said = f"{nearest(name, allowed)}; allowed: {', '.join(allowed) or 'none'}"
-                raise InputError(f"options.{name}: unknown key{said}")
+                allowed = ", ".join(self.options) or "none"
+                raise InputError(f"options.{name}: unknown key{nearest(name, list(self.options))}; allowed: {allowed}")
             wanted = type(self.options[name])
             if type(value) is not wanted:
                 raise InputError(f"options.{name}: {value!r} is not allowed; give a value of type {wanted.__name__}")

@@ -18,13 +18,7 @@ SOURCES: dict[str, Source] = {
 
 
 def find_source(name: str) -> Source:
-    """Look up a source.
-
-    Raises
-    ------
-    InputError
-        None has this name.
-    """
+    """Look up a source; for an unknown name, the error proposes the nearest."""
     if name not in SOURCES:
         raise InputError(f"dataset: {name!r} is unknown{nearest(name, list(SOURCES))}; allowed: {', '.join(SOURCES)}")
     return SOURCES[name]
