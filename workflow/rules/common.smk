@@ -36,7 +36,7 @@ BLOCKS = {
 }
 FAMILIES = KERNELS["families"] if KERNELS else []
 
-SOURCE = SOURCES[PREPARE["dataset"]]
+SOURCE = None if PREPARE is None else SOURCES[PREPARE["dataset"]]
 RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
