@@ -1,7 +1,8 @@
 # Finite CNNs, trained beside the exact kernels: one job a family, depth, rate, seed and split, one file a family and
 # depth. Runs and checkpoints lie outside of the folder that DVC deletes, for they may have cost hours of a GPU.
 from exact_cntk.blocks import kernel_name
-from exact_cntk.study.sections.cnns.train import expected_memory, run_name, trains_long
+from exact_cntk.study.names import run_name
+from exact_cntk.study.sections.cnns.cost import expected_memory, trains_long
 from exact_cntk.study.sections.cnns.plan import runs
 
 CNNS = PARAMS["cnns"]

@@ -5,7 +5,7 @@ The learning rate is chosen on validation images: the last ones of the training 
 the accuracy on the test images; no run sees both.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,32 +18,12 @@ from exact_cntk._support.devices import sole_device
 from exact_cntk._support.progress import Progress
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.documents import write_result
-from exact_cntk.study.names import run_name
-from exact_cntk.study.sections.cnns.cost import (
-    HEAVY_OPERATIONS,
-    epoch_operations,
-    expected_disk,
-    expected_memory,
-    expected_seconds,
-    trains_long,
-)
-from exact_cntk.study.sections.cnns.plan import SPLITS, runs
+from exact_cntk.study.documents import describe_data, pack_answers, rounded, write_result
+from exact_cntk.study.sections.cnns.cost import HEAVY_OPERATIONS, epoch_operations
+from exact_cntk.study.sections.cnns.plan import SPLITS
 
 if TYPE_CHECKING:
     from exact_cntk.finite import CNN
-
-__all__ = [
-    "Run",
-    "expected_disk",
-    "expected_memory",
-    "expected_seconds",
-    "run_name",
-    "runs",
-    "split_data",
-    "train",
-    "trains_long",
-]
 
 FORMAT_VERSION = 1
 DEVICES = ("auto", "cpu", "cuda")
@@ -142,8 +122,6 @@ def train(
     UserError
         Data are missing or damaged, there is no such device, or a file cannot be written.
     """
-    from exact_cntk.study.documents import describe_data  # not beforehand: rules list runs without what computes
-
     data = load_processed(data_file)
     sets = split_data(data, run)
     work = epoch_operations(data.train_images.shape[1:], asdict(run), run.depth, len(sets[0][0]), len(sets[1][0]))
@@ -190,19 +168,6 @@ def split_data(data: ProcessedData, run: Run) -> tuple[tuple[np.ndarray, np.ndar
         data.train_images[first:],
         data.train_labels[first:],
     )
-
-
-def iterate_runs(params: Mapping[str, Any]) -> Iterator[Run]:
-    """Yield the runs of a study with all that they are."""
-    cnns = params["cnns"]
-    families = {} if cnns is None else {family["name"]: family for family in cnns["families"]}
-    for key in runs(params):
-        family = families[key.family]
-        yield Run(
-            **key._asdict(),
-            **{name: family[name] for name in ("readout", "trained", "filter_size")},
-            **{name: cnns[name] for name in ("width", "output_scale", "validation_images", *PROTOCOL)},
-        )
 
 
 def _place(
@@ -260,7 +225,6 @@ def _train(
 ) -> dict[str, Any]:
     """Outcome and learning curve, ready for JSON."""
     from exact_cntk import finite
-    from exact_cntk.study.documents import rounded
 
     (x, labels), (x_held_out, labels_held_out) = sets
     rows = finite.train_sgd(
@@ -287,7 +251,7 @@ def _train(
     return {
         **{name: value for name, value in asdict(result).items() if name != "test_accuracy"},
         "accuracy": result.test_accuracy,
-        "correct_hex": None if result.diverged else np.packbits(right).tobytes().hex(),
+        "correct_hex": None if result.diverged else pack_answers(right),
         "curve": {
             "step": [row.step for row in rows],
             "loss": [rounded(row.loss) for row in rows],

@@ -164,7 +164,7 @@ def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path
         solve_draw(data_file, VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
     other = make_data(tmp_path / "other.h5", seed=1)
     kernel_file = make_kernel(tmp_path, other, linear_kernel(other))
-    with pytest.raises(UserError, match="computed from other images"):
+    with pytest.raises(UserError, match="made from other images"):
         solve_exact([kernel_file], data_file, train_images=4, test_images=4, ridges=RIDGES)
 
 
