@@ -44,17 +44,10 @@ Readout = Annotated[
     str,
     typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
 ]
-NetworkReadout = Annotated[
-    str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
-]
 PoolingWindow = Annotated[
     int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
 ]
-Trained = Annotated[str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")]
 FilterSize = Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")]
-Depth = Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")]
-Width = Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")]
-OutputScale = Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")]
 Ridges = Annotated[
     str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
 ]

@@ -19,8 +19,10 @@ from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import check_images, describe_data, write_result
 from exact_cntk.study.fits import KERNEL_ERROR, Fit, check_ridges, fit_and_test
 from exact_cntk.study.resume import FinishedParts
+from exact_cntk.study.sections._run import Context
+from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, architecture_outputs
-from exact_cntk.study.subsets import Subset, check_subsets
+from exact_cntk.study.subsets import Subset, check_subsets, parse_subset
 
 
 def solve_pass(
@@ -195,3 +197,20 @@ def _memory(block_set: BlockSet, data: ProcessedData, ridges: int, max_memory_gi
     problem = Problem(block_set.n, len(data.class_names), ridges, held=True, overwrite=False)
     solver = choose_solver(problem, max_memory_gib=max_memory_gib)
     return ITEM_BYTES * (block_set.n + block_set.header.n_test) * block_set.n + solver.memory
+
+
+def run(job: Job, context: Context) -> str:
+    """Solve every architecture of a pass."""
+    document = solve_pass(
+        context.inputs,
+        context.data,
+        context.files[0],
+        train_images=job.parameters["train_images"],
+        subsets=[parse_subset(text) for text in job.parameters["subset"]],
+        ridges=[float(ridge) for ridge in job.parameters["ridges"]],
+        study=job.parameters["study"],
+        timings=context.timings / context.inputs[0].parent.name,
+        max_memory_gib=context.max_memory_gib,
+        progress=context.progress,
+    )
+    return f"{len(document['results'])} fits"

@@ -15,11 +15,15 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.study.documents import describe_data, write_result
 from exact_cntk.study.resume import FinishedParts
+from exact_cntk.study.sections._run import Context
+from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
 from exact_cntk.study.sections.small_data.kernels import fitting_bytes, kernel_results
 from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets, draw_subsets
 
 FORMAT_VERSION = 1
+# Parameters whose items are floating-point numbers in the documents, however they are written.
+LISTS_OF_FLOATS = ("ridges", "bandwidths", "inverse_penalties", "rates")
 
 # (training images, labels, test images, seed) → predictions
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray, list[int]], Predictions]
@@ -245,3 +249,29 @@ def _write(
     }
     write_result(out, document)
     return document
+
+
+def run(job: Job, context: Context) -> str:
+    """Test a kernel, a standard method or a network on all small training sets."""
+    parameters: dict[str, Any] = {
+        name: [float(item) for item in value] if name in LISTS_OF_FLOATS else value
+        for name, value in job.parameters.items()
+    }
+    design = Design(*(parameters[name] for name in Design._fields))
+    out, kept = context.files[0], context.checkpoint.with_name(f"{context.checkpoint.name}.json")
+    common: dict[str, Any] = {"study": parameters["study"], "progress": context.progress}
+    if job.step == "small_data_kernel":
+        limit = {"ridges": parameters["ridges"], "max_memory_gib": context.max_memory_gib}
+        document = kernel_to_file(context.inputs[0], context.data, out, design, **limit, **common)
+    elif job.step == "small_data_baseline":
+        settings = {name: parameters[name] for name in ("ridges", "bandwidths")}
+        settings |= {"penalties": parameters["inverse_penalties"], "trees": parameters["trees"]}
+        method = parameters["method"]
+        document = baseline_to_file(method, context.data, out, design, checkpoint=kept, **settings, **common)
+    else:
+        settings = {name: parameters[name] for name in ("readout", "trained", "filter_size", "depth", "width")}
+        settings |= {"output_scale": float(parameters["output_scale"])}
+        settings |= {name: parameters[name] for name in ("rates", "batch_images", "epochs")}
+        settings |= {name: parameters[name] for name in ("max_train_images", "network_subsets")}
+        document = network_to_file(parameters["name"], context.data, out, design, checkpoint=kept, **settings, **common)
+    return f"{len(document['results'])} results"
