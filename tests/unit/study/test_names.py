@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exact_cntk.errors import InputError
-from exact_cntk.study.names import RESERVED_NAMES, run_name
+from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.sections import SECTIONS
 from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.sections.cnns.plan import run_name
 
 ROOT = Path(__file__).parents[3]
 DIGITS = yaml.safe_load((ROOT / "config/digits.yaml").read_text(encoding="utf-8"))

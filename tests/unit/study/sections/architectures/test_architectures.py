@@ -21,7 +21,7 @@ from exact_cntk.study.sections.architectures.cost import (
     count_architectures,
     expected_disk,
     expected_memory,
-    expected_seconds,
+    expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
 from exact_cntk.study.sections.architectures.plan import architecture_passes, name_kind, name_readout
@@ -63,12 +63,21 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
 
 def test_without_a_grid_there_is_nothing():
     study = params() | {"architectures": None}
-    assert architecture_passes(study) == () and expected_seconds(study, 1.0) == 0
+    assert architecture_passes(study) == () and expected_work(study) == []
     assert expected_memory(study) == expected_disk(study) == 0
 
 
 def test_costs_are_positive():
-    assert expected_seconds(params(), 0.1) > 0 and expected_memory(params()) > 0 and expected_disk(params()) > 0
+    assert expected_memory(params()) > 0 and expected_disk(params()) > 0
+
+
+def test_work_is_every_fit_of_the_grid():
+    study = params(train_images=N, small_train_images=[4, 8], small_repeats=3)
+    (work,) = expected_work(study)
+    passes, ridges = len(architecture_passes(study)), len(study["solve"]["ridges"])
+    architectures = count_architectures(study) // passes
+    assert work.jobs == passes and not work.all_cores
+    assert work.fits == ((4, ridges, 3 * architectures), (8, ridges, 3 * architectures), (N, ridges, architectures))
 
 
 def test_blocks_hold_the_full_set_and_the_test_images():
