@@ -120,6 +120,7 @@ SOLVE_SOURCES = in_package(
     "regression/ridge_path.py",
     "regression/solvers/*.py",
     "study/solve.py",
+    "study/documents.py",
     "study/fits.py",
     "study/subsets.py",
 )

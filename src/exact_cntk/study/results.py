@@ -1,6 +1,5 @@
 """Load the metrics files of a study into tidy data frames."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pandas as pd
 
 from exact_cntk.data import describe
 from exact_cntk.errors import UserError
+from exact_cntk.study.documents import check_images, read_document, unpack_answers
 from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
 
 FORMAT_VERSION = 1
@@ -20,6 +20,9 @@ FORMAT_VERSION = 1
 PROBLEM = ["family", "kind", "depth", "train_images", "repeat"]
 # What describes the kernel of a row besides.
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth"]
+
+# What a metrics file must have.
+_KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
 
 _PAPER_NAMES = {
     ("flatten", "all", "ntk"): "CNTK-V",
@@ -114,7 +117,10 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     directory = Path(study_dir)
     paths = _metrics_files(directory, metrics)
     documents = [(path, _read(path)) for path in paths]
-    _check_same_data(documents)
+    data = documents[0][1]["data"]
+    for path, document in documents:
+        remedy = "remove the file that does not belong to the study"
+        check_images(str(path), document["data"]["digest"], documents[0][0], data["digest"], remedy)
     accuracy: list[dict] = []
     ridges: list[dict] = []
     spectra: list[dict] = []
@@ -128,11 +134,13 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
                 raise UserError(f"{path}: {_describe(row)} is in {origin[key]} too; remove one of them")
             origin[key] = path
             if result["accuracy"] is not None:
-                correct[key] = _unpack(path, row, result)
+                name = f"{path}: {_describe(row)}"
+                correct[key] = unpack_answers(
+                    result["test_correct_hex"], result["test_images"], name, result["accuracy"]
+                )
             accuracy.append(row | _accuracy_row(result))
             ridges.extend(row | values for values in _ridge_rows(result))
             spectra.extend(row | values for values in _spectrum_rows(result))
-    data = documents[0][1]["data"]
     return Study(
         name=documents[0][1]["study"],
         data=data,
@@ -176,29 +184,11 @@ def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Seq
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as metrics: {error}") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(f"{path}: format_version = {version!r}; allowed: {FORMAT_VERSION}; solve this kernel again")
-    missing = {"study", "family", "readout", "trained", "filter_size", "depth", "data", "results"} - document.keys()
-    if missing:
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; solve this kernel again")
+    remedy = "solve this kernel again"
+    document = read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy=remedy)
     if not document["results"]:
         raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
     return document
-
-
-def _check_same_data(documents: Sequence[tuple[Path, dict[str, Any]]]) -> None:
-    first_path, first = documents[0]
-    for path, document in documents[1:]:
-        if document["data"]["digest"] != first["data"]["digest"]:
-            raise UserError(
-                f"{path} was made from other data ({document['data']['digest'][:12]}) than {first_path} "
-                f"({first['data']['digest'][:12]}); remove the file that does not belong to the study"
-            )
 
 
 def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -228,23 +218,6 @@ def _spectrum_rows(result: dict[str, Any]) -> list[dict[str, float]]:
     return [
         {"rank": rank, "eigenvalue": value} for rank, value in zip(spectrum["rank"], spectrum["value"], strict=True)
     ]
-
-
-def _unpack(path: Path, row: dict[str, Any], result: dict[str, Any]) -> np.ndarray:
-    """The packed bits of `test_correct_hex`, checked against the accuracy that they must add up to."""
-    n_test = result["test_images"]
-    packed = np.frombuffer(bytes.fromhex(result["test_correct_hex"]), dtype=np.uint8)
-    if packed.size != -(-n_test // 8):
-        raise UserError(
-            f"{path}: {_describe(row)}: test_correct_hex holds {packed.size} bytes for {n_test} test images"
-        )
-    bits = np.unpackbits(packed, count=n_test).astype(bool)
-    if abs(bits.mean() - result["accuracy"]) > 0.5 / n_test:
-        raise UserError(
-            f"{path}: {_describe(row)}: test_correct_hex gives an accuracy of {bits.mean():.6f}, "
-            f"the file says {result['accuracy']:.6f}; solve this kernel again"
-        )
-    return bits
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def test_from_images_to_metrics(tmp_path, data_file, data):
 
 def test_estimate(monkeypatch):
     monkeypatch.setattr("exact_cntk.study.estimate.measure_speed", lambda *_: 1e9)
-    monkeypatch.setattr("exact_cntk.study.rates.time_solve", lambda *_: 0.1)
+    monkeypatch.setattr("exact_cntk.study.rates.Rates.seconds", lambda self, works: 60.0)
     monkeypatch.setattr("exact_cntk.kernels.cpu.instruction_set", lambda: "avx2")
     result = run("estimate", "--params", "config/ci.yaml")
     assert result.exit_code == 0

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exact_cntk.errors import InputError
-from exact_cntk.study.names import RESERVED_NAMES, run_name
+from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.sections import SECTIONS
 from exact_cntk.study.sections.architectures.plan import architecture_passes
-from exact_cntk.study.sections.cnns.train import run_name as run_name_of_cnns
+from exact_cntk.study.sections.cnns.plan import run_name
 
 ROOT = Path(__file__).parents[3]
 DIGITS = yaml.safe_load((ROOT / "config/digits.yaml").read_text(encoding="utf-8"))
@@ -131,7 +131,6 @@ def test_equal_rates_are_refused_and_near_ones_are_two():
 )
 def test_the_name_of_a_run_holds_its_rate(rate, text):
     assert run_name(rate, 7, "test") == f"rate-{text}-seed-7-test"
-    assert run_name_of_cnns is run_name
 
 
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False) | st.integers(1, 2**53))

@@ -171,7 +171,7 @@ class TestErrors:
     def test_other_data(self, tmp_path):
         path = write_study(tmp_path)[-1]
         _edit(path, lambda document: document["data"].update(digest="6" * 64))
-        with pytest.raises(UserError, match=f"{path.name} was made from other data"):
+        with pytest.raises(UserError, match=f"{path.name} was made from other images"):
             results.load(tmp_path)
 
     def test_the_same_problem_twice(self, tmp_path):
@@ -184,11 +184,11 @@ class TestErrors:
     def test_bits_that_contradict_the_accuracy(self, tmp_path):
         path = write_study(tmp_path)[0]
         _edit(path, lambda document: document["results"][0].update(test_correct_hex="00" * 100))
-        with pytest.raises(UserError, match=r"test_correct_hex gives an accuracy of 0\.000000"):
+        with pytest.raises(UserError, match=r"repeat 0: its answers give an accuracy of 0\.000000"):
             results.load(tmp_path)
 
     def test_bits_of_another_length(self, tmp_path):
         path = write_study(tmp_path)[0]
         _edit(path, lambda document: document["results"][0].update(test_correct_hex="00"))
-        with pytest.raises(UserError, match="holds 1 bytes for 797 test images"):
+        with pytest.raises(UserError, match="its answers are 1 bytes for 797 test images"):
             results.load(tmp_path)

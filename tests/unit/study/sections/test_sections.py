@@ -34,7 +34,7 @@ def folder(tmp_path):
 def section(monkeypatch):
     """A section of one table and one figure, which counts its documents."""
     module = ModuleType(f"exact_cntk.study.sections.{KEY}")
-    module.load = lambda study, files, *, resamples, seed: (sections.read_documents(study, files), resamples, seed)
+    module.load = lambda study, files, *, resamples, seed: (sections.read_documents(study.data, files), resamples, seed)
     module.tables = lambda results: {"made_up": FRAME}
     module.figures = lambda results: {"made_up": Figure(figsize=(1, 1))}
     module.CAPTIONS = {"made_up": "Nothing."}
@@ -104,31 +104,33 @@ def test_files_that_a_section_does_not_announce_are_a_bug(folder, section):
     ("changes", "words"),
     [
         ({"format_version": 2}, "format_version = 2; allowed: 1"),
-        ({"data": {}}, "other data .None. than"),
-        ({"data": {"digest": "6" * 64}}, "other data .6666.* than the metrics of the study .5555"),
+        ({"data": {}}, "other images .digest None. than"),
+        ({"data": {"digest": "6" * 64}}, "other images .digest 6666.* than the metrics of the study .digest 5555"),
     ],
 )
 def test_documents_of_other_formats_or_data_are_refused(folder, changes, words):
     path = document(folder, **changes)
     with pytest.raises(UserError, match=f"a.json.*{words}"):
-        sections.read_documents(load(folder), [path])
+        sections.read_documents(load(folder).data, [path])
 
 
 def test_broken_and_incomplete_documents_are_refused(folder):
     path = document(folder)
     study = load(folder)
-    assert sections.read_documents(study, [path.with_suffix(".csv")]) == {}
+    assert sections.read_documents(study.data, [path.with_suffix(".csv")]) == {}
     with pytest.raises(UserError, match=r"a\.json lacks results, seed"):
-        sections.read_documents(study, [path], keys=["seed", "results"])
+        sections.read_documents(study.data, [path], keys=["seed", "results"])
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"a\.json cannot be read as results"):
-        sections.read_documents(study, [path])
+        sections.read_documents(study.data, [path])
 
 
 def test_files_that_lack_something_inside_are_one_line(folder, section, monkeypatch):
     path = document(folder, results=[{"depth": 3}])
     monkeypatch.setattr(
-        section, "load", lambda study, files, **_: sections.read_documents(study, files)[path]["results"][0]["kind"]
+        section,
+        "load",
+        lambda study, files, **_: sections.read_documents(study.data, files)[path]["results"][0]["kind"],
     )
     with pytest.raises(UserError, match=r"files of the section made_up in .* KeyError: 'kind'; compute them again"):
         sections.open_section(KEY, folder)

@@ -21,7 +21,7 @@ SECTION = Section(
             "regression/solvers/*.py",
             "blocks/_block_set.py",
             "blocks/_cover.py",
-            "study/fits.py",
+            *(f"study/{name}.py" for name in ("documents", "fits", "subsets")),
             "study/sections/architectures/plan.py",
             "study/sections/architectures/jobs.py",
         )

@@ -15,6 +15,7 @@ SECTION = Section(
     steps={
         "train_cnn": (
             *(f"finite/{name}.py" for name in ("networks", "training", "protocol", "_descent")),
+            "study/documents.py",
             "study/sections/cnns/train.py",
         ),
         "gather_cnn": ("study/sections/cnns/gather.py",),

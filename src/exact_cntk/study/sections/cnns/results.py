@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.documents import read_documents
+from exact_cntk.study.documents import read_documents, unpack_answers
 from exact_cntk.study.results import Study
 from exact_cntk.study.show import references
 
@@ -60,15 +60,15 @@ def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int =
     UserError
         A file is missing, damaged or of other data.
     """
-    documents = read_documents(study, files, keys=KEYS)
+    documents = read_documents(study.data, files, keys=KEYS)
     if not documents:
         raise UserError("the section cnns has no results: run `exact-cntk gather-runs` first, or the rule cnns")
     ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))
     right = {}
-    for _, one in ordered:
-        packed = [bytes.fromhex(text) for text in one["test_correct_hex"] if text]
-        bits = [np.unpackbits(np.frombuffer(row, np.uint8), count=one["test_images"]) for row in packed]
-        right[one["family"], one["depth"]] = np.array(bits, dtype=bool).reshape(len(bits), one["test_images"])
+    for path, one in ordered:
+        n_test = one["test_images"]
+        answers = [unpack_answers(text, n_test, str(path)) for text in one["test_correct_hex"] if text]
+        right[one["family"], one["depth"]] = np.array(answers, dtype=bool).reshape(len(answers), n_test)
     return Results(
         study=study,
         networks=pd.DataFrame([_network(one) for _, one in ordered]),

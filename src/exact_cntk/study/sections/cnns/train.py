@@ -18,11 +18,8 @@ from exact_cntk._support.devices import sole_device
 from exact_cntk._support.progress import Progress
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.documents import write_result
-from exact_cntk.study.sections.cnns.cost import (
-    HEAVY_OPERATIONS,
-    epoch_operations,
-)
+from exact_cntk.study.documents import describe_data, pack_answers, rounded, write_result
+from exact_cntk.study.sections.cnns.cost import HEAVY_OPERATIONS, epoch_operations
 from exact_cntk.study.sections.cnns.plan import SPLITS
 
 if TYPE_CHECKING:
@@ -125,8 +122,6 @@ def train(
     UserError
         Data are missing or damaged, there is no such device, or a file cannot be written.
     """
-    from exact_cntk.study.documents import describe_data  # not beforehand: rules list runs without what computes
-
     data = load_processed(data_file)
     sets = split_data(data, run)
     shape, outputs = data.train_images.shape[1:], len(data.class_names)
@@ -231,7 +226,6 @@ def _train(
 ) -> dict[str, Any]:
     """Outcome and learning curve, ready for JSON."""
     from exact_cntk import finite
-    from exact_cntk.study.documents import rounded
 
     (x, labels), (x_held_out, labels_held_out) = sets
     rows = finite.train_sgd(
@@ -258,7 +252,7 @@ def _train(
     return {
         **{name: value for name, value in asdict(result).items() if name != "test_accuracy"},
         "accuracy": result.test_accuracy,
-        "correct_hex": None if result.diverged else np.packbits(right).tobytes().hex(),
+        "correct_hex": None if result.diverged else pack_answers(right),
         "curve": {
             "step": [row.step for row in rows],
             "loss": [rounded(row.loss) for row in rows],

@@ -15,8 +15,8 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.documents import describe_data, rounded, write_result
-from exact_cntk.study.fits import KERNEL_ERROR
+from exact_cntk.study.documents import check_images, describe_data, rounded, write_result
+from exact_cntk.study.fits import KERNEL_ERROR, check_ridges
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.random_features.fits import Images, nested_results
@@ -24,7 +24,7 @@ from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WOR
 
 FORMAT_VERSION = 1
 CONFIDENCE = 0.95  # of the interval of a slope
-# Relative error of an empirical kernel, as `study.solve.KERNEL_ERROR` is of an exact one: sums over all weights of
+# Relative error of an empirical kernel, as `study.fits.KERNEL_ERROR` is of an exact one: sums over all weights of
 # products of float32 numbers; the results have what it was, `rounding`. An eigenvalue that is negative by no more
 # does not stop the job: its ridge counts as not solved.
 FEATURE_ERROR = {"float32": 1e-5, "float64": 1e-12}
@@ -287,8 +287,7 @@ def _document(
 
 
 def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float]) -> Images:
-    if 0 not in ridges:
-        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+    check_ridges(ridges)
     data = load_processed(data_file)
     _check_count("train_images", train, len(data.train_labels), least=2)
     _check_count("test_images", test, len(data.test_labels))
@@ -301,11 +300,7 @@ def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
 
 
 def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: Images) -> None:
-    if kernel.data_digest != images.data.digest:
-        raise UserError(
-            f"kernel {path} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
-            f"{data_file} (digest {images.data.digest[:12]}…): compute its blocks again"
-        )
+    check_images(f"kernel {path}", kernel.data_digest, data_file, images.data.digest, "compute its blocks again")
     if kernel.flips:
         raise UserError(f"kernel {path} is averaged over flips, which networks are not; take one that is not")
 

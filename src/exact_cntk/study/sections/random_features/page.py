@@ -69,7 +69,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     problems: list[dict[str, Any]] = []
     path_rows: list[dict[str, Any]] = []
     sweeps: list[dict[str, Any]] = []
-    for path, document in read_documents(study, files, keys=NEEDED).items():
+    for path, document in read_documents(study.data, files, keys=NEEDED).items():
         if document["source"] == "sweep":
             sweeps.extend(_sweep_rows(document))
             continue

@@ -10,6 +10,7 @@ from exact_cntk.study.sections._section import FileName, Job, Section
 _FITS = (
     "regression/kernel_regression.py",
     "regression/ridge_path.py",
+    "study/documents.py",
     "study/fits.py",
     *(f"study/sections/random_features/{name}.py" for name in ("plan", "fits", "jobs")),
 )

@@ -1,10 +1,8 @@
 """The result files of the study of small training sets: one a method, all on the same training sets."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +13,8 @@ from exact_cntk._support import validation as check
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
-from exact_cntk.errors import UserError
-from exact_cntk.study.documents import describe_data, write_json, write_result
-from exact_cntk.study.provenance import code_identity
+from exact_cntk.study.documents import describe_data, write_result
+from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
@@ -27,7 +24,6 @@ from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets,
 FORMAT_VERSION = 1
 # Parameters whose items are floating-point numbers in the documents, however they are written.
 LISTS_OF_FLOATS = ("ridges", "bandwidths", "inverse_penalties", "rates")
-SAVE_SECONDS = 10.0  # from one checkpoint to the next
 
 # (training images, labels, test images, seed) → predictions
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray, list[int]], Predictions]
@@ -200,17 +196,16 @@ def method_to_file(
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
-    finished = _Finished(checkpoint, name, parameters, data, describe_subsets(draws, design.seed))
+    sets = describe_subsets(draws, design.seed)
+    problem = [FORMAT_VERSION, name, parameters, data.digest, sets["seed"], sets["digest"]]
+    finished = FinishedParts(checkpoint, problem)
     wanted = design if only is None else only
     chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
     results = []
     with reporting(progress, name, "training sets") as report:
         for done, draw in enumerate(chosen, start=1):
-            row = finished.get(draw)
-            if row is None:
-                row = _run(method, data, draw, design.seed)
-                finished.add(row)
-            results.append(row)
+            result = finished.part(f"{draw.train_images}x{draw.repeat}", partial(_run, method, data, draw, design.seed))
+            results.append(result)
             if report is not None:
                 report(done, len(chosen))
     document = _write(out, study or data_file.stem, data, draws, design, name, parameters, results)
@@ -254,43 +249,6 @@ def _write(
     }
     write_result(out, document)
     return document
-
-
-class _Finished:
-    """Results that an interrupted call for the same data, training sets and parameters has left in a file."""
-
-    def __init__(
-        self, file: Path | None, name: str, parameters: dict[str, Any], data: ProcessedData, sets: dict[str, Any]
-    ) -> None:
-        if file is not None and file.is_dir():
-            raise UserError(f"checkpoint {file} is a folder; name a file")
-        problem = [FORMAT_VERSION, code_identity(), name, parameters, data.digest, sets["seed"], sets["digest"]]
-        self._identity = hashlib.sha256(json.dumps(problem).encode()).hexdigest()
-        self._file, self._saved = file, time.monotonic()
-        self._rows = {(row["train_images"], row["repeat"]): row for row in self._read()}
-
-    def get(self, draw: Draw) -> dict[str, Any] | None:
-        """The result on a training set, if it is there."""
-        return self._rows.get((draw.train_images, draw.repeat))
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a result; on disk every few seconds."""
-        self._rows[row["train_images"], row["repeat"]] = row
-        if self._file is not None and time.monotonic() - self._saved > SAVE_SECONDS:
-            write_json(self._file, {"identity": self._identity, "results": list(self._rows.values())})
-            self._saved = time.monotonic()
-
-    def forget(self) -> None:
-        """Remove the file."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
-
-    def _read(self) -> list[dict[str, Any]]:
-        try:
-            saved = json.loads(self._file.read_text(encoding="utf-8")) if self._file is not None else {}
-            return list(saved["results"]) if saved.get("identity") == self._identity else []
-        except (OSError, ValueError, LookupError, AttributeError):  # missing, or not of ours
-            return []
 
 
 def run(job: Job, context: Context) -> str:

@@ -68,7 +68,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     """
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] | None = None
-    for path, document in read_documents(study, files, keys=_KEYS).items():
+    for path, document in read_documents(study.data, files, keys=_KEYS).items():
         sets = sets or document["sets"]
         if document["sets"]["digest"] != sets["digest"]:
             raise UserError(

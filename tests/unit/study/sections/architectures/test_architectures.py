@@ -21,7 +21,7 @@ from exact_cntk.study.sections.architectures.cost import (
     count_architectures,
     expected_disk,
     expected_memory,
-    expected_seconds,
+    expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
 from exact_cntk.study.sections.architectures.plan import architecture_passes, name_kind, name_readout
@@ -63,12 +63,21 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
 
 def test_without_a_grid_there_is_nothing():
     study = params() | {"architectures": None}
-    assert architecture_passes(study) == () and expected_seconds(study, 1.0) == 0
+    assert architecture_passes(study) == () and expected_work(study) == []
     assert expected_memory(study) == expected_disk(study) == 0
 
 
 def test_costs_are_positive():
-    assert expected_seconds(params(), 0.1) > 0 and expected_memory(params()) > 0 and expected_disk(params()) > 0
+    assert expected_memory(params()) > 0 and expected_disk(params()) > 0
+
+
+def test_work_is_every_fit_of_the_grid():
+    study = params(train_images=N, small_train_images=[4, 8], small_repeats=3)
+    (work,) = expected_work(study)
+    passes, ridges = len(architecture_passes(study)), len(study["solve"]["ridges"])
+    architectures = count_architectures(study) // passes
+    assert work.jobs == passes and not work.all_cores
+    assert work.fits == ((4, ridges, 3 * architectures), (8, ridges, 3 * architectures), (N, ridges, architectures))
 
 
 def test_blocks_hold_the_full_set_and_the_test_images():
@@ -171,14 +180,6 @@ def test_same_blocks_same_bytes_and_seconds_from_timings(blocks, data, tmp_path)
     assert solved(blocks, data, tmp_path / "c.json", timings=tmp_path / "none")["seconds"] is None
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"identity": 1}', "null"])
-def test_rubbish_of_an_interrupted_solve_is_replaced(blocks, data, tmp_path, text):
-    parts = tmp_path / ".a.json.parts"
-    parts.mkdir()
-    (parts / "ntk-all-3.json").write_text(text)
-    assert solved(blocks, data, tmp_path / "a.json") and not parts.exists()
-
-
 def test_interrupted_solve_goes_on_with_the_next_architecture(blocks, data, tmp_path, monkeypatch):
     expected = solved(blocks, data, tmp_path / "a.json")
     calls = []
@@ -226,7 +227,7 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
     [
         ({"ridges": [1e-3]}, "must hold 0"),
         ({"subsets": []}, "for example 100x5"),
-        ({"subsets": [Subset(9, 3)]}, "9x3 must be of fewer than the 24"),
+        ({"subsets": [Subset(9, 3)]}, "9x3 needs 27 images, but the full training set has 24: at most 2 repeats of 9"),
         ({"subsets": [Subset(24, 1)]}, "24x1 must be of fewer than the 24"),
     ],
 )
@@ -238,7 +239,7 @@ def test_wrong_options(blocks, data, tmp_path, changes, words):
 def test_blocks_of_other_images(blocks, data, tmp_path):
     other = tmp_path / "other.h5"
     prepare("digits", other, train_images=POOL, test_images=TEST, selection="stratified")
-    with pytest.raises(UserError, match="were computed from other images"):
+    with pytest.raises(UserError, match="the pass arch-f3-lap3-flips was made from other images"):
         solve_pass(blocks, other, tmp_path / "a.json", train_images=N, subsets=[Subset(8, 3)], ridges=RIDGES)
 
 

@@ -18,6 +18,7 @@ from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import load_params
 from exact_cntk.study.sections import open_section, write_section
 from exact_cntk.study.sections.random_features import cost as costs
+from exact_cntk.study.sections.random_features import plan
 from exact_cntk.study.sections.random_features import results as tables_module
 from exact_cntk.study.show.style import to_svg
 from exact_cntk.study.solve import solve_to_files
@@ -164,7 +165,7 @@ def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path
         solve_draw(data_file, VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
     other = make_data(tmp_path / "other.h5", seed=1)
     kernel_file = make_kernel(tmp_path, other, linear_kernel(other))
-    with pytest.raises(UserError, match="computed from other images"):
+    with pytest.raises(UserError, match="made from other images"):
         solve_exact([kernel_file], data_file, train_images=4, test_images=4, ridges=RIDGES)
 
 
@@ -341,13 +342,16 @@ def test_missing_exact_kernels_are_named(folder: Path) -> None:
 
 def test_files_and_costs_follow_the_parameters() -> None:
     params = load_params("config/ci.yaml")
-    names = costs.random_features_names(params)
+    names = list(plan.jobs(params))
     assert names == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
-    assert costs.expected_seconds(params, 0.0) > 0
+    (work,) = costs.expected_work(params)
+    assert work.jobs == len(names) and work.products > 0 and work.torch and not work.gpu
+    (on_gpu,) = costs.expected_work(params | {"kernels": params["kernels"] | {"backend": "cuda"}})
+    assert on_gpu.gpu
     more = params | {"random_features": params["random_features"] | {"draws": 4, "sweep": None}}
-    assert len(costs.random_features_names(more)) == 5
+    assert len(plan.jobs(more)) == 5
     none = params | {"random_features": None}
-    assert costs.random_features_names(none) == []
-    assert costs.expected_seconds(none, 0.0) == costs.expected_memory(none) == costs.expected_disk(none) == 0
-    assert costs.train_sizes(200) == [200, 100, 50]
-    assert costs.train_sizes(5) == [5, 2]
+    assert plan.jobs(none) == {}
+    assert costs.expected_work(none) == [] and costs.expected_memory(none) == costs.expected_disk(none) == 0
+    assert plan.train_sizes(200) == [200, 100, 50]
+    assert plan.train_sizes(5) == [5, 2]
