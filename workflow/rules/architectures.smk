@@ -1,7 +1,7 @@
 # The grid of architectures. Its blocks are computed by `kernel_block`, as those of the study's own kernels.
 ARCHITECTURES = PARAMS["architectures"]
 # By family, which names a pass's file of results.
-GRID = {one.family: one for one in architecture_passes(PARAMS)}
+GRID = {one.name: one for one in architecture_passes(PARAMS)}
 SECTION_FILES["architectures"] = [f"{RESULTS}/architectures/{family}.json" for family in GRID]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.sections.architectures.plan import architecture_passes
 from exact_cntk.study.sections._collect import all_passes
 from exact_cntk.study.params import SCHEMA, check_params
@@ -49,7 +50,7 @@ MEMORY_MB = int(1024 * SOLVE["max_memory_gib"])
 wildcard_constraints:
     kernel_id="|".join(map(re.escape, PASSES)),
     block=r"\d+-\d+",
-    family="|".join(sorted({re.escape(one.family) for one in kernel_passes(PARAMS)})),
+    family="|".join(sorted({re.escape(one.name) for one in kernel_passes(PARAMS)})),
     depth=r"\d\d+",
 
 
@@ -77,7 +78,7 @@ def comma(values):
 def blocks_of_pass(wildcards):
     """List the blocks of the pass that computes a family's depth."""
     (kernel_id,) = [
-        name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
+        name for name, one in PASSES.items() if one.name == wildcards.family and int(wildcards.depth) in one.depths
     ]
     return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
 

@@ -50,7 +50,13 @@ def prepared_data_fit(wildcards):
 # The only files of which an edit makes the kernels stale; an edit of plots or later stages does not. Those of a backend
 # concern what it has computed.
 BLOCK_SOURCES = in_package(
-    "kernels/spec.py", "kernels/cntk.py", "kernels/flips.py", "blocks/_compute.py", "blocks/_file.py", "blocks/_writer.py"
+    "networks/family.py",
+    "kernels/spec.py",
+    "kernels/cntk.py",
+    "kernels/flips.py",
+    "blocks/_compute.py",
+    "blocks/_file.py",
+    "blocks/_writer.py",
 )
 CPU_SOURCES = in_package("kernels/cpu.py", "kernels/core/*")
 BACKENDS = {
@@ -66,16 +72,7 @@ MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_merge.py", "blocks/_merg
 
 def architecture(one):
     """What a pass computes, but for its depths."""
-    return {
-        "family": one.family,
-        "readout": one.readout,
-        "pooling_window": one.pooling_window,
-        "trained": one.trained,
-        "flips": one.flips,
-        "filter_size": one.filter_size,
-        "kinds": one.kinds,
-        "dtype": KERNELS["dtype"],
-    }
+    return {"family": one.name} | one.network.parts() | {"kinds": one.kinds, "dtype": KERNELS["dtype"]}
 
 
 def make_block(wildcards):
@@ -103,14 +100,16 @@ def kernels_of_block(wildcards):
     """List what is made from a block."""
     one = PASSES[wildcards.kernel_id]
     if one.pool_images is not None:
-        return [f"{RESULTS}/architectures/{one.family}.json"]
-    return [kernel_file(one.family, depth) for depth in one.depths]
+        return [f"{RESULTS}/architectures/{one.name}.json"]
+    return [kernel_file(one.name, depth) for depth in one.depths]
 
 
 MADE |= {"kernel_block": make_block, "merge_kernel": make_kernel}
 
 
-SOLVE_SOURCES = in_package("regression/kernel_regression.py", "regression/ridge_path.py", "regression/solvers/*.py", "study/solve.py")
+SOLVE_SOURCES = in_package(
+    "regression/kernel_regression.py", "regression/ridge_path.py", "regression/solvers/*.py", "study/solve.py"
+)
 
 
 def solved_kernel(wildcards):
@@ -154,7 +153,7 @@ def make_run(wildcards):
         "train_cnn",
         {"study": PARAMS["study"]}
         | run._asdict()
-        | {key: family[key] for key in ("readout", "trained", "filter_size")}
+        | Family.from_parts(family).stated_parts()
         | {key: CNNS[key] for key in protocol + ["validation_images"] * (run.split == "validation")},
         TRAIN_SOURCES,
     )
@@ -186,12 +185,8 @@ SWEEP_SOURCES = NETWORK_SOURCES + in_package("finite/convergence.py")
 def features_architecture(wildcards):
     """A family but for its depth, and the kinds of kernels."""
     one = FEATURES_FAMILIES[wildcards.features_family]
-    names = ("readout", "pooling_window", "trained", "filter_size")
-    return (
-        {"study": PARAMS["study"], "family": one["name"]}
-        | {name: one.get(name) for name in names}
-        | {"kinds": KERNELS["kinds"]}
-    )
+    parts = Family.from_parts(one).arguments()
+    return {"study": PARAMS["study"], "family": one["name"]} | parts | {"kinds": KERNELS["kinds"]}
 
 
 def features_problem(*names):
@@ -261,7 +256,9 @@ def make_architectures(wildcards):
 MADE["solve_architectures"] = make_architectures
 
 
-SMALL_SOURCES = in_package("study/sections/small_data/jobs.py", "study/sections/small_data/subsets.py", "study/solve.py")
+SMALL_SOURCES = in_package(
+    "study/sections/small_data/jobs.py", "study/sections/small_data/subsets.py", "study/solve.py"
+)
 SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("regression/kernel_regression.py", "regression/ridge_path.py")
 SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/kernels.py")
 SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/baselines.py")
@@ -307,8 +304,12 @@ MADE |= {
 }
 
 
-STUDY_SOURCES = in_package(*(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]))
-FIGURE_SOURCES = STUDY_SOURCES + in_package("study/sections/accuracy/results.py", "study/sections/accuracy/figures.py", "study/show/style.py")
+STUDY_SOURCES = in_package(
+    *(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]), "networks/labels.py"
+)
+FIGURE_SOURCES = STUDY_SOURCES + in_package(
+    "study/sections/accuracy/results.py", "study/sections/accuracy/figures.py", "study/show/style.py"
+)
 TABLES_SOURCES = STUDY_SOURCES + in_package("study/sections/accuracy/results.py", "study/sections/_pages.py")
 REPORT_SOURCES = FIGURE_SOURCES + in_package(
     "study/sections/accuracy/page.py",
@@ -330,7 +331,12 @@ def make_section_provenance(wildcards):
 
 def section_sources(key):
     """List the sources whose edit makes a section's tables and figures stale."""
-    shared = ["study/sections/accuracy/results.py", "study/show/style.py", "study/sections/__init__.py", "study/sections/_pages.py"]
+    shared = [
+        "study/sections/accuracy/results.py",
+        "study/show/style.py",
+        "study/sections/__init__.py",
+        "study/sections/_pages.py",
+    ]
     return STUDY_SOURCES + in_package(*shared, f"study/sections/{key}.py", *SECTIONS[key].sources)
 
 

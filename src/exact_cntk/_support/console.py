@@ -39,19 +39,7 @@ def log(line: str) -> None:
 
 Data = Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")]
 KernelData = Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")]
-Family = Annotated[str, typer.Option(help="Architecture's name, recorded with the results.", metavar="NAME")]
-Readout = Annotated[
-    str,
-    typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
-]
-NetworkReadout = Annotated[
-    str, typer.Option(help="A dense layer on all pixels, or global average pooling.", metavar="flatten|gap")
-]
-PoolingWindow = Annotated[
-    int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
-]
-Trained = Annotated[str, typer.Option(help="Layers: all, or all but the first and the last.", metavar="all|hidden")]
-FilterSize = Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")]
+FamilyName = Annotated[str, typer.Option(help="Name of the family, recorded with the results.", metavar="NAME")]
 Depth = Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")]
 Width = Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")]
 OutputScale = Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")]

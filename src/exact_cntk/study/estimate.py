@@ -12,8 +12,9 @@ import numpy as np
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
-from exact_cntk.kernels.cntk import cntk
+from exact_cntk.kernels.cntk import by_rows
 from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
+from exact_cntk.kernels.spec import KernelSpec
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.study.params import load_params
 from exact_cntk.study.passes import KernelPass, image_shape, kernel_blocks, kernel_passes, pass_block_sizes, pass_memory
@@ -42,7 +43,7 @@ class Cost:
     pairs : int
         Pairs of images, over all passes; one pass serves all its depths and kinds.
     element_layers : int
-        See `exact_cntk.kernels.cost.element_layers`.
+        See `exact_cntk.networks.Family.element_layers`.
     blocks : int
         Files, over all passes.
     largest : tuple of int
@@ -262,7 +263,7 @@ def expected_seconds(
     seconds = 0.0
     for one in passes:
         if backend == "cuda":
-            speed = NOMINAL_RATES["cuda", one.readout]
+            speed = NOMINAL_RATES["cuda", one.network.readout]
         else:
             speed = measure_speed(shape, one, params["kernels"]["dtype"], backend, calibration_seconds / len(passes))
         seconds += one.layers(pairs[one.kernel_id], shape) / speed
@@ -283,14 +284,12 @@ def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, back
     follows from it, by way of smaller ones where a pair takes next to nothing.
     """
 
-    options: dict[str, Any] = {"readout": one.readout, "pooling_window": one.pooling_window, "flips": one.flips}
-    options |= {"trained": one.trained.split(","), "filter_size": one.filter_size, "depths": one.depths}
-    options |= {"get": one.kinds, "backend": backend, "dtype": dtype}
+    spec = KernelSpec(one.network, one.depths, one.kinds)
 
     def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
         start = time.perf_counter()
-        cntk(images[:n], images[n:], **options)
+        by_rows(images[:n], images[n:], spec, backend=backend, dtype=dtype, threads=None, progress=False)
         return time.perf_counter() - start
 
     run(1)
@@ -324,7 +323,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
         share=max(count for _, count in layers) / total,
         seconds_here=total / speed if speed else None,
-        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.readout] for one, count in layers),
+        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.network.readout] for one, count in layers),
         memory=max(pass_memory(params, one) for one in passes),
         disk=ITEM_BYTES * entries,
     )
@@ -332,7 +331,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 def _row_name(one: KernelPass) -> str:
     """A family, or the grid of architectures, whose passes share a row."""
-    return one.family if one.pool_images is None else "architectures"
+    return one.name if one.pool_images is None else "architectures"
 
 
 def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str, seconds: float) -> float:

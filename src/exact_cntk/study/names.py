@@ -85,7 +85,7 @@ def _names(params: Mapping[str, Any]) -> Iterator[_Name]:
     from exact_cntk.study.sections.architectures.plan import architecture_passes
 
     for one in architecture_passes(params):
-        yield _Name("family", one.family, "the grid of architectures", one.family)
+        yield _Name("family", one.name, "the grid of architectures", one.name)
         yield _Name("folder of blocks", one.kernel_id, "architectures.depths", list(one.depths))
     yield from _kernel_names(params)
     yield from _network_names(params)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exact_cntk._support.atomic import write_texts
+from exact_cntk.networks.labels import READOUT_NAMES
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.sections.accuracy.results import RIDGES, accuracy_by_depth
 from exact_cntk.study.show import references
@@ -21,7 +22,6 @@ from exact_cntk.study.show.style import (
     GREY,
     KIND_COLORS,
     KIND_NAMES,
-    READOUT_NAMES,
     SETTINGS,
     depth_axis,
     depth_colors,

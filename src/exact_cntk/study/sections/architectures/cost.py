@@ -10,7 +10,7 @@ from exact_cntk.study.sections.architectures.plan import architecture_outputs, a
 def count_architectures(params: Mapping[str, Any]) -> int:
     """Count the architectures of the grid."""
     passes = architecture_passes(params)
-    return sum(len(architecture_outputs(one.depths, one.trained.split(","))) for one in passes)
+    return sum(len(architecture_outputs(one.depths, one.network.trained)) for one in passes)
 
 
 def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> float:

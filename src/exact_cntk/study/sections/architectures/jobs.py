@@ -11,11 +11,11 @@ import numpy as np
 
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import BlockSet, Header, read_block_set
+from exact_cntk.blocks import BlockSet, read_block_set
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.kernels.cost import ITEM_BYTES, element_layers
-from exact_cntk.kernels.spec import Output, kernel_key
+from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.networks import Output, kernel_key
 from exact_cntk.regression.kernel_regression import KernelRegression, kernel_regression
 from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import describe_data, write_json, write_result
@@ -89,16 +89,16 @@ def solve_pass(
     header = held.header
     if header.data_digest != data.digest:
         raise UserError(
-            f"blocks of {header.family} were computed from other images (digest {header.data_digest[:12]}…) than those "
+            f"blocks of {header.name} were computed from other images (digest {header.data_digest[:12]}…) than those "
             f"in {data_file} (digest {data.digest[:12]}…): compute them again"
         )
     need = _memory(held, data, len(ridges), max_memory_gib)
-    require_memory(f"solving the architectures of {header.family}", need, max_memory_gib)
+    require_memory(f"solving the architectures of {header.name}", need, max_memory_gib)
     problem = _Problem(held, data, [*subsets, Subset(train_images, 1)], list(ridges), max_memory_gib)
-    outputs = [one for one in architecture_outputs(header.depths, header.spec.trained) if one.kind in header.kinds]
+    outputs = [one for one in architecture_outputs(header.depths, header.network.trained) if one.kind in header.kinds]
     parts = _Parts(out.with_name(f".{out.name}.parts"), problem.identity())
     results: list[dict[str, Any]] = []
-    with reporting(progress, f"solve {header.family}", "architectures") as report:
+    with reporting(progress, f"solve {header.name}", "architectures") as report:
         for done, output in enumerate(outputs, start=1):
             results += parts.get(output) or parts.put(output, problem.solve(output))
             if report is not None:
@@ -133,7 +133,7 @@ class _Problem:
 
     def solve(self, output: Output) -> list[dict[str, Any]]:
         """The results of one architecture, of all training sets."""
-        kernel = self._blocks.kernel(*kernel_key(output, nested=self._blocks.header.nested))
+        kernel = self._blocks.kernel(*kernel_key(output, nested=self._blocks.header.network.nested))
         what = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
         return [
             what | self._solve_one(output, kernel, subset, repeat)
@@ -154,7 +154,7 @@ class _Problem:
             )
             correct = _test(fit, kernel[self._blocks.n :, chunk], data.test_labels)
         except InputError as error:
-            name = f"{output.kind} of {header.family} at depth {output.depth}"
+            name = f"{output.kind} of {header.name} at depth {output.depth}"
             raise UserError(f"{name}, on images {chunk.start}:{chunk.stop}: {error}") from error
         assert fit.loo_accuracy is not None  # class labels have one
         plain, best = self._ridges.index(0), fit.best
@@ -203,24 +203,25 @@ def _document(
     study: str, held: BlockSet, data: ProcessedData, results: list[dict[str, Any]], timings: Path | None
 ) -> dict[str, Any]:
     header, shape = held.header, data.train_images.shape[1:]
-    names = ("family", "readout", "pooling_window", "flips", "filter_size", "backend", "dtype")
+    parts = header.network.parts()
+    del parts["trained"]  # each result has its own
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
         "data": describe_data(data),
-        **{name: getattr(header, name) for name in names},
+        "family": header.name,
+        **parts,
+        "backend": header.backend,
+        "dtype": header.dtype,
         "train_images": held.n,
         "test_images": header.n_test,
-        "element_layers_per_pair": {str(depth): _layers_per_pair(header, shape, depth) for depth in header.depths},
+        "element_layers_per_pair": {
+            str(depth): header.network.element_layers(1, shape, depth) for depth in header.depths
+        },
         "pairs": held.pairs,
         "seconds": None if timings is None else measured_seconds(held, timings),
         "results": results,
     }
-
-
-def _layers_per_pair(header: Header, shape: tuple[int, ...], depth: int) -> int:
-    options: dict[str, Any] = {"pooling_window": header.pooling_window, "flips": header.flips}
-    return element_layers(1, shape, header.readout, depth, **options)
 
 
 def measured_seconds(held: BlockSet, timings: Path) -> float | None:

@@ -2,30 +2,32 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exact_cntk._support.console import (
     Data,
     Depth,
-    Family,
-    FilterSize,
-    NetworkReadout,
+    FamilyName,
     OutputScale,
     StudyName,
-    Trained,
     Width,
     log,
     on_terminal,
 )
+from exact_cntk._support.family_options import with_family
+
+if TYPE_CHECKING:
+    from exact_cntk.networks import Family
 
 
+@with_family()
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Outcome and learning curve.", metavar="FILE.json")],
-    family: Family,
-    readout: NetworkReadout,
+    family: FamilyName,
+    network: "Family",
     depth: Depth,
     width: Width,
     rate: Annotated[float, typer.Option(help="Learning rate.", metavar="RATE")],
@@ -41,8 +43,6 @@ def train(
         int, typer.Option(help="The last ones of the pool, left out of training for --split validation.", metavar="N")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the weights and of the order of images.", metavar="N")] = 0,
-    trained: Trained = "all",
-    filter_size: FilterSize = 3,
     output_scale: OutputScale = 0.05,
     tf32: Annotated[bool, typer.Option("--tf32", help="On a GPU: round products to TF32.")] = False,
     study: StudyName = None,
@@ -82,10 +82,8 @@ def train(
 
     start = time.perf_counter()
     run = Run(
-        family=family,
-        readout=readout,
-        trained=trained,
-        filter_size=filter_size,
+        name=family,
+        network=network,
         depth=depth,
         width=width,
         output_scale=output_scale,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exact_cntk._support.machine import cores, gpu_present
+from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
@@ -21,26 +22,12 @@ LARGEST_STEP = 5e10  # operations of the step that is measured
 CURVE_BYTES = 100  # of an epoch, in text
 
 
-def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: int, outputs: int = ALL_CLASSES) -> int:
-    """Additions and multiplications of one image's way through a network of depth − 1 convolutions.
-
-    Parameters
-    ----------
-    shape : (P, Q, C₀)
-    network : mapping
-        `width`, `filter_size`, `readout`.
-    """
-    (P, Q, C0), C, q = shape, network["width"], network["filter_size"]
-    convolutions = P * Q * q**2 * C * (C0 + (depth - 2) * C)
-    return 2 * (convolutions + outputs * C * (1 if network["readout"] == "gap" else P * Q))
-
-
 def epoch_operations(
-    shape: Sequence[int], network: Mapping[str, Any], depth: int, train_images: int, held_out_images: int
+    network: Family, shape: Sequence[int], depth: int, width: int, train_images: int, held_out_images: int
 ) -> int:
     """Additions and multiplications of an epoch: its steps, and the row of the learning curve."""
     seen = (1 + BACKWARD) * train_images + train_images + held_out_images
-    return seen * forward_operations(shape, network, depth)
+    return seen * network.operations(shape, depth, width, ALL_CLASSES)
 
 
 def trains_long(params: Mapping[str, Any]) -> bool:
@@ -62,13 +49,13 @@ def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> f
         return 0.0
     epochs, gpu = list(_epochs(params)), trains_long(params) and gpu_present()
     speed = {True: GPU_OPERATIONS[params["cnns"]["tf32"]], False: CPU_OPERATIONS}[gpu]
-    measured: dict[tuple[str, int], float] = {}
+    measured: dict[tuple[Family, int], float] = {}
     if calibration_seconds > 0 and not gpu and _has_torch():
-        shapes = {(network["name"], depth): network for network, depth, _, _ in epochs}
-        for (name, depth), network in shapes.items():
-            measured[name, depth] = _measured_speed(params, network, depth, calibration_seconds / len(shapes))
+        networks = dict.fromkeys((network, depth) for network, depth, _, _ in epochs)
+        for network, depth in networks:
+            measured[network, depth] = _measured_speed(params, network, depth, calibration_seconds / len(networks))
     seconds = sum(
-        jobs * (JOB_SECONDS + params["cnns"]["max_epochs"] * operations / measured.get((network["name"], depth), speed))
+        jobs * (JOB_SECONDS + params["cnns"]["max_epochs"] * operations / measured.get((network, depth), speed))
         for network, depth, operations, jobs in epochs
     )
     # Small runs take a core each, side by side; a large one takes the GPU, or all cores, whose rate has been measured.
@@ -98,29 +85,27 @@ def expected_disk(params: Mapping[str, Any]) -> int:
     return results + 2 * _largest_weights(params) * (1 if trains_long(params) else cores())
 
 
-def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int, int, int]]:
-    """(family with the study's width, depth, operations of an epoch, number of such runs)."""
+def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Family, int, int, int]]:
+    """(family, depth, operations of an epoch, number of such runs)."""
     cnns, prepare = params["cnns"], params["prepare"]
     if cnns is None:
         return
     shape, pool, left_out = image_shape(prepare), prepare["train_images"], cnns["validation_images"]
     for family in cnns["families"]:
-        network = family | {"width": cnns["width"]}
+        network, width, rates = Family.from_parts(family), cnns["width"], len(cnns["rates"])
         for depth in family["depths"]:
-            rates = len(cnns["rates"])
-            yield network, depth, epoch_operations(shape, network, depth, pool - left_out, left_out), rates
-            test = epoch_operations(shape, network, depth, pool, prepare["test_images"])
+            yield network, depth, epoch_operations(network, shape, depth, width, pool - left_out, left_out), rates
+            test = epoch_operations(network, shape, depth, width, pool, prepare["test_images"])
             yield network, depth, test, rates * cnns["seeds"]
 
 
 def _largest_weights(params: Mapping[str, Any]) -> int:
     """Bytes of the weights of the largest network."""
     cnns, shape = params["cnns"], image_shape(params["prepare"])
-    C = cnns["width"]
     return max(
-        4 * C * (f["filter_size"] ** 2 * (shape[2] + (depth - 2) * C) + ALL_CLASSES * math.prod(shape[:2]))
-        for f in cnns["families"]
-        for depth in f["depths"]
+        4 * sum(Family.from_parts(family).weights(shape, depth, cnns["width"], ALL_CLASSES))
+        for family in cnns["families"]
+        for depth in family["depths"]
     )
 
 
@@ -130,7 +115,7 @@ def _has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth: int, seconds: float) -> float:
+def _measured_speed(params: Mapping[str, Any], network: Family, depth: int, seconds: float) -> float:
     """Operations/s of steps of the real network; of a narrower one on fewer images where a step takes long.
 
     On one core, as the small runs take, or on all of them, as the large ones do.
@@ -140,23 +125,22 @@ def _measured_speed(params: Mapping[str, Any], network: Mapping[str, Any], depth
     from exact_cntk import finite
     from exact_cntk.finite._torch import torch
 
-    shape, network = image_shape(params["prepare"]), dict(network)
-    images = params["cnns"]["batch_images"]
+    shape = image_shape(params["prepare"])
+    images, width = params["cnns"]["batch_images"], params["cnns"]["width"]
     limit = min(LARGEST_STEP, seconds * CPU_OPERATIONS / 4)
 
     def step() -> int:
-        return images * (1 + BACKWARD) * forward_operations(shape, network, depth)
+        return images * (1 + BACKWARD) * network.operations(shape, depth, width, ALL_CLASSES)
 
     while step() > limit and images > 1:
         images = math.ceil(images / 2)
-    while step() > limit and network["width"] > 1:
-        network["width"] = math.ceil(network["width"] / 2)
+    while step() > limit and width > 1:
+        width = math.ceil(width / 2)
     x, labels = np.random.default_rng(0).standard_normal((images, *shape)), np.zeros(images)
-    options = {name: network[name] for name in ("width", "readout", "filter_size", "trained")}
     before = torch.get_num_threads()
     torch.set_num_threads(cores() if trains_long(params) else 1)
     try:
-        model = finite.CNN(shape, depth=depth, outputs=ALL_CLASSES, **options)
+        model = finite.CNN(shape, depth=depth, width=width, outputs=ALL_CLASSES, **network.arguments())
 
         def run(steps: int) -> float:
             start = time.perf_counter()

@@ -1,25 +1,25 @@
 """`exact-cntk random-features`: kernels of random finite networks, and the exact ones beside them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exact_cntk._support.console import (
     Data,
     Depth,
-    Family,
-    FilterSize,
-    PoolingWindow,
-    Readout,
+    FamilyName,
     Ridges,
     StudyName,
-    Trained,
     Width,
     log,
     on_terminal,
     parse_list,
 )
+from exact_cntk._support.family_options import with_family
+
+if TYPE_CHECKING:
+    from exact_cntk.networks import Family
 
 app = typer.Typer(no_args_is_help=True, help="Regress on the random features of finite networks.")
 
@@ -31,10 +31,11 @@ Device = Annotated[str, typer.Option(help="auto takes a GPU where there is one."
 
 
 @app.command()
+@with_family()
 def draw(
     data: Data,
-    family: Family,
-    readout: Readout,
+    family: FamilyName,
+    network: "Family",
     depths: Annotated[str, typer.Option(help="Convolutional layers + 1, a network each.", metavar="3,4,6,...")],
     width: Width,
     number: Annotated[int, typer.Option("--draw", help="Which network: 0, 1, ...", metavar="N")],
@@ -42,9 +43,6 @@ def draw(
     test_images: TestImages,
     out: Out,
     ridges: Ridges = "0",
-    pooling_window: PoolingWindow = None,
-    trained: Trained = "all",
-    filter_size: FilterSize = 3,
     kinds: Kinds = "ntk,nngp",
     device: Device = "cpu",
     study: StudyName = None,
@@ -65,7 +63,8 @@ def draw(
 
     document = jobs.solve_draw(
         data,
-        jobs.Family(family, readout, trained, filter_size, pooling_window),
+        family,
+        network,
         depths=parse_list("--depths", depths, int),
         kinds=kinds.split(","),
         width=width,
@@ -115,18 +114,16 @@ def exact(
 
 
 @app.command()
+@with_family()
 def sweep(
     data: Data,
-    family: Family,
-    readout: Readout,
+    family: FamilyName,
+    network: "Family",
     depth: Depth,
     widths: Annotated[str, typer.Option(help="Channels of every layer.", metavar="16,32,...")],
     draws: Annotated[int, typer.Option(help="Networks of each width.", metavar="N")],
     images: Annotated[int, typer.Option(help="The first of the training pool.", metavar="N")],
     out: Out,
-    pooling_window: PoolingWindow = None,
-    trained: Trained = "all",
-    filter_size: FilterSize = 3,
     kinds: Kinds = "ntk,nngp",
     device: Device = "cpu",
     study: StudyName = None,
@@ -143,7 +140,8 @@ def sweep(
 
     document = jobs.sweep_widths(
         data,
-        jobs.Family(family, readout, trained, filter_size, pooling_window),
+        family,
+        network,
         kinds=kinds.split(","),
         depth=depth,
         widths=parse_list("--widths", widths, int),

@@ -2,25 +2,26 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from exact_cntk._support.console import (
     Data,
     Depth,
-    FilterSize,
     MaxMemory,
-    NetworkReadout,
     OutputScale,
     Ridges,
     StudyName,
-    Trained,
     Width,
     log,
     on_terminal,
     parse_list,
 )
+from exact_cntk._support.family_options import with_family
+
+if TYPE_CHECKING:
+    from exact_cntk.networks import Family
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,20 +120,19 @@ def baseline(
 
 
 @app.command()
+@with_family(readout="flatten")
 def cnn(
     name: Annotated[str, typer.Option(help="Of the network.", metavar="NAME")],
     data: Data,
     train_images: Sizes,
     subsets: Subsets,
     out: Out,
+    network: "Family",
     depth: Depth,
     width: Width,
     rates: Annotated[str, typer.Option(help="Learning rates to choose from.", metavar="1,10,...")],
     epochs: Annotated[int, typer.Option(help="At most; fewer once all training images are right.", metavar="N")],
     batch_images: Annotated[int, typer.Option(help="Of stochastic gradient descent.", metavar="N")],
-    readout: NetworkReadout = "flatten",
-    trained: Trained = "all",
-    filter_size: FilterSize = 3,
     output_scale: OutputScale = 0.05,
     max_train_images: Annotated[
         int | None, typer.Option(help="Leave larger training sets out. [default: none]", metavar="N")
@@ -160,6 +160,7 @@ def cnn(
         out,
         network_to_file,
         name,
+        network,
         data,
         out,
         design,
@@ -167,9 +168,6 @@ def cnn(
         network_subsets=subsets if network_subsets is None else network_subsets,
         study=study,
         checkpoint=checkpoint,
-        readout=readout,
-        trained=trained,
-        filter_size=filter_size,
         depth=depth,
         width=width,
         output_scale=output_scale,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from exact_cntk._support.machine import cores
+from exact_cntk.networks import Family
+from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.small_data.plan import method_names
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
@@ -44,12 +46,12 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     small, prepare = params["small_data"], params["prepare"]
     if small is None:
         return 0
-    n, pool, pixels = max(small["train_images"]), prepare["train_images"], _pixels(prepare)
+    n, pool, pixels = max(small["train_images"]), prepare["train_images"], math.prod(image_shape(prepare))
     fit = 8 * (4 * n**2 + 2 * 1000 * pool)
     images = 4 * (pool + prepare["test_images"]) * pixels + 2 * 8 * (n + prepare["test_images"]) * pixels
     layers = 0
     if small["cnns"]:
-        unfolded = 2 + max(one["filter_size"] for one in small["cnns"]["families"]) ** 2
+        unfolded = 2 + max(Family.from_parts(one).filter_size for one in small["cnns"]["families"]) ** 2
         layers = 4 * PREDICTED_AT_ONCE * prepare["resolution"] ** 2 * small["cnns"]["width"] * unfolded
     return images + max(fit, layers)
 
@@ -68,7 +70,7 @@ def expected_disk(params: Mapping[str, Any]) -> int:
 def _job_seconds(params: Mapping[str, Any], fit: float, rate: float) -> list[float]:
     """Of each job, from the seconds of a fit to `CALIBRATION_IMAGES` and the operations a second of products."""
     small, prepare = params["small_data"], params["prepare"]
-    tests, pixels, repeats = prepare["test_images"], _pixels(prepare), small["subsets"]
+    tests, pixels, repeats = prepare["test_images"], math.prod(image_shape(prepare)), small["subsets"]
     classes = len(prepare["classes"]) or ALL_CLASSES
 
     def fits(n: int) -> float:
@@ -93,20 +95,12 @@ def _network_operations(params: Mapping[str, Any], network: Mapping[str, Any]) -
     """Of a network on all of its training sets, if no training ends early: 2 for a multiplication and an addition."""
     small, prepare = params["small_data"], params["prepare"]
     cnns, width = small["cnns"], small["cnns"]["width"]
-    inputs = [_channels(prepare), *[width] * (network["depth"] - 2)]
-    forward = 2 * prepare["resolution"] ** 2 * network["filter_size"] ** 2 * width * sum(inputs)
+    filters = Family.from_parts(network).weights(image_shape(prepare), network["depth"], width)[:-1]
+    forward = 2 * prepare["resolution"] ** 2 * sum(filters)
     sizes = [n for n in small["train_images"] if n <= cnns["max_train_images"]]
     # the rates on all but the images held out, then all; a step is three passes forward, and an epoch's row one more
     trained = 4 * cnns["epochs"] * sum(sizes) * (0.8 * len(cnns["rates"]) + 1)
     return forward * cnns["subsets"] * (trained + len(sizes) * prepare["test_images"])
-
-
-def _channels(prepare: Mapping[str, Any]) -> int:
-    return 1 if prepare["dataset"] == "digits" else 3
-
-
-def _pixels(prepare: Mapping[str, Any]) -> int:
-    return int(prepare["resolution"] ** 2 * _channels(prepare))
 
 
 def _measure_fit() -> float:

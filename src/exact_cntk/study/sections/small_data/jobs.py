@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import describe_data, write_json, write_result
 from exact_cntk.study.provenance import code_identity
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
@@ -79,8 +79,9 @@ def kernel_to_file(
     need = fitting_bytes(max(design.train_images), len(data.train_labels))
     require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
     kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
-    names = ("family", "readout", "trained", "filter_size", "flips", "depth")
-    parameters = {name: value for name, value in asdict(kernel).items() if name in names} | {"ridges": list(ridges)}
+    stated = kernel.network.stated_parts(depth=kernel.depth, flips=kernel.network.flips)
+    stated.pop("pooling_window", None)
+    parameters = {"family": kernel.name} | stated | {"ridges": list(ridges)}
     return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
 
 
@@ -121,6 +122,7 @@ def baseline_to_file(
 
 def network_to_file(
     name: str,
+    family: Family,
     data_file: Path,
     out: Path,
     design: Design,
@@ -138,11 +140,12 @@ def network_to_file(
     ----------
     name : str
         Of the network.
+    family : Family
     max_train_images, network_subsets : int
         Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
         At least one.
     **options
-        Those of `small_data_cnn.Network`.
+        Those of `Network`.
     data_file, out, design, study, checkpoint, progress :
         As in `baseline_to_file`.
     """
@@ -154,8 +157,8 @@ def network_to_file(
     parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
     return method_to_file(
         name,
-        Network(**options),
-        parameters,
+        Network(family, **options),
+        family.stated_parts(**parameters),
         data_file,
         out,
         design,

@@ -76,7 +76,7 @@ def kernel_results(
                 f"in {data_file} (digest {data.digest[:12]}…): compute its blocks again"
             )
         results = []
-        with reporting(progress, f"{kernel.family}, depth {kernel.depth}", "fits") as report:
+        with reporting(progress, f"{kernel.name}, depth {kernel.depth}", "fits") as report:
             for i, kind in enumerate(kernel.kinds):
                 fits = []
                 for j, draw in enumerate(draws, start=1):
