@@ -207,7 +207,7 @@ def cut(path, **kernels):
     """Sizes of the blocks of a preset, by family."""
     params = load_params(path)
     params["kernels"] |= kernels
-    return {one.family: pass_block_sizes(check_params(params), one) for one in kernel_passes(params)}
+    return {one.name: pass_block_sizes(check_params(params), one) for one in kernel_passes(params)}
 
 
 def test_automatic_blocks_suit_the_pass_and_the_backend_that_is_named():

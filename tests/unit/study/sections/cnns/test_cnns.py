@@ -16,18 +16,17 @@ from kernel_files import make_data
 
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite import CNN, outcome, train_sgd
+from exact_cntk.networks import Family
 from exact_cntk.study.params import find_schema, load_params
 from exact_cntk.study.sections.cnns import cost as cnns_cost
 from exact_cntk.study.sections.cnns import train as cnns
 from exact_cntk.study.sections.cnns.gather import gather
 from exact_cntk.study.sections.cnns.plan import runs
-from exact_cntk.study.sections.cnns.train import Run, iterate_runs, run_name, split_data, train
+from exact_cntk.study.sections.cnns.train import Run, run_name, split_data, train
 
 RUN = Run(
-    family="cnn-v",
-    readout="flatten",
-    trained="all",
-    filter_size=3,
+    name="cnn-v",
+    network=Family("flatten"),
     depth=3,
     width=4,
     output_scale=0.05,
@@ -255,18 +254,8 @@ def test_runs_of_a_study(tmp_path):
     depths = sum(len(family["depths"]) for family in study["families"])
     assert len(set(keys)) == len(keys) == depths * len(study["rates"]) * (study["seeds"] + 1)
     assert len({run_name(*key[2:]) for key in keys}) == len(keys) / depths
-    listed = list(iterate_runs(params))
-    assert [(run.family, run.depth, run.rate, run.seed, run.split) for run in listed] == [tuple(key) for key in keys]
-    assert runs({"cnns": None}) == list(iterate_runs({"cnns": None})) == []
+    assert runs({"cnns": None}) == []
     assert write_cnns(tmp_path, DATA, depths=(3,))
-
-
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
-def test_operations_are_weights_times_where_they_apply(readout):
-    network = {"width": 8, "readout": readout, "filter_size": 3}
-    model = CNN((6, 5, 3), depth=4, outputs=7, **network)
-    expected = 6 * 5 * sum(weight.numel() for weight in model.filters) + model.readout_weight.numel()
-    assert cnns_cost.forward_operations((6, 5, 3), network, 4, 7) == 2 * expected
 
 
 def test_what_a_study_costs(monkeypatch):
