@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-STATED = ("made_from", "sha256")
+STATED = ("made_from", "sha256", "seconds")  # what a file was made from, and measured times
 LEFT_OUT = ("benchmarks", "checkpoints", "logs", "notebooks", "provenance", "section_provenance")
 
 

@@ -8,16 +8,22 @@ import pytest
 import yaml
 from conftest import PRESETS, ROOT, Checkout, copy_of_sources, cut_down, numbers
 
-from exact_cntk.study.sections import ALWAYS, SECTIONS
+from exact_cntk.study.sections import KEYS, has_parameters
 
+WITH_PARAMETERS = [key for key in KEYS if has_parameters(key)]
 # Made by earlier stages or by nobody but the user: what differs from rule to rule is the code and notebooks.
 WRITTEN = ("src/", "notebooks/", "workflow/")
 
 
 def stages(checkout):
-    """The stages with the study's name filled in."""
+    """The stages with the study's name filled in, and those of sections written out."""
     text = (checkout / "dvc.yaml").read_text(encoding="utf-8").replace("${study}", "ci")
-    return yaml.safe_load(text)["stages"]
+    written = yaml.safe_load(text)["stages"]
+    for name in [name for name, stage in written.items() if "foreach" in stage]:
+        stage = written.pop(name)
+        for item in stage["foreach"]:
+            written[f"{name}@{item}"] = yaml.safe_load(yaml.safe_dump(stage["do"]).replace("${item}", item))
+    return written
 
 
 def paths(entries):
@@ -40,20 +46,22 @@ def rules(finished_once):
     return {row["output_file"]: {name for name in row["input-file(s)"].split(",") if name} for row in rows}
 
 
-def test_stages_are_few():
-    from conftest import ROOT, Checkout
-
-    assert len(stages(Checkout(ROOT))) <= 6
+def test_every_section_that_computes_is_a_stage(finished_once):
+    assert {name for name in stages(finished_once) if "@" in name} == {f"section@{key}" for key in WITH_PARAMETERS}
 
 
 def test_dependencies_are_inputs_of_rules(finished_once, rules):
-    # A dependency that Snakemake does not know makes DVC run a stage, Snakemake do nothing, and DVC record the stale
-    # output as current.
+    # DVC deletes what is not persistent before it runs a stage: where that costs time, an edit that does not concern
+    # the stage must not make it run.
     inputs = set().union(*rules.values())
-    dependencies = [path for stage in stages(finished_once).values() for path in paths(stage["deps"])]
-    known = {name for path in dependencies for name in contents(finished_once, path)}
-    assert known <= inputs
+    written = stages(finished_once)
+    for name in ("prepare", "solve"):
+        dependencies = [path for path in paths(written[name]["deps"]) if not path.endswith("__init__.py")]
+        known = {name for path in dependencies for name in contents(finished_once, path)}
+        assert {name for name in known if not name.endswith("__init__.py")} <= inputs
     # And the other way round, for DVC to see every edit that Snakemake sees.
+    dependencies = [path for stage in written.values() for path in paths(stage["deps"])]
+    known = {name for path in dependencies for name in contents(finished_once, path)}
     assert {name for name in inputs if name.startswith(WRITTEN)} <= known
 
 
@@ -84,7 +92,7 @@ def test_only_what_costs_time_is_persistent(finished_once):
         for path, options in entry.items()
         if options.get("persist")
     ]
-    assert persistent == [f"results/ci/{name}" for name in ["kernels", *(key for key in SECTIONS if key not in ALWAYS)]]
+    assert persistent == [f"results/ci/{name}" for name in ["kernels", *WITH_PARAMETERS]]
 
 
 def test_no_parameter_is_unseen(finished_once):
@@ -115,14 +123,14 @@ def recorded(recorded_once, tmp_path):
 
 def test_repro_twice_then_a_later_stage(recorded):
     kernels = recorded.ages("kernels")
-    assert "Data and pipelines are up to date." in recorded.run("dvc", "repro", "tables")
-    assert recorded.planned("tables", "figures") == {}
+    assert "Data and pipelines are up to date." in recorded.run("dvc", "repro", "show")
+    assert recorded.planned("summary", "sections") == {}
 
     # A parameter of the last stages: what comes before is not even looked at.
     recorded.edit("params.yaml", "resamples: 100", "resamples: 50")
     assert "report.resamples" in recorded.run("dvc", "params", "diff")
-    said = recorded.run("dvc", "repro", "tables")
-    for stage in ("prepare", "kernels", "solve", "baselines"):
+    said = recorded.run("dvc", "repro", "show")
+    for stage in ("prepare", "kernels", "solve", "section@small_data"):
         assert f"Stage '{stage}' didn't change, skipping" in said
     assert recorded.ages("kernels") == kernels
 
@@ -144,14 +152,14 @@ def test_clone_goes_on_from_pulled_results(recorded, tmp_path):
     clone.run("dvc", "pull", "dvc.yaml")
     assert clone.planned() == {}
     clone.edit("params.yaml", "- 0.0001", "- 0.001")
-    assert set(clone.planned("tables")) == {
-        *("tables", "solve", "random_features_draw", "random_features_exact"),
-        *("small_data_kernel", "small_data_baseline", "section_correlation"),
-        *("section_random_features", "section_small_data"),
+    assert set(clone.planned("summary")) == {
+        *("summary", "solve", "random_features_draw", "random_features_exact"),
+        *("small_data_kernel", "small_data_baseline"),
+        *("show_accuracy", "show_correlation", "show_random_features", "show_small_data"),
     }
-    clone.run("dvc", "repro", "tables")
+    clone.run("dvc", "repro", "show")
     recorded.edit("params.yaml", "- 0.0001", "- 0.001")
-    recorded.snakemake("tables")
+    recorded.snakemake("summary")
     assert numbers(clone) == numbers(recorded)
 
 
@@ -191,7 +199,7 @@ def by_sections():
     presets = {}
     for name in PRESETS:
         params = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8"))
-        presets.setdefault(tuple(key for key in SECTIONS if params.get(key)), []).append(name)
+        presets.setdefault(tuple(key for key in WITH_PARAMETERS if params.get(key)), []).append(name)
     return presets
 
 
@@ -200,7 +208,7 @@ def test_every_preset_runs_by_dvc(fresh, sections):
     for preset in by_sections()[sections]:
         params = in_small(yaml.safe_load((ROOT / f"config/{preset}.yaml").read_text(encoding="utf-8")))
         (fresh / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-        fresh.planned("baselines")
-    fresh.run("dvc", "repro", "baselines")
+        fresh.planned("sections")
+    fresh.run("dvc", "repro", *(f"section@{key}" for key in WITH_PARAMETERS))
     for name in ("kernels", "section_provenance", "cnns", "random_features", "architectures", "small_data"):
         assert (fresh / f"results/{preset}/{name}").is_dir()

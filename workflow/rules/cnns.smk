@@ -1,24 +1,11 @@
-# Finite CNNs, trained beside the exact kernels: one job a family, depth, rate, seed and split, one file a family and
-# depth. Runs and checkpoints lie outside of the folder that DVC deletes, for they may have cost hours of a GPU.
-from exact_cntk.blocks import kernel_name
-from exact_cntk.study.sections.cnns.train import expected_memory, run_name, trains_long
-from exact_cntk.study.sections.cnns.plan import runs
-
-CNNS = PARAMS["cnns"]
-CNN_RUNS = runs(PARAMS)
-CNN_FAMILIES = {family["name"]: family for family in CNNS["families"]} if CNNS else {}
-SECTION_FILES["cnns"] = [
-    f"{RESULTS}/cnns/{name}.{suffix}"
-    for name in dict.fromkeys(kernel_name(run.family, run.depth) for run in CNN_RUNS)
-    for suffix in ("json", "csv")
-]
+# Finite CNNs, trained beside the exact kernels: one job for each family, depth, rate, seed and split, one file for each
+# family and depth. Runs and checkpoints lie outside of the folder that DVC deletes: they may have cost hours of a GPU.
+from exact_cntk.study.sections.cnns.cost import trains_long
 
 
-wildcard_constraints:
-    cnn="|".join(map(re.escape, CNN_FAMILIES)) or "none",
-    rate=r"[\d.e+-]+",
-    seed=r"\d+",
-    split="validation|test",
+def outcome_of_run(wildcards):
+    """List what is made from a run."""
+    return made_of_result(f"training/{wildcards.train_cnn}.json")
 
 
 rule train_cnn:
@@ -26,60 +13,63 @@ rule train_cnn:
     input:
         fits=fits("train_cnn", only_for=outcome_of_run),
         data=ancient(DATA),
-        sources=sources(TRAIN_SOURCES),
+        sources=sources(step_sources("train_cnn")),
     output:
-        f"{RESULTS}/training/{{cnn}}-depth-{{depth}}/rate-{{rate}}-seed-{{seed}}-{{split}}.json",
+        f"{RESULTS}/training/{{train_cnn}}.json",
     log:
-        f"{RESULTS}/logs/train_cnn/{{cnn}}-depth-{{depth}}/rate-{{rate}}-seed-{{seed}}-{{split}}.log",
+        f"{RESULTS}/logs/train_cnn/{{train_cnn}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_cnn/{{cnn}}-depth-{{depth}}/rate-{{rate}}-seed-{{seed}}-{{split}}.tsv"
+        f"{RESULTS}/benchmarks/train_cnn/{{train_cnn}}.tsv"
     conda:
         "../../environment.yml"
     # One core for each small network: the last digits depend on the number of threads.
-    threads: (BESIDE_GPU if cnn_gpu(None) else MANY) if trains_long(PARAMS) else 1
+    threads: MANY if trains_long(PARAMS) else 1
     resources:
-        gpu=cnn_gpu,
-        mem_mb=expected_memory(PARAMS) // 2**20,
+        gpu=int(trains_long(PARAMS)),
+        mem_mb=section_memory_mb("cnns"),
+        max_memory_gib=MEMORY_GIB,
+        study=study_parameters,
         runtime=1440,
     params:
-        options=options("train_cnn"),
+        job=job_words("train_cnn"),
+        parameters=job_parameters("train_cnn"),
         made_from=made_from("train_cnn"),
-        checkpoint=f"{RESULTS}/checkpoints/training/{{cnn}}-depth-{{depth}}-rate-{{rate}}-seed-{{seed}}-{{split}}.npz",
     message:
-        "train_cnn: {wildcards.cnn}, depth {wildcards.depth}, rate {wildcards.rate}, seed {wildcards.seed}, {wildcards.split}"
+        "train_cnn: {wildcards.train_cnn}"
     shell:
-        # `--resources gpu=0` hides any GPU. More threads than cores of OpenMP's own choice would disturb other jobs.
-        "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; export OMP_NUM_THREADS={threads}; "
-        "exact-cntk --made-from {params.made_from} train --data {input.data} {params.options}"
-        " --threads {threads} --checkpoint {params.checkpoint} --out {output} > {log} 2>&1"
+        RUN_JOB
 
 
 rule gather_cnn:
     """Choose the rate of one architecture on its validation runs, and put outcomes and learning curves together."""
     input:
         fits=fits("gather_cnn"),
-        runs=inputs_of("gather_cnn", runs_of_cnn),
-        sources=sources(GATHER_SOURCES),
+        runs=inputs_of("gather_cnn", job_inputs("gather_cnn")),
+        sources=sources(step_sources("gather_cnn")),
     output:
-        outcome=f"{RESULTS}/cnns/{{cnn}}-depth-{{depth}}.json",
-        curves=f"{RESULTS}/cnns/{{cnn}}-depth-{{depth}}.csv",
+        outcome=f"{RESULTS}/cnns/{{gather_cnn}}.json",
+        curves=f"{RESULTS}/cnns/{{gather_cnn}}.csv",
     log:
-        f"{RESULTS}/logs/gather_cnn/{{cnn}}-depth-{{depth}}.log",
+        f"{RESULTS}/logs/gather_cnn/{{gather_cnn}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/gather_cnn/{{cnn}}-depth-{{depth}}.tsv"
+        f"{RESULTS}/benchmarks/gather_cnn/{{gather_cnn}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         gpu=0,
         mem_mb=1000,
+        max_memory_gib=MEMORY_GIB,
+        study=study_parameters,
         runtime=10,
     params:
+        job=job_words("gather_cnn"),
+        parameters=job_parameters("gather_cnn"),
         made_from=made_from("gather_cnn"),
     message:
-        "gather_cnn: {output.outcome}"
+        "gather_cnn: {wildcards.gather_cnn}"
     shell:
-        "exact-cntk --made-from {params.made_from} gather-runs --out {output.outcome} --curves {output.curves} {input.runs} > {log} 2>&1"
+        RUN_JOB
 
 
 rule cnns:

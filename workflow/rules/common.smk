@@ -1,18 +1,18 @@
 # What all stages share: the checked parameters, and the names of files.
 import json
-import os
 import shlex
 import sys
 from functools import cache
-from pathlib import Path
+from hashlib import sha256
 
+import yaml
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.errors import UserError
-from exact_cntk.networks import Family
-from exact_cntk.study.sections.architectures.plan import architecture_passes
-from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
-from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_memory
+from exact_cntk.study.passes import kernel_blocks, kernel_depths
+from exact_cntk.study.sections import KEYS, has_parameters, plan, present
+from exact_cntk.study.sections._collect import all_passes
 from snakemake.exceptions import WorkflowError
 
 # Jobs call the `exact-cntk` of the environment that runs Snakemake, whether it is activated or not. The second variable
@@ -23,7 +23,7 @@ os.environ.update(
 )
 
 try:
-    PARAMS = check_params(config, source="parameters", schema=Path(workflow.basedir) / SCHEMA)
+    PARAMS = check_params(config, source="parameters", schema=CHECKOUT / SCHEMA)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -33,24 +33,24 @@ BLOCKS = {
     kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, one)}
     for kernel_id, one in PASSES.items()
 }
+FAMILIES = KERNELS["families"] if KERNELS else []
 
 ARCHIVE = "data/raw/cifar-10-python.tar.gz"
 RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
-# Snakemake scales it down to the cores that it is given.
-MANY = 256
-# Beside a GPU: they prepare images, repeat in float64 the few pairs that need it, and write the file.
-BESIDE_GPU = 4
-# Merging and solving refuse to need more than this. Not a parameter of their rules: it is no reason to run them again.
-MEMORY_GIB = str(SOLVE["max_memory_gib"])
-MEMORY_MB = int(1024 * SOLVE["max_memory_gib"])
+# The jobs of sections, by step and name; what they compute is in the parameters, which they read from a file.
+JOBS = {step: {} for key in KEYS for step in plan(key).SECTION.steps}
+for key in KEYS:
+    for name, job in plan(key).jobs(PARAMS).items() if plan(key).SECTION.steps else ():
+        JOBS[job.step][name] = (key, job)
 
 
 wildcard_constraints:
-    kernel_id="|".join(map(re.escape, PASSES)),
+    **{step: "|".join(map(re.escape, jobs)) or "none" for step, jobs in JOBS.items()},
+    kernel_id="|".join(map(re.escape, PASSES)) or "none",
     block=r"\d+-\d+",
-    family="|".join(sorted({re.escape(one.name) for one in kernel_passes(PARAMS)})),
+    family="|".join(sorted(re.escape(family["name"]) for family in FAMILIES)) or "none",
     depth=r"\d\d+",
 
 
@@ -62,7 +62,7 @@ def each_kernel(pattern, families=None):
     return [f"{RESULTS}/{pattern.format(kernel=name)}" for name in names]
 
 
-METRICS = each_kernel("metrics/{kernel}.json")
+METRICS = each_kernel("metrics/{kernel}.json") if SOLVE else []
 
 
 def kernel_file(family, depth):
@@ -88,47 +88,41 @@ def block_position(wildcards):
     return BLOCKS[wildcards.kernel_id][wildcards.block]
 
 
-@cache
-def backend_here():
-    """Settle the backend of kernels: the parameters', or a GPU if there is one and no --resources gpu=0, or the CPU."""
-    from exact_cntk.kernels.backends import choose_backend
-
-    gpus = workflow.global_resources.get("gpu")
-    if KERNELS["backend"] != "auto":
-        return KERNELS["backend"]
-    return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
-
-
-def kernel_threads(_wildcards):
-    """All cores, or a few beside a GPU, so that several GPUs have jobs at the same time."""
-    return BESIDE_GPU if backend_here() == "cuda" else MANY
-
-
-def kernel_memory_mb(wildcards):
-    """Give the memory of a block job, with what Python and CUDA take themselves."""
-    return pass_memory(PARAMS, PASSES[wildcards.kernel_id]) // 2**20 + 2000
-
-
-def solve_threads(_wildcards):
-    """One core for each of the small problems, which run side by side, and all cores for a large one.
-
-    The last digits of a linear solver depend on the number of threads, so that it must not vary where it need not.
-    """
-    return 1 if largest_subset() <= 4000 else MANY
-
-
-def solve_gpu(_wildcards):
-    """Give a GPU to problems that are solved on one, where there is one."""
-    from exact_cntk.regression.solvers.choice import prefers_gpu
-
-    return int(prefers_gpu(largest_subset()))
-
-
-def largest_subset():
-    """Count the images of the largest training set."""
-    return max(subset["train_images"] for subset in SOLVE["subsets"])
-
-
 def study_dir(_wildcards):
     """Name the folder of the study."""
     return RESULTS
+
+
+def job_of(step, wildcards):
+    """Look up a section and its job; the wildcard has the name of the step."""
+    return JOBS[step][getattr(wildcards, step)]
+
+
+def job_inputs(step):
+    """Input function: the results that a section's job reads."""
+    return lambda wildcards: [f"{RESULTS}/{path}" for path in job_of(step, wildcards)[1].inputs]
+
+
+def job_words(step):
+    """Parameter of a rule: section and job, as `exact-cntk section run` takes them."""
+    return lambda wildcards: " ".join([job_of(step, wildcards)[0], getattr(wildcards, step)])
+
+
+def job_parameters(step):
+    """Parameter of a rule: all numbers that a section's job depends on, in one line."""
+    return lambda wildcards: json.dumps(job_of(step, wildcards)[1].parameters, sort_keys=True)
+
+
+@cache
+def parameters_file():
+    """Write the checked parameters for the jobs of sections, to a file that is named by its content."""
+    digest = sha256(json.dumps(PARAMS, sort_keys=True).encode()).hexdigest()[:16]
+    path = Path(".snakemake/parameters") / f"{PARAMS['study']}-{digest}.json"
+    if not path.exists():
+        write_json(path, PARAMS)
+    return str(path)
+
+
+def study_parameters(_wildcards):
+    """Name that file. A resource of rules, not a parameter: what a job depends on is among its parameters."""
+    return parameters_file()

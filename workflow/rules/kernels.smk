@@ -4,7 +4,7 @@
 rule kernel_block:
     """Compute one block of a kernel at all depths of its pass, with all cores, or on a GPU of its own."""
     input:
-        fits=fits("kernel_block", only_for=kernels_of_block),
+        fits=fits("kernel_block", only_for=made_of_block),
         data=ancient(DATA),
         sources=sources(BLOCK_SOURCES + sum(ALLOWED_BACKENDS.values(), [])),
     output:
@@ -15,17 +15,17 @@ rule kernel_block:
         f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.tsv"
     conda:
         "../../environment.yml"
-    threads: kernel_threads
+    threads: MANY
     resources:
-        gpu=1 if KERNELS["backend"] in ("auto", "cuda") else 0,
+        gpu=int(ASKED_FOR in ("auto", "cuda")),
         mem_mb=kernel_memory_mb,
-        runtime=240,
+        runtime=kernel_minutes,
     params:
         options=options("kernel_block"),
         made_from=made_from("kernel_block"),
         rows=lambda wildcards: str(block_position(wildcards).rows),
         cols=lambda wildcards: str(block_position(wildcards).cols),
-        backend=KERNELS["backend"],
+        backend=ASKED_FOR,
         timing=f"{RESULTS}/benchmarks/kernel_block/{{kernel_id}}/{{block}}.json",
     message:
         "kernel_block: {wildcards.kernel_id}, rows {params.rows}, columns {params.cols}"

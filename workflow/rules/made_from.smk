@@ -16,7 +16,7 @@ def raw_files(_wildcards):
 
 def list_source():
     """List the files of the source that the parameters name; they must be there unless the images are prepared."""
-    if PREPARE["source"] is None:
+    if PREPARE is None or PREPARE["source"] is None:
         return []
     from exact_cntk.data import source_files as files_of_source
 
@@ -64,9 +64,8 @@ BACKENDS = {
     "cpu": CPU_SOURCES,
     "cuda": CPU_SOURCES + in_package("kernels/cuda/*.py", "kernels/cuda/kernels/*.cu", "kernels/cuda/kernels/*.cuh"),
 }
-ALLOWED_BACKENDS = {
-    name: BACKENDS[name] for name in (["cpu", "cuda"] if KERNELS["backend"] == "auto" else [KERNELS["backend"]])
-}
+ASKED_FOR = KERNELS["backend"] if KERNELS else "auto"
+ALLOWED_BACKENDS = {name: BACKENDS[name] for name in (["cpu", "cuda"] if ASKED_FOR == "auto" else [ASKED_FOR])}
 MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_merge.py", "blocks/_merged.py")
 
 
@@ -96,19 +95,29 @@ def make_kernel(wildcards):
     return made("merge_kernel", architecture(one) | depth, MERGE_SOURCES, blocks[:1], ALLOWED_BACKENDS)
 
 
-def kernels_of_block(wildcards):
-    """List what is made from a block."""
+def made_of_block(wildcards):
+    """List what is made from a block: the merged kernels of its pass, and files of sections."""
     one = PASSES[wildcards.kernel_id]
-    if one.pool_images is not None:
-        return [f"{RESULTS}/architectures/{one.name}.json"]
-    return [kernel_file(one.name, depth) for depth in one.depths]
+    if one.pool_images is None:
+        return [kernel_file(one.name, depth) for depth in one.depths]
+    return made_of_result(f"blocks/{one.kernel_id}/{wildcards.block}.h5")
+
+
+def made_of_result(path):
+    """List the files of sections' jobs that read a result, which is named below the study's folder."""
+    return [f"{RESULTS}/{job.files[0]}" for jobs in JOBS.values() for _, job in jobs.values() if path in job.inputs]
 
 
 MADE |= {"kernel_block": make_block, "merge_kernel": make_kernel}
 
 
 SOLVE_SOURCES = in_package(
-    "regression/kernel_regression.py", "regression/ridge_path.py", "regression/solvers/*.py", "study/solve.py"
+    "regression/kernel_regression.py",
+    "regression/ridge_path.py",
+    "regression/solvers/*.py",
+    "study/solve.py",
+    "study/fits.py",
+    "study/subsets.py",
 )
 
 
@@ -119,7 +128,7 @@ def solved_kernel(wildcards):
 
 def make_metrics(wildcards):
     """A kernel, the subsets and the ridge path."""
-    subsets = [f"{one['train_images']}x{one['repeats']}" for one in SOLVE["subsets"]]
+    subsets = [f"{subset['train_images']}x{subset['repeats']}" for subset in SOLVE["subsets"]]
     return made(
         "solve",
         {"study": PARAMS["study"], "subset": subsets, "ridges": SOLVE["ridges"]},
@@ -132,192 +141,35 @@ def make_metrics(wildcards):
 MADE["solve"] = make_metrics
 
 
-TRAIN_SOURCES = in_package(
-    *(f"finite/{name}.py" for name in ["networks", "training", "protocol", "_descent"]), "study/sections/cnns/train.py"
-)
-GATHER_SOURCES = in_package("study/sections/cnns/gather.py")
+def make_job(step):
+    """What a job of a section is made from: its plan says it."""
+
+    def make(wildcards):
+        _, job = job_of(step, wildcards)
+        inputs = job_inputs(step)(wildcards)
+        of_kernels = any(path.startswith(("kernels/", "blocks/")) for path in job.inputs)
+        if any(path.startswith("blocks/") for path in job.inputs):
+            inputs = inputs[:1]  # stands for all of its folder
+        return made(step, job.parameters, step_sources(step), inputs, ALLOWED_BACKENDS if of_kernels else None)
+
+    return make
 
 
-def make_run(wildcards):
-    """An architecture, its protocol, and what runs differ by."""
-    name = f"rate-{wildcards.rate}-seed-{wildcards.seed}-{wildcards.split}"
-    (run,) = (  # for the rate as the parameters have it
-        run
-        for run in CNN_RUNS
-        if (run.family, run.depth) == (wildcards.cnn, int(wildcards.depth))
-        and run_name(run.rate, run.seed, run.split) == name
-    )
-    family = CNN_FAMILIES[run.family]
-    protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
-    return made(
-        "train_cnn",
-        {"study": PARAMS["study"]}
-        | run._asdict()
-        | Family.from_parts(family).stated_parts()
-        | {key: CNNS[key] for key in protocol + ["validation_images"] * (run.split == "validation")},
-        TRAIN_SOURCES,
-    )
+MADE |= {step: make_job(step) for step in JOBS}
 
 
-def outcome_of_run(wildcards):
-    """List what is made from a run."""
-    return [f"{RESULTS}/cnns/{wildcards.cnn}-depth-{wildcards.depth}.json"]
-
-
-MADE["train_cnn"] = make_run
-MADE["gather_cnn"] = lambda wildcards: made("gather_cnn", {}, GATHER_SOURCES, runs_of_cnn(wildcards))
-
-
-FEATURES_SOURCES = in_package(
-    "regression/kernel_regression.py",
-    "regression/ridge_path.py",
-    "study/sections/random_features/plan.py",
-    "study/sections/random_features/fits.py",
-    "study/sections/random_features/jobs.py",
-    "study/solve.py",
-)
-NETWORK_SOURCES = FEATURES_SOURCES + in_package(
-    *(f"finite/{name}.py" for name in ["_contract", "_pass", "_signals", "empirical", "networks"])
-)
-SWEEP_SOURCES = NETWORK_SOURCES + in_package("finite/convergence.py")
-
-
-def features_architecture(wildcards):
-    """A family but for its depth, and the kinds of kernels."""
-    one = FEATURES_FAMILIES[wildcards.features_family]
-    parts = Family.from_parts(one).arguments()
-    return {"study": PARAMS["study"], "family": one["name"]} | parts | {"kinds": KERNELS["kinds"]}
-
-
-def features_problem(*names):
-    """The images and the ridge path, and what else of the section."""
-    section = {name: FEATURES[name] for name in (*names, "train_images", "test_images")}
-    return section | {"ridges": SOLVE["ridges"]}
-
-
-def make_draw(wildcards):
-    """A random network of each depth."""
-    parameters = features_architecture(wildcards) | features_problem("depths", "width")
-    return made("random_features_draw", parameters | {"draw": int(wildcards.draw)}, NETWORK_SOURCES)
-
-
-def make_exact(wildcards):
-    """The exact kernels of a family."""
-    parameters = {"study": PARAMS["study"]} | features_problem()
-    kernels = exact_kernels(wildcards)
-    return made("random_features_exact", parameters, FEATURES_SOURCES, kernels, ALLOWED_BACKENDS)
-
-
-def exact_kernels(wildcards):
-    """List a family's merged kernels."""
-    return [kernel_file(wildcards.features_family, depth) for depth in FEATURES["depths"]]
-
-
-def make_sweep(wildcards):
-    """Networks of several widths."""
-    return made("random_features_sweep", features_architecture(wildcards) | FEATURES["sweep"], SWEEP_SOURCES)
-
-
-MADE |= {
-    "random_features_draw": make_draw,
-    "random_features_exact": make_exact,
-    "random_features_sweep": make_sweep,
-}
-
-
-ARCHITECTURES_SOURCES = in_package(
-    "regression/kernel_regression.py",
-    "regression/ridge_path.py",
-    "regression/solvers/*.py",
-    "blocks/_block_set.py",
-    "blocks/_cover.py",
-    "study/sections/architectures/plan.py",
-    "study/sections/architectures/jobs.py",
-)
-
-
-def make_architectures(wildcards):
-    """The blocks of a pass, the training sets and the ridge path."""
-    small, repeats = ARCHITECTURES["small_train_images"], ARCHITECTURES["small_repeats"]
-    return made(
-        "solve_architectures",
-        {
-            "study": PARAMS["study"],
-            "train_images": ARCHITECTURES["train_images"],
-            "subset": [f"{n}x{repeats}" for n in small],
-            "ridges": SOLVE["ridges"],
-        },
-        ARCHITECTURES_SOURCES,
-        architecture_block_files(wildcards)[:1],
-        ALLOWED_BACKENDS,
-    )
-
-
-MADE["solve_architectures"] = make_architectures
-
-
-SMALL_SOURCES = in_package(
-    "study/sections/small_data/jobs.py", "study/sections/small_data/subsets.py", "study/solve.py"
-)
-SMALL_FIT_SOURCES = SMALL_SOURCES + in_package("regression/kernel_regression.py", "regression/ridge_path.py")
-SMALL_KERNEL_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/kernels.py")
-SMALL_BASELINE_SOURCES = SMALL_FIT_SOURCES + in_package("study/sections/small_data/baselines.py")
-SMALL_CNN_SOURCES = SMALL_SOURCES + in_package(
-    "finite/networks.py", "finite/_descent.py", "finite/training.py", "study/sections/small_data/networks.py"
-)
-
-
-def small_sets():
-    """The training sets of all methods."""
-    return {"study": PARAMS["study"]} | {name: SMALL[name] for name in ("train_images", "subsets", "seed")}
-
-
-def small_kernel_file(wildcards):
-    """List the merged kernel."""
-    return [f"{RESULTS}/kernels/{wildcards.small_kernel}.h5"]
-
-
-def make_small_kernel(wildcards):
-    """A kernel, the training sets and the ridge path."""
-    parameters, kernel = small_sets() | {"ridges": SOLVE["ridges"]}, small_kernel_file(wildcards)
-    return made("small_data_kernel", parameters, SMALL_KERNEL_SOURCES, kernel, ALLOWED_BACKENDS)
-
-
-def make_small_baseline(wildcards):
-    """A method, the training sets and the settings to choose from."""
-    settings = {name: SMALL[name] for name in ("bandwidths", "inverse_penalties", "trees")}
-    parameters = {"method": wildcards.small_baseline} | small_sets() | {"ridges": SOLVE["ridges"]} | settings
-    return made("small_data_baseline", parameters, SMALL_BASELINE_SOURCES)
-
-
-def make_small_network(wildcards):
-    """A network, the training sets and the protocol."""
-    protocol = {name: value for name, value in SMALL["cnns"].items() if name not in ("families", "subsets")}
-    network = SMALL_NETWORKS[wildcards.small_network] | protocol | {"network_subsets": SMALL["cnns"]["subsets"]}
-    return made("small_data_cnn", small_sets() | network, SMALL_CNN_SOURCES)
-
-
-MADE |= {
-    "small_data_kernel": make_small_kernel,
-    "small_data_baseline": make_small_baseline,
-    "small_data_cnn": make_small_network,
-}
-
-
-STUDY_SOURCES = in_package(
-    *(f"study/{name}" for name in ["results.py", "references.*", "markup.py"]), "networks/labels.py"
-)
-FIGURE_SOURCES = STUDY_SOURCES + in_package(
-    "study/sections/accuracy/results.py", "study/sections/accuracy/figures.py", "study/show/style.py"
-)
-TABLES_SOURCES = STUDY_SOURCES + in_package("study/sections/accuracy/results.py", "study/sections/_pages.py")
-REPORT_SOURCES = FIGURE_SOURCES + in_package(
-    "study/sections/accuracy/page.py",
-    "study/report.py",
-    "study/templates/*",
+# What all sections share in showing their results.
+SHOW_SOURCES = in_package(
+    "networks/labels.py",
+    "study/results.py",
+    "study/documents.py",
+    "study/show/*",
     "study/sections/__init__.py",
     "study/sections/_pages.py",
+    "study/sections/_section.py",
 )
+SUMMARY_SOURCES = SHOW_SOURCES + in_package("study/summary.py")
+REPORT_SOURCES = SHOW_SOURCES + in_package("study/report.py", "study/templates/*")
 PROVENANCE_SOURCES = in_package("study/provenance.py")
 RESAMPLING = {"study": PARAMS["study"]} | REPORT
 
@@ -331,33 +183,25 @@ def make_section_provenance(wildcards):
 
 def section_sources(key):
     """List the sources whose edit makes a section's tables and figures stale."""
-    shared = [
-        "study/sections/accuracy/results.py",
-        "study/show/style.py",
-        "study/sections/__init__.py",
-        "study/sections/_pages.py",
-    ]
-    return STUDY_SOURCES + in_package(*shared, f"study/sections/{key}.py", *SECTIONS[key].sources)
+    return SHOW_SOURCES + in_package(f"study/sections/{key}/*.py", *plan(key).SECTION.shows)
 
 
 def make_section(key):
     """A section's tables, figures and page."""
-    files = METRICS + with_statement(section_files(key))
-    return made(f"section_{key}", RESAMPLING, section_sources(key), files)
+    files = section_metrics(key) + with_statement(section_files(key))
+    return made(f"show_{key}", RESAMPLING, section_sources(key), files)
 
 
 def notebook_sources(name):
     """List the sources whose edit makes a notebook stale, itself and what runs it among them."""
-    key = NOTEBOOKS[name]
-    package = section_sources(key) if key else FIGURE_SOURCES + in_package("study/sections/accuracy/page.py")
-    return [*package, f"notebooks/{name}.ipynb", "workflow/scripts/run_notebook.py"]
+    return [*section_sources(NOTEBOOKS[name]), f"notebooks/{name}.ipynb", "workflow/scripts/run_notebook.py"]
 
 
 def make_notebook(wildcards):
     """The results that a notebook reads, and the notebook itself."""
-    name = wildcards.notebook
-    parameters = RESAMPLING if NOTEBOOKS[name] else {"study": PARAMS["study"]}
-    return made("notebook", parameters, notebook_sources(name), METRICS + with_statement(notebook_files(wildcards)))
+    name, key = wildcards.notebook, NOTEBOOKS[wildcards.notebook]
+    files = section_metrics(key) + with_statement(section_files(key))
+    return made("notebook", RESAMPLING, notebook_sources(name), files)
 
 
 def make_report(_wildcards):
@@ -369,8 +213,7 @@ def make_report(_wildcards):
 
 MADE |= {
     "section_provenance": make_section_provenance,
-    "tables": lambda _wildcards: made("tables", {"study": PARAMS["study"]}, TABLES_SOURCES, METRICS + PAGES),
-    "figures": lambda _wildcards: made("figures", {"study": PARAMS["study"]}, FIGURE_SOURCES, METRICS),
+    "summary": lambda _wildcards: made("summary", {"study": PARAMS["study"]}, SUMMARY_SOURCES, PAGES),
     "notebook": make_notebook,
     "report": make_report,
 }

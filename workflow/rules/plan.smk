@@ -18,14 +18,25 @@ def describe_blocks():
     pairs = dict.fromkeys(PASSES, 0)
     for block in blocks:
         pairs[block.kernel_id] += block_position(block).pairs
+    backend = backend_here()
     try:
-        seconds = expected_seconds(PARAMS, pairs, backend_here(), calibration_seconds=0.5)
+        seconds = expected_seconds(PARAMS, pairs, backend, calibration_seconds=0.5)
     except UserError as error:  # the jobs that it stops say it again
         return f"{PARAMS['study']}: no estimate, {error}"
     return (
         f"{PARAMS['study']}: {format_count(sum(pairs.values()))} pairs of images in {len(blocks)} blocks, "
-        f"about {format_time(seconds)} on backend {backend_here()}"
+        f"about {format_time(seconds)} on backend {backend}"
     )
+
+
+def backend_here():
+    """Settle the backend of kernels on this machine: the parameters', or that of a GPU that may be used, or the CPU."""
+    from exact_cntk.kernels.backends import choose_backend
+
+    gpus = workflow.global_resources.get("gpu")
+    if ASKED_FOR != "auto":
+        return ASKED_FOR
+    return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
 
 
 def describe_section(key):

@@ -1,11 +1,9 @@
-# Tables, figures, notebooks and the page that people look at, all from the metrics alone.
-TABLES = ["accuracy.csv", "accuracy_by_depth.csv", "ridge_path.csv", "spectra.csv", "table1.csv"]
-FIGURES = ["accuracy", "ridge_path", "spectra", "condition_number"]
+# Tables, figures, notebooks and the page that people look at, all from metrics and sections' files.
 
 
 wildcard_constraints:
-    section="|".join(SECTIONS),
-    notebook="|".join(NOTEBOOKS),
+    section="|".join(WITH_PARAMETERS),
+    notebook="|".join(NOTEBOOKS) or "none",
 
 
 localrules:
@@ -37,7 +35,7 @@ rule section_provenance:
         fits=fits("section_provenance"),
         files=inputs_of("section_provenance", lambda wildcards: section_files(wildcards.section)),
         parameters=inputs_of("section_provenance", section_parameters_file),
-        digest=ancient(DIGEST),
+        digest=ancient([DIGEST] if PREPARE else []),
         sources=sources(PROVENANCE_SOURCES),
     output:
         f"{RESULTS}/section_provenance/{{section}}.json",
@@ -52,10 +50,12 @@ rule section_provenance:
         runtime=10,
     params:
         made_from=made_from("section_provenance"),
+        data=f"--data {DIGEST}" if PREPARE else "",
     message:
         "section_provenance: {wildcards.section}"
     shell:
-        "exact-cntk --made-from {params.made_from} provenance --data {input.digest} --parameters {input.parameters} --out {output} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} section provenance {params.data} --parameters {input.parameters}"
+        " --out {output} > {log} 2>&1"
 
 
 rule baselines:
@@ -67,40 +67,42 @@ rule baselines:
 
 
 for key in PRESENT:
-    MADE[f"section_{key}"] = lambda _wildcards, key=key: make_section(key)
+    MADE[f"show_{key}"] = lambda _wildcards, key=key: make_section(key)
+    CAPTIONS = (CHECKOUT / PACKAGE / "study/sections" / key / "captions").resolve()
 
     rule:
         name:
-            f"section_{key}"
+            f"show_{key}"
         input:
-            fits=fits(f"section_{key}"),
-            metrics=inputs_of(f"section_{key}", METRICS),
-            files=inputs_of(f"section_{key}", section_files(key)),
+            fits=fits(f"show_{key}"),
+            metrics=inputs_of(f"show_{key}", section_metrics(key)),
+            files=inputs_of(f"show_{key}", section_files(key)),
             sources=sources(section_sources(key)),
         output:
             tables=[
                 report(
                     f"{RESULTS}/tables/{table}.csv",
                     category="Tables",
-                    caption=f"../report/tables/{table}.rst",
+                    caption=CAPTIONS / f"tables/{table}.rst",
                     labels={"table": table},
                 )
-                for table in SECTIONS[key].tables
+                for table in plan(key).SECTION.tables
             ],
+            texts=[f"{RESULTS}/tables/{text}" for text in plan(key).SECTION.texts],
             figures=[
                 report(
                     f"{RESULTS}/figures/{figure}.svg",
                     category="Figures",
-                    caption=f"../report/figures/{figure}.rst",
+                    caption=CAPTIONS / f"figures/{figure}.rst",
                     labels={"figure": figure},
                 )
-                for figure in SECTIONS[key].figures
+                for figure in plan(key).SECTION.figures
             ],
             page=f"{RESULTS}/sections/{key}.json",
         log:
-            f"{RESULTS}/logs/section/{key}.log",
+            f"{RESULTS}/logs/show/{key}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/section/{key}.tsv"
+            f"{RESULTS}/benchmarks/show/{key}.tsv"
         conda:
             "../../environment.yml"
         threads: 1
@@ -114,106 +116,57 @@ for key in PRESENT:
             metrics=lambda _wildcards, input: " ".join(f"--metrics {path}" for path in input.metrics),
             resamples=REPORT["resamples"],
             seed=REPORT["seed"],
-            made_from=made_from(f"section_{key}"),
+            made_from=made_from(f"show_{key}"),
         message:
-            "section: {params.key}"
+            "show: {params.key}"
         shell:
-            "exact-cntk --made-from {params.made_from} section {params.key} --study-dir {params.study_dir} {params.metrics}"
-            " --resamples {params.resamples} --seed {params.seed} {input.files} > {log} 2>&1"
+            "exact-cntk --made-from {params.made_from} section show {params.key} --study-dir {params.study_dir}"
+            " {params.metrics} --resamples {params.resamples} --seed {params.seed} {input.files} > {log} 2>&1"
 
 
 rule sections:
-    """Tables and figures of all sections."""
+    """Tables, figures and page of every section."""
     input:
         PAGES,
 
 
-rule tables:
-    """Tidy tables of all metrics, the paper's table beside ours, and a summary for `dvc metrics`."""
+rule summary:
+    """The numbers of all sections in one tree, for `dvc metrics`."""
     input:
-        fits=fits("tables"),
-        metrics=inputs_of("tables", METRICS),
-        sections=inputs_of("tables", PAGES),
-        sources=sources(TABLES_SOURCES),
+        fits=fits("summary"),
+        sections=inputs_of("summary", PAGES),
+        sources=sources(SUMMARY_SOURCES),
     output:
-        csv=[
-            report(
-                f"{RESULTS}/tables/{table}",
-                category="Tables",
-                caption=f"../report/tables/{Path(table).stem}.rst",
-                labels={"table": Path(table).stem},
-            )
-            for table in TABLES
-        ],
-        markdown=f"{RESULTS}/tables/table1.md",
         summary=f"{RESULTS}/summary.json",
-        made_from=f"{RESULTS}/tables/made_from.json",
+        made_from=f"{RESULTS}/summary.made_from.json",
     log:
-        f"{RESULTS}/logs/tables.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/tables.tsv"
+        f"{RESULTS}/logs/summary.log",
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
+        mem_mb=1000,
         runtime=10,
     params:
         study_dir=study_dir,
         sections=lambda _wildcards, input: " ".join(f"--section {path}" for path in input.sections),
-        made_from=made_from("tables"),
+        made_from=made_from("summary"),
     message:
-        "tables: {output.summary}"
+        "summary: {output.summary}"
     shell:
-        "exact-cntk --made-from {params.made_from} table --study-dir {params.study_dir} {params.sections} {input.metrics} > {log} 2>&1"
-
-
-rule figures:
-    """Accuracy against depth, ridge paths, spectra, condition numbers."""
-    input:
-        fits=fits("figures"),
-        metrics=inputs_of("figures", METRICS),
-        sources=sources(FIGURE_SOURCES),
-    output:
-        [
-            report(
-                f"{RESULTS}/figures/{figure}.svg",
-                category="Figures",
-                caption=f"../report/figures/{figure}.rst",
-                labels={"figure": figure},
-            )
-            for figure in FIGURES
-        ],
-    log:
-        f"{RESULTS}/logs/figures.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/figures.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=2000,
-        runtime=10,
-    params:
-        study_dir=study_dir,
-        made_from=made_from("figures"),
-    message:
-        f"figures: {RESULTS}/figures"
-    shell:
-        "exact-cntk --made-from {params.made_from} figure --study-dir {params.study_dir} {input.metrics} > {log} 2>&1"
+        "exact-cntk --made-from {params.made_from} summary --study-dir {params.study_dir} {params.sections} > {log} 2>&1"
 
 
 rule notebook:
     """Execute a notebook on the study's results, and make a page of it that opens offline."""
     input:
         fits=fits("notebook"),
-        notebook=ancient("notebooks/{notebook}.ipynb"),
-        metrics=inputs_of("notebook", METRICS),
-        files=inputs_of("notebook", notebook_files),
+        notebook=lambda wildcards: ancient(str(CHECKOUT / f"notebooks/{wildcards.notebook}.ipynb")),
+        metrics=inputs_of("notebook", lambda wildcards: section_metrics(NOTEBOOKS[wildcards.notebook])),
+        files=inputs_of("notebook", lambda wildcards: section_files(NOTEBOOKS[wildcards.notebook])),
         sources=lambda wildcards: sources(notebook_sources(wildcards.notebook)),
-        runner=ancient("workflow/scripts/run_notebook.py"),
+        runner=ancient(str(CHECKOUT / "workflow/scripts/run_notebook.py")),
     output:
         notebook=f"{RESULTS}/notebooks/{{notebook}}.ipynb",
         page=report(
@@ -245,10 +198,9 @@ rule notebook:
 
 # Beside metrics and sections' pages.
 SHOWN = [
-    *rules.tables.output,
-    *rules.figures.output,
+    *rules.summary.output,
     *PRESENTED,
-    *each_kernel("provenance/{kernel}.json"),
+    *(each_kernel("provenance/{kernel}.json") if SOLVE else []),
     *SECTION_PROVENANCE,
 ]
 

@@ -15,9 +15,9 @@ rule solve:
         f"{RESULTS}/benchmarks/solve/{{family}}-depth-{{depth}}.tsv"
     conda:
         "../../environment.yml"
-    threads: solve_threads
+    threads: threads_to_solve(largest_subset())
     resources:
-        gpu=solve_gpu,
+        gpu=int(prefers_gpu(largest_subset())),
         mem_mb=MEMORY_MB,
         max_memory_gib=MEMORY_GIB,
         runtime=240,
@@ -28,8 +28,7 @@ rule solve:
     message:
         "solve: {wildcards.family}, depth {wildcards.depth}"
     shell:
-        # `--resources gpu=0` hides any GPU, which large problems would take.
-        "if [ {resources.gpu} = 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
+        f"{HIDE_GPU}"
         "exact-cntk --made-from {params.made_from} solve --kernel {input.kernel} --data {input.data} {params.options}"
         " --max-memory-gib {resources.max_memory_gib} --checkpoints {params.checkpoints}"
         " --out {output.metrics} --provenance {output.provenance} > {log} 2>&1"
@@ -41,7 +40,7 @@ rule metrics:
         each_kernel("metrics/{kernel}.json"),
 
 
-for family in KERNELS["families"]:
+for family in FAMILIES:
 
     rule:
         name:

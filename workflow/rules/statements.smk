@@ -42,9 +42,9 @@ def made(step, parameters, sources, inputs=(), backends=None, place=None, of_dat
         step=step,
         parameters=plain(parameters),
         data=known_digest() if of_data else None,
-        sources=digest_sources(sources),
+        sources=digest_sources(sources, CHECKOUT),
         inputs=dict(map(named_identity, inputs)),
-        backends={name: digest_sources(patterns) for name, patterns in backends.items()},
+        backends={name: digest_sources(patterns, CHECKOUT) for name, patterns in backends.items()},
         place=place or {},
     )
     return Made(statement, {"": sources} | ({} if inputs else backends))
@@ -66,7 +66,13 @@ def in_package(*patterns):
 
 def sources(patterns):
     """List source files for a rule's input. Their content is in the statement, so that their age says nothing."""
-    return ancient(source_files(patterns))
+    return ancient([str(CHECKOUT / path) for path in source_files(patterns, CHECKOUT)])
+
+
+def step_sources(step):
+    """List patterns of the sources of a step of a section."""
+    (found,) = [plan(key).SECTION.steps[step] for key in KEYS if step in plan(key).SECTION.steps]
+    return in_package(*found)
 
 
 def named_identity(path):
@@ -80,8 +86,10 @@ def named_identity(path):
 def producer(path):
     """Find the rule that makes a file, and its wildcards. A file that no rule makes is an error, never a source."""
     for candidate in workflow.rules:
-        if candidate.name in MADE and candidate.is_producer(path):
-            return candidate.name, key_of(candidate.get_wildcards(path))
+        # in another workflow that uses this one as a module, rules may have a prefix
+        name = max((name for name in MADE if f"_{candidate.name}".endswith(f"_{name}")), key=len, default=None)
+        if name is not None and candidate.is_producer(path):
+            return name, key_of(candidate.get_wildcards(path))
     raise WorkflowError(f"{path} is made by no rule; the parameters name something that cannot be computed")
 
 
@@ -116,7 +124,7 @@ def fits(name, only_for=None):
     """
 
     def hold(wildcards):
-        digest = checkpoints.preprocess.get().output.digest
+        digest = checkpoints.preprocess.get().output.digest if PREPARE is not None else []
         if only_for is None or not all(map(is_current, only_for(wildcards))):
             renew_misfit(name, wildcards)
         return digest
@@ -258,7 +266,7 @@ def made_from(name):
 
     def tell(wildcards):
         one = to_make(name, key_of(wildcards))
-        return str(write_job(one.statement, one.source_files, Path(".snakemake/made_from")))
+        return str(write_job(one.statement, one.source_files, Path(".snakemake/made_from"), CHECKOUT))
 
     return tell
 

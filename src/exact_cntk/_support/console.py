@@ -40,9 +40,6 @@ def log(line: str) -> None:
 Data = Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")]
 KernelData = Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")]
 FamilyName = Annotated[str, typer.Option(help="Name of the family, recorded with the results.", metavar="NAME")]
-Depth = Annotated[int, typer.Option(help="Convolutional layers + 1.", metavar="N")]
-Width = Annotated[int, typer.Option(help="Channels of every layer.", metavar="N")]
-OutputScale = Annotated[float, typer.Option(help="The paper's kappa.", metavar="NUMBER")]
 Ridges = Annotated[
     str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
 ]

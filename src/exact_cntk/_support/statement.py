@@ -201,14 +201,16 @@ def claim(job_file: Path) -> None:
     try:
         job = json.loads(job_file.read_text(encoding="utf-8"))
         statement = Statement.from_document(job["statement"])
-        _check_code(statement, job["source_files"])
+        _check_code(statement, job["source_files"], Path(job["checkout"]))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{job_file} cannot be read ({error}); it is what the workflow hands to its jobs") from error
     _current = statement
     check_inputs([name for name in statement.inputs if not Path(name).is_dir()])
 
 
-def write_job(statement: Statement, source_files: Mapping[str, Sequence[str]], folder: Path) -> Path:
+def write_job(
+    statement: Statement, source_files: Mapping[str, Sequence[str]], folder: Path, checkout: Path = Path()
+) -> Path:
     """Write what `claim` takes to a file that is named by its content.
 
     Parameters
@@ -217,8 +219,10 @@ def write_job(statement: Statement, source_files: Mapping[str, Sequence[str]], f
     source_files : mapping of str to sequence of str
         Patterns of its sources, from the checkout: by backend, and by "" those of all.
     folder : Path
+    checkout : Path
     """
-    content = _canonical({"statement": statement.document(), "source_files": source_files}).encode()
+    job = {"statement": statement.document(), "source_files": source_files, "checkout": str(checkout)}
+    content = _canonical(job).encode()
     path = folder / f"{statement.step}-{hashlib.sha256(content).hexdigest()[:IDENTITY_DIGITS]}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -228,20 +232,21 @@ def write_job(statement: Statement, source_files: Mapping[str, Sequence[str]], f
     return path
 
 
-def _check_code(statement: Statement, patterns: Mapping[str, Sequence[str]]) -> None:
+def _check_code(statement: Statement, patterns: Mapping[str, Sequence[str]], checkout: Path) -> None:
     """Hold the code of this process against that of the plan, and against the checkout's, if it is of another place."""
     planned = {"": statement.sources, **statement.backends}
     try:
-        edited = any(digest_sources(some) != planned[name] for name, some in patterns.items())
+        edited = any(digest_sources(some, checkout) != planned[name] for name, some in patterns.items())
     except FileNotFoundError:
         edited = True
     if edited:
         raise UserError(f"the code of the step {statement.step} has been edited since this run was planned; {AGAIN}")
-    package, own = Path(__file__).resolve().parents[1], Path(PACKAGE).resolve()
+    package, own = Path(__file__).resolve().parents[1], (checkout / PACKAGE).resolve()
     every = [pattern for some in patterns.values() for pattern in some]
-    for name in source_files(every) if package != own else ():
-        installed = package / Path(name).relative_to(PACKAGE) if name.startswith(f"{PACKAGE}/") else Path(name)
-        if installed.exists() and _file_digest(installed) != _file_digest(Path(name)):
+    for name in source_files(every, checkout) if package != own else ():
+        source = checkout / name
+        installed = package / Path(name).relative_to(PACKAGE) if name.startswith(f"{PACKAGE}/") else source
+        if installed.exists() and _file_digest(installed) != _file_digest(source):
             raise UserError(
                 f"the package that runs, {package}, is not this checkout's: {name} differs; install this checkout "
                 "(make install), or bring both to the same revision"

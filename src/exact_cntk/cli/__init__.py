@@ -17,20 +17,12 @@ import exact_cntk
 from exact_cntk._support.statement import claim
 from exact_cntk.cli import data, kernel, section, study
 from exact_cntk.errors import UserError
-from exact_cntk.study.sections.architectures import cli as architectures
-from exact_cntk.study.sections.cnns import cli as cnns
-from exact_cntk.study.sections.random_features import cli as random_features
-from exact_cntk.study.sections.small_data import cli as small_data
 
 PROGRAM = "exact-cntk"
 # Click's class of errors in usage; newer typers ship a click of their own, and give it no public name.
 UsageError: Any = typer.BadParameter.__bases__[0]
 # In the order of a study; typer would put groups last.
-VERBS = (
-    *("data", "block", "merge", "solve"),
-    *("train", "gather-runs", "random-features", "architectures", "small-data", "section", "provenance"),
-    *("table", "figure", "report", "estimate"),
-)
+VERBS = ("data", "block", "merge", "solve", "section", "summary", "report", "estimate")
 USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -110,31 +102,17 @@ def _program(
 ) -> None:
     """Exact convolutional neural tangent kernels, and the study around them.
 
-    The verbs are in the order of a study: kernels and their accuracies (to solve), what is computed beside them (to
-    provenance), and what people look at. The workflow (`snakemake`) calls them so; each also works alone. `estimate`
-    says beforehand what a study costs.
+    The verbs are in the order of a study: kernels and their accuracies (to solve), sections, which compute and show
+    what is beside them, and what people look at. The workflow (`snakemake`) calls them so; each also works alone.
+    `estimate` says beforehand what a study costs.
     """
     if made_from is not None:
         claim(made_from)
 
 
 app.add_typer(data.app, name="data")
-app.add_typer(random_features.app, name="random-features")
-app.add_typer(small_data.app, name="small-data")
-for verb in (
-    kernel.block,
-    kernel.merge,
-    study.solve,
-    cnns.train,
-    cnns.gather_runs,
-    architectures.architectures,
-    section.section,
-    section.provenance,
-    study.table,
-    study.figure,
-    study.report,
-    kernel.estimate,
-):
+app.add_typer(section.app, name="section")
+for verb in (kernel.block, kernel.merge, study.solve, study.summary, study.report, kernel.estimate):
     app.command()(verb)
 
 

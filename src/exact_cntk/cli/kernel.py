@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exact_cntk._support.console import Data, FamilyName, log, on_terminal, parse_list
-from exact_cntk._support.family_options import with_family
+from exact_cntk.cli.family import with_family
 
 if TYPE_CHECKING:
     from exact_cntk.networks import Family
 
 
-@with_family()
+@with_family
 def block(
     data: Data,
     family: FamilyName,

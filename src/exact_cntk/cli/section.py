@@ -1,19 +1,68 @@
-"""`exact-cntk section` and `provenance`: what a study computes beside its kernels, shown and accounted for."""
+"""`exact-cntk section`: what a study computes beside its kernels, shown and accounted for."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exact_cntk._support.console import StudyDir, log
+from exact_cntk._support.console import MaxMemory, StudyDir, log, on_terminal
+
+app = typer.Typer(no_args_is_help=True, help="Compute and show a section of a study.", rich_markup_mode=None)
+
+Key = Annotated[str, typer.Argument(help="Name of the section, as in params.yaml.", metavar="KEY")]
 
 
-def section(
-    key: Annotated[str, typer.Argument(help="Name of the section, as in params.yaml.", metavar="KEY")],
+@app.command()
+def run(
+    key: Key,
+    job: Annotated[str, typer.Argument(help="One of its jobs. [default: list them]", metavar="JOB")] = "",
+    params: Annotated[Path, typer.Option(help="Parameters of the study.", metavar="FILE.yaml")] = Path("params.yaml"),
+    study_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the study. [default: results/<study>]", metavar="DIR")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Its images. [default: data/processed/<study>.h5]", metavar="FILE.h5")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the CPU. [default: one for each core]", metavar="N")] = None,
+    max_memory_gib: MaxMemory = None,
+) -> None:
+    """Do one job of a section, and write its files into the study's folder.
+
+    What the job computes is in the parameters of the study alone; what it reads must be there. Run again after an
+    interruption, long jobs go on where they were.
+
+    \b
+    Example:
+      exact-cntk section run small_data rbf
+    """
+    from exact_cntk.study.params import load_params
+    from exact_cntk.study.sections._run import run_job, section_jobs
+
+    checked = load_params(params)
+    if not job:
+        print("\n".join(section_jobs(key, checked)))
+        return
+    run_job(
+        key,
+        job,
+        checked,
+        results=study_dir,
+        data=data,
+        threads=threads,
+        max_memory_gib=max_memory_gib,
+        progress=on_terminal(),
+        log=log,
+    )
+
+
+@app.command()
+def show(
+    key: Key,
     study_dir: StudyDir,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="What its rules have made. [default: all in its folders]", metavar="FILES"),
+        typer.Argument(help="What its jobs have made. [default: all in its folders]", metavar="FILES"),
     ] = None,
     metrics: Annotated[
         list[Path] | None,
@@ -25,11 +74,11 @@ def section(
     """Write tables and figures of one section of a study.
 
     They go to DIR/tables and DIR/figures; what the report says of the section goes to DIR/sections/KEY.json. The
-    sections are cnns, random_features, correlation, architectures and small_data.
+    study's own kernels are the section accuracy.
 
     \b
     Example:
-      exact-cntk section correlation --study-dir results/digits
+      exact-cntk section show correlation --study-dir results/digits
     """
     from exact_cntk.study.sections import write_section
 
@@ -37,23 +86,22 @@ def section(
         log(str(path))
 
 
+@app.command()
 def provenance(
-    data: Annotated[Path, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")],
     parameters: Annotated[Path, typer.Option(help="Parameters of the section.", metavar="FILE.yaml")],
     out: Annotated[Path, typer.Option(help="Where to write.", metavar="FILE.json")],
+    data: Annotated[
+        Path | None, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")
+    ] = None,
 ) -> None:
-    """Record where the files of a section come from.
-
-    Code, packages and machine of the run that has made them.
+    """Record where the files of a section come from: code, packages and machine of the run that has made them.
 
     \b
     Example:
-      exact-cntk provenance --data data/processed/digits.json
+      exact-cntk section provenance --data data/processed/digits.json
         --parameters results/digits/cnns/parameters.yaml
         --out results/digits/section_provenance/cnns.json
     """
-    import json
-
     import yaml
 
     from exact_cntk.errors import UserError
@@ -61,8 +109,9 @@ def provenance(
     from exact_cntk.study.provenance import section_provenance
 
     try:
-        documents = json.loads(data.read_text(encoding="utf-8")), yaml.safe_load(parameters.read_text(encoding="utf-8"))
+        digest = {} if data is None else json.loads(data.read_text(encoding="utf-8"))
+        given = yaml.safe_load(parameters.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{data} and {parameters} cannot be read: {error}") from error
-    write_result(out, section_provenance(documents[1] or {}, documents[0]))
+    write_result(out, section_provenance(given or {}, digest))
     log(str(out))

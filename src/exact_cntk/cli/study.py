@@ -1,4 +1,4 @@
-"""`exact-cntk solve`, `table`, `figure` and `report`: from kernels to what people look at."""
+"""`exact-cntk solve`, `summary` and `report`: from kernels to what people look at."""
 
 import time
 from contextlib import nullcontext
@@ -87,40 +87,22 @@ Sections = Annotated[
     list[Path] | None,
     typer.Option(
         "--section",
-        help="From `exact-cntk section`, repeatable. [default: all in DIR/sections]",
+        help="From `exact-cntk section show`, repeatable. [default: all in DIR/sections]",
         metavar="FILE.json",
     ),
 ]
 
 
-def table(
-    study_dir: StudyDir,
-    metrics: Metrics = None,
-    sections: Sections = None,
-) -> None:
-    """Write the tables of a study to DIR/tables.
-
-    Among them the paper's table beside ours; and summarise the metrics, and what the sections found.
+def summary(study_dir: StudyDir, sections: Sections = None) -> None:
+    """Write DIR/summary.json: the numbers of all sections in one tree.
 
     \b
     Example:
-      exact-cntk table --study-dir results/digits
+      exact-cntk summary --study-dir results/digits
     """
-    from exact_cntk.study.sections.accuracy.results import write_tables
+    from exact_cntk.study.summary import write_summary
 
-    _say_written(write_tables(study_dir, metrics or None, sections=sections))
-
-
-def figure(study_dir: StudyDir, metrics: Metrics = None) -> None:
-    """Draw the figures of a study to DIR/figures.
-
-    \b
-    Example:
-      exact-cntk figure --study-dir results/digits
-    """
-    from exact_cntk.study.sections.accuracy.figures import write_figures
-
-    _say_written(write_figures(study_dir, metrics or None))
+    _say_written(write_summary(study_dir, sections))
 
 
 def report(

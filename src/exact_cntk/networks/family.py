@@ -104,6 +104,12 @@ class Family:
         )
 
     @classmethod
+    def taken_from(cls, parameters: Mapping[str, Any]) -> tuple["Family", dict[str, Any]]:
+        """A family out of a mapping by `from_parts`, and all else that is in it."""
+        family = cls.from_parts(parameters)
+        return family, {name: value for name, value in parameters.items() if name not in family.parts()}
+
+    @classmethod
     def parse(cls, text: str, **parts: Any) -> tuple["Family", int]:
         """A family and a depth from the notation, `trained` and `flips` beside it.
 

@@ -33,6 +33,12 @@ def known_depth(key: str, name: str, depth: int, computed: Mapping[str, Sequence
         yield f"{key}: depth {depth} of {name} is not computed; in kernels.families it has the depths {allowed}"
 
 
+def tangent_kernel(key: str, params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a complaint where the study computes no tangent kernels, which a section is about."""
+    if "ntk" not in params["kernels"]["kinds"]:
+        yield f"kernels.kinds: {params['kernels']['kinds']} lacks 'ntk', which {key} is about; add it"
+
+
 def within(key: str, images: int, params: Mapping[str, Any], of: str) -> Iterator[str]:
     """Yield a complaint where there are fewer images, `of` being "train_images" or "test_images"."""
     if images > params["prepare"][of]:

@@ -76,7 +76,7 @@ def check_params(params: object, *, source: str = "params.yaml", schema: str | P
     Returns
     -------
     dict
-        A copy, with every value of the type that the schema wants.
+        A copy, with every value of the type that the schema wants, and None for what is left out.
 
     Raises
     ------
@@ -104,9 +104,16 @@ def find_schema(start: Path | None = None) -> Path:
 
 def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a schema cannot say: keys that contradict each other."""
-    yield from _data_contradictions(params["prepare"])
-    yield from _kernel_contradictions(params)
-    yield from _solve_contradictions(params)
+    for key, needed in (("kernels", "prepare"), ("solve", "kernels")):
+        if params[key] is not None and params[needed] is None:
+            yield f"{key}: needs {needed}, which is left out; give it, or leave {key} out"
+            return
+    if params["prepare"] is not None:
+        yield from _data_contradictions(params["prepare"])
+    if params["kernels"] is not None:
+        yield from _kernel_contradictions(params)
+    if params["solve"] is not None:
+        yield from _solve_contradictions(params)
     yield from section_contradictions(params)
     yield from name_contradictions(params)
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exact_cntk.blocks._grid import Position, Span, block_positions, kernel_id
-from exact_cntk.blocks._sizes import BlockSizes, block_sizes
-from exact_cntk.kernels.cost import block_memory
+from exact_cntk.blocks._grid import Position, Span, block_name, block_positions, kernel_id
+from exact_cntk.blocks._sizes import BlockSizes, block_sizes, planned_backend
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_memory
 from exact_cntk.networks import Family
 
 _CHANNELS = {"digits": 1, "cifar10": 3}
@@ -51,7 +51,9 @@ class KernelPass:
 
 
 def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of all families, in the order of the file; those of the grid are `architecture_passes`."""
+    """List the passes of all families, in the order of the file; none where the study has no kernels."""
+    if params["kernels"] is None:
+        return ()
     return tuple(
         KernelPass(family["name"], Family.from_parts(family), tuple(depths), tuple(params["kernels"]["kinds"]))
         for family in params["kernels"]["families"]
@@ -101,10 +103,29 @@ def kernel_blocks(params: Mapping[str, Any], one: KernelPass) -> list[Position]:
     return [_in_pool(position, n, pool) for position in block_positions(n, n_test, pass_block_sizes(params, one))]
 
 
+def block_files(params: Mapping[str, Any], one: KernelPass) -> tuple[str, ...]:
+    """Name the files of a pass's blocks, below results/<study>."""
+    return tuple(f"blocks/{one.kernel_id}/{block_name(position)}" for position in kernel_blocks(params, one))
+
+
 def _in_pool(position: Position, n: int, pool: int) -> Position:
     """A block of a kernel of the pool's first n images, placed in that of the whole pool: test rows come after it."""
     rows, cols = position
     return Position(Span(rows.start + pool - n, rows.stop + pool - n), cols) if rows.start >= n else position
+
+
+def pass_seconds(params: Mapping[str, Any], one: KernelPass, position: Position) -> float:
+    """Seconds that a block of a pass takes at the nominal rate of the backend that it is cut for."""
+    prepare, shape = params["prepare"], image_shape(params["prepare"])
+    backend = planned_backend(
+        one.pool_images or prepare["train_images"],
+        prepare["test_images"],
+        shape,
+        family=one.network,
+        depth=one.depths[-1],
+        backend=params["kernels"]["backend"],
+    )
+    return one.layers(position.pairs, shape) / NOMINAL_RATES[backend, one.network.readout]
 
 
 def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:

@@ -16,18 +16,9 @@ from markupsafe import Markup
 from exact_cntk._support.atomic import write_bytes
 from exact_cntk._support.stated_files import stated_text
 from exact_cntk.errors import UserError
-from exact_cntk.study.results import Study, load
-from exact_cntk.study.sections import SECTIONS, read_pages, section_pages
-from exact_cntk.study.sections.accuracy import results as tables
-from exact_cntk.study.sections.accuracy.figures import CAPTIONS, FIGURES
-from exact_cntk.study.sections.accuracy.page import headline
-from exact_cntk.study.show import references
-from exact_cntk.study.show.markup import percent, to_html
-
-NOTEBOOKS = {
-    "table1": "the paper's table beside this study's, differences, depth curves",
-    "ridge": "accuracy and leave-one-out error along the ridge path, spectra, condition numbers",
-}
+from exact_cntk.study.results import load
+from exact_cntk.study.sections import plan, read_pages, section_pages
+from exact_cntk.study.show.markup import to_html
 
 
 def write_report(
@@ -37,14 +28,15 @@ def write_report(
     sections: Iterable[str | Path] | None = None,
     out: str | Path | None = None,
 ) -> Path:
-    """Write ``report.html`` of a study, from its metrics, tables, figures, sections and provenance files.
+    """Write ``report.html`` of a study, from its sections, their figures, its metrics and provenance files.
 
     Parameters
     ----------
     study_dir : path
-        results/<study>, after `write_tables`, `write_figures` and `sections.write_section`.
+        results/<study>, after `sections.write_section`.
     metrics : iterable of paths, optional
-        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
+        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``. A study whose sections need
+        none has none.
     sections : iterable of paths, optional
         Pages of the study's sections; default: all in ``<study_dir>/sections``.
     out : path, optional
@@ -58,34 +50,26 @@ def write_report(
     Raises
     ------
     UserError
-        As `results.load`; and when a table or figure is missing, naming the command that makes it; and if the
-        disk is full or not writable.
+        As `results.load`; and when there is no section, or a figure is missing, naming the command that makes it; and
+        if the disk is full or not writable.
     """
     directory = Path(study_dir)
-    chosen = None if metrics is None else [Path(path) for path in metrics]
-    study = load(directory, chosen)
+    chosen = sorted((directory / "metrics").glob("*.json")) if metrics is None else [Path(path) for path in metrics]
+    pages = read_pages(section_pages(directory) if sections is None else sections)
+    if not pages:
+        raise UserError(
+            f"{directory / 'sections'} holds no section: run the workflow, or `exact-cntk section show`, first"
+        )
     out = directory / "report.html" if out is None else Path(out)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     templates = files(__package__).joinpath("templates")
     template = environment.from_string(templates.joinpath("report.html.j2").read_text(encoding="utf-8"))
     documents = _provenance(directory, chosen)
-    pages = read_pages(section_pages(directory) if sections is None else sections)
     page = template.render(
-        study=study,
+        name=directory.resolve().name,
+        study=load(directory, chosen) if chosen else None,
         style=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
-        n_test=int(study.accuracy.test_images.max()),
-        headline=headline(study),
-        findings=_findings(pages),
         sections=[_section(directory, page) for page in pages],
-        figures={
-            name: Markup(inline_svg(_needed(_figure(directory, name), "figure"), CAPTIONS[name])) for name in FIGURES
-        },
-        captions=CAPTIONS,
-        accuracies=_accuracy_tables(study),
-        beside=_comparison_tables(study),
-        claims=Markup(to_html(tables.paper_claims(), "What the paper says of its table, in points")),
-        ridge_gain=Markup(to_html(tables.ridge_gain(study), "Test accuracy without and with the chosen ridge")),
-        follow_ups=_follow_ups(),
         shared=Markup(to_html(shared_provenance(documents))) if documents else None,
         kernels=Markup(to_html(kernel_provenance(documents))) if documents else None,
         origins=_origins(directory, pages),
@@ -100,7 +84,7 @@ def inline_svg(path: Path, description: str) -> str:
     text = path.read_text(encoding="utf-8")
     start = text.find("<svg")
     if start < 0:
-        raise UserError(f"{path} is not an SVG file; make it again with `exact-cntk figure`")
+        raise UserError(f"{path} is not an SVG file; make it again with `exact-cntk section show`")
     text = re.sub(r"<metadata>.*?</metadata>", "", text[start:], flags=re.DOTALL)
     # several drawings share one page, and with it one space of ids
     text = re.sub(r'\bid="', f'id="{path.stem}-', text)
@@ -138,36 +122,6 @@ def kernel_provenance(documents: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _accuracy_tables(study: Study) -> list[tuple[str, Markup]]:
-    blocks = []
-    for size in reversed(study.train_sizes):
-        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
-        spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
-        for column, ridge in tables.RIDGES.items():
-            title = f"{size:,} training images, {ridge}{spread}"
-            blocks.append((title, Markup(to_html(tables.own_accuracies(study, size, column), f"{title}; %"))))
-    return blocks
-
-
-def _comparison_tables(study: Study) -> list[Markup]:
-    pairs = [
-        (
-            tables.beside_paper(study),
-            "Test accuracy in %, without ridge, beside the paper's Table 1; differences in points",
-        ),
-        (tables.beside_review(study), "Test accuracy in %, without ridge, beside the review's reproduction"),
-    ]
-    return [Markup(to_html(table, caption)) for table, caption in pairs if table is not None]
-
-
-def _follow_ups() -> Markup:
-    table = references.follow_ups()
-    sources = "; ".join(map(references.citation, table.source.unique()))
-    table = table.assign(accuracy=table.accuracy.map(percent))[["method", "conv_layers", "accuracy"]]
-    table = table.rename(columns={"conv_layers": "conv layers"})
-    return Markup(to_html(table, f"Published since, on the whole of CIFAR-10, in %: {sources}"))
-
-
 def _figure(directory: Path, name: str) -> Path:
     return directory / "figures" / f"{name}.svg"
 
@@ -178,11 +132,10 @@ def _needed(path: Path, verb: str) -> Path:
     return path
 
 
-def _provenance(directory: Path, metrics: Sequence[Path] | None) -> dict[str, dict[str, Any]]:
+def _provenance(directory: Path, metrics: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Provenance documents by kernel name, of the kernels in the study."""
-    names = sorted((directory / "metrics").glob("*.json")) if metrics is None else sorted(metrics)
     documents = {}
-    for name in names:
+    for name in sorted(metrics):
         path = directory / "provenance" / name.name
         if not path.is_file():
             continue
@@ -229,18 +182,14 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _findings(pages: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """What sections say at the top: key, short name and sentences, of those that say something."""
-    return [(page["key"], page["navigation"], page["headline"]) for page in pages if page["headline"]]
-
-
 def _section(directory: Path, page: dict[str, Any]) -> dict[str, Any]:
     """One section ready for the template: figures and tables as HTML."""
-    text, remedy = page["text"], f"section {page['key']}"
+    text, remedy = page["text"], f"section show {page['key']}"
     return {
         "key": page["key"],
         "title": page["title"],
         "navigation": page["navigation"],
+        "headline": page["headline"],
         "text": Markup(text if text.lstrip().startswith("<p") else f"<p>{text}</p>"),
         "figures": [
             {
@@ -260,8 +209,7 @@ def _section(directory: Path, page: dict[str, Any]) -> dict[str, Any]:
 def _notebooks(directory: Path, page_folder: Path, pages: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Links to the executed notebooks that are there, relative to the page."""
     links = []
-    of_sections = [SECTIONS[page["key"]] for page in pages]
-    for name, what in (NOTEBOOKS | {one.notebook: one.about for one in of_sections}).items():
+    for name, what in (item for page in pages for item in plan(page["key"]).SECTION.notebooks.items()):
         candidates = [directory / "notebooks" / f"{name}{suffix}" for suffix in (".html", ".ipynb")]
         found = [candidate for candidate in candidates if candidate.is_file()]
         if found:

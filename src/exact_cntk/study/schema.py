@@ -20,6 +20,7 @@ from jsonschema.exceptions import ValidationError
 
 from exact_cntk.errors import InputError
 from exact_cntk.study.checks import nearest
+from exact_cntk.study.sections import KEYS, has_parameters, schema_file
 
 # Whole numbers up to here are exact for whoever reads them as floating-point numbers, as JSON's readers may.
 LARGEST_WHOLE = 2**53
@@ -29,7 +30,7 @@ _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "nu
 
 
 def fit_schema(params: object, schema: Path) -> dict[str, Any]:
-    """Copy parameters, with every value of the type that the schema wants.
+    """Copy parameters, with every value of the type that the schema wants, and None for keys that are left out.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
         # An unknown key comes first: the key that it was meant to be is then missing as well, which is no news.
         first = min(errors, key=lambda error: (error.validator != "additionalProperties", error.json_path))
         raise InputError(_explain(first))
-    return dict(checked)
+    return dict.fromkeys(validator.schema["properties"]) | checked
 
 
 def _plain(value: object) -> Any:
@@ -91,7 +92,20 @@ def _validator(schema: Path) -> Any:
     """Of a schema; an integer is an int, for of 60.0 the code could make neither a range nor a file's name."""
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
-    return validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    return validator(read_schema(schema))
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Read the schema of parameters and put those of the sections, which lie in their folders, into it.
+
+    Each may be null or left out.
+    """
+    schema: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    properties = {name: value for name, value in schema["properties"].items() if name != "report"}
+    for key in filter(has_parameters, KEYS):
+        section = yaml.safe_load(schema_file(key).read_text(encoding="utf-8"))
+        properties[key] = section | {"type": ["object", "null"]}
+    return schema | {"properties": properties | {"report": schema["properties"]["report"]}}
 
 
 def _mend(checked: Any, error: ValidationError, validator: Any) -> bool:

@@ -9,7 +9,7 @@ from synthetic import DATASET, write_study
 from exact_cntk.errors import UserError
 from exact_cntk.study import report, results
 from exact_cntk.study.provenance import section_provenance
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import plan
 from exact_cntk.study.sections.accuracy import figures
 from exact_cntk.study.sections.accuracy import results as tables
 from exact_cntk.study.sections.accuracy.page import headline
@@ -63,7 +63,7 @@ def test_the_page_is_well_formed_and_stands_alone(page):
 
 
 def test_it_holds_tables_figures_and_provenance(page):
-    drawn = {*figures.FIGURES, *SECTIONS["correlation"].figures}
+    drawn = {*figures.FIGURES, *plan("correlation").SECTION.figures}
     assert page.count("<figure") == page.count("<svg") == len(drawn)
     assert DATASET in page and "5" * 64 in page
     assert "cntk-gap-depth-06" in page  # kernel by kernel

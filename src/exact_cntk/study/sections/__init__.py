@@ -1,16 +1,32 @@
-"""The sections of a study: what it computes beside its kernels, and how tables, figures and the report show it.
+"""The sections of a study: what it computes, and how tables, figures, notebooks and the report show it.
 
-A section has a key, the one of its parameters in ``params.yaml`` (null: not part of the study). Its rules compute files
-in ``results/<study>/<key>/``; a module of this package, ``sections/<key>.py``, turns them into tables and figures. All
-else is generic: the rule and verb ``section``, the notebook, the section of the report, the entry in ``summary.json``.
+A section is a folder of this package, a rule file and a notebook; adding one means to add these, its key to `KEYS`
+below, and, if it computes something, to the stage ``sections`` of dvc.yaml. In the folder are
 
-A module has
+plan.py
+    SECTION: Section
+        Names of files, and what the section needs. Of the standard library, as all of the plan.
+    contradictions(section, params) -> Iterator[str]
+        Complaints about its parameters that a schema cannot make, see `exact_cntk.study.checks`.
+    jobs(params) -> dict[str, Job]
+        Its jobs by name, for ``exact-cntk section run KEY JOB``; {} where its key is left out.
+    names(params) -> Iterator[FileName]
+        Names made of its parameters that could collide.
+params.schema.yaml
+    Its part of the parameters' schema. A section without one is part of every study that has what it needs.
+jobs.py
+    run(job, context) -> str
+        Do a job, and return a line for the log; `exact_cntk.study.sections._run.Context` says what there is.
+cost.py
+    What its jobs cost, for ``exact-cntk estimate``; see `exact_cntk.study.sections._collect`.
+page.py, with results.py and figures.py as it needs them
     load(study, files, *, resamples, seed) -> Results
-        `study` is the loaded `exact_cntk.study.results.Study` (its kernels' accuracies, name, dataset), `files` what
-        the section's rules have made, `resamples` and `seed` those of the bootstrap (``report`` in the parameters).
-        `read_documents` reads and checks JSON files. Results are whatever the functions below take.
+        `study` is the loaded `exact_cntk.study.results.Study`, None for a section that does not need metrics; `files`
+        are those of its jobs, `resamples` and `seed` those of the bootstrap. `read_documents` reads and checks JSON.
     tables(results) -> dict[str, DataFrame]
-        Tidy; name → ``tables/<name>.csv``, the data's name is put in front as the column ``dataset``.
+        Tidy; name → ``tables/<name>.csv``, where the data's name is put in front as the column ``dataset``.
+    texts(results) -> dict[str, str]
+        Of `SECTION.texts`.
     figures(results) -> dict[str, Figure]
         Name → ``figures/<name>.svg``; in the style of `exact_cntk.study.show.style`.
     CAPTIONS: dict[str, str]
@@ -21,146 +37,71 @@ A module has
     shown(results) -> list[tuple[str, DataFrame]]
         Caption and table for people, in the order of the report; cells are texts or numbers to be shown as they are.
     headline(results) -> list[str]
-        At most two sentences for the top of the report, every number computed.
+        Sentences for the top of the report, every number computed.
     summary(results) -> dict
         Numbers, or dicts of them, for ``summary.json`` (`dvc metrics`), where they stand under the section's key.
-
-A section that costs more than its presentation has, in ``study/<key>.py``,
-    expected_seconds(params, calibration_seconds) -> float
-        Seconds of all its jobs on this machine, `params` the checked parameters of the whole study; 0 where its key is
-        null; measured for about `calibration_seconds`.
-    expected_memory(params) -> int
-        Peak of its largest job, bytes.
-    expected_disk(params) -> int
-        Files it leaves, checkpoints with them, bytes.
-for ``exact-cntk estimate`` and the line that Snakemake starts with. They import what they need themselves: the module
-must be cheap to import.
+captions/<name>.rst
+    One sentence for each table and figure, for Snakemake's own report.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from exact_cntk._support.lazy import lazy_exports
+from exact_cntk.study.sections._section import NEEDS, FileName, Job, Section
 
 if TYPE_CHECKING:
     from exact_cntk.study.sections._pages import open_section, read_pages, section_pages, write_section
 
 __all__ = [
-    "ALWAYS",
-    "SECTIONS",
-    "SectionFiles",
+    "KEYS",
+    "FileName",
+    "Job",
+    "Section",
+    "has_parameters",
+    "is_present",
     "open_section",
+    "plan",
     "present",
     "read_pages",
+    "schema_file",
     "section_pages",
     "write_section",
 ]
 
 __getattr__ = lazy_exports(
-    __name__,
-    dict.fromkeys(["open_section", "read_pages", "section_pages", "write_section"], "_pages"),
+    __name__, dict.fromkeys(["open_section", "read_pages", "section_pages", "write_section"], "_pages")
 )
 
-
-@dataclass(frozen=True)
-class SectionFiles:
-    """Names of the files that a section's presentation consists of; the workflow reads them from here.
-
-    Attributes
-    ----------
-    notebook : str
-        ``notebooks/<notebook>.ipynb``, whose parameters are `study_dir`, `metrics`, `files`, `resamples` and `seed`.
-    about : str
-        What the notebook shows, for the report's list of notebooks.
-    tables, figures : tuple of str
-        Stems of ``tables/<name>.csv`` and ``figures/<name>.svg``, in the order of the report.
-    folders : tuple of str
-        Folders of results/<study> that hold the section's files.
-    sources : tuple of str
-        Patterns below src/exact_cntk: further files whose edit makes tables and figures stale, beside the section's own
-        module ``study/sections/<key>.py`` and what all of them share.
-    """
-
-    notebook: str
-    about: str
-    tables: tuple[str, ...] = ()
-    figures: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-
-
 # In the order of the report.
-SECTIONS: dict[str, SectionFiles] = {
-    "cnns": SectionFiles(
-        notebook="cnn_vs_cntk",
-        about="trained finite networks beside the exact kernels",
-        tables=("cnn_vs_cntk", "cnn_rates", "cnn_learning_curves"),
-        figures=("cnn_vs_cntk", "cnn_learning_curves", "cnn_rates"),
-        folders=("cnns",),
-        sources=("study/sections/cnns/figures.py",),
-    ),
-    "random_features": SectionFiles(
-        notebook="random_features",
-        about="kernels of random finite networks beside the exact ones",
-        tables=(
-            "random_features",
-            "random_features_draws",
-            "random_features_ridge_path",
-            "random_features_losses",
-            "table2",
-            "width_sweep",
-        ),
-        figures=("random_features_ridge_path", "random_features_condition", "width_sweep"),
-        folders=("random_features",),
-        sources=(
-            "study/sections/random_features/*.py",
-            "study/sections/accuracy/figures.py",
-            "study/sections/accuracy/results.py",
-        ),
-    ),
-    "correlation": SectionFiles(
-        notebook="correlation",
-        about="few training images against all of them, and the paper's table",
-        tables=("correlation", "correlation_differences"),
-        figures=("correlation_forest", "small_against_full", "correlation_regret", "paper_table1"),
-        folders=("cnns",),
-        sources=(
-            "study/sections/correlation/analysis.py",
-            "study/sections/correlation/figures.py",
-            "study/stats/comparison.py",
-            "study/stats/differences.py",
-            "study/stats/statistics.py",
-        ),
-    ),
-    "architectures": SectionFiles(
-        notebook="architecture_search",
-        about="many architectures ranked by few training images",
-        tables=("architectures", "architecture_correlation", "architecture_search"),
-        figures=("architecture_ranking", "architecture_cost", "architecture_search"),
-        folders=("architectures",),
-        sources=(
-            "study/sections/architectures/figures.py",
-            "study/sections/architectures/plan.py",
-            "study/sections/architectures/results.py",
-            "study/sections/architectures/strategies.py",
-            "study/stats/comparison.py",
-            "study/stats/statistics.py",
-        ),
-    ),
-    "small_data": SectionFiles(
-        notebook="small_data",
-        about="kernels, networks and standard methods from 10 images on",
-        tables=("small_data_accuracy", "small_data_differences"),
-        figures=("small_data_curves", "small_data_differences"),
-        folders=("small_data",),
-        sources=("study/sections/small_data/results.py", "study/stats/statistics.py"),
-    ),
-}
-# Part of every study, without a key of its own.
-ALWAYS = ("correlation",)
+KEYS = ("accuracy", "cnns", "random_features", "correlation", "architectures", "small_data")
+
+
+def plan(key: str) -> ModuleType:
+    """The section's plan.py."""
+    return import_module(f"{__package__}.{key}.plan")
+
+
+def schema_file(key: str) -> Path:
+    """The section's part of the schema of parameters."""
+    return Path(__file__).parent / key / "params.schema.yaml"
+
+
+def has_parameters(key: str) -> bool:
+    """Whether a section has a key in the parameters; the others are part of every study that has what they need."""
+    return schema_file(key).is_file()
+
+
+def is_present(key: str, params: Mapping[str, Any]) -> bool:
+    """Whether a study has a section."""
+    if has_parameters(key):
+        return params.get(key) is not None
+    return all(params.get(NEEDS[need]) is not None for need in plan(key).SECTION.needs)
 
 
 def present(params: Mapping[str, Any]) -> list[str]:
     """List the keys of the sections that a study has, in the order of the report."""
-    return [key for key in SECTIONS if key in ALWAYS or params.get(key) is not None]
+    return [key for key in KEYS if is_present(key, params)]

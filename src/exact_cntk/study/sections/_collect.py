@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from exact_cntk.study.passes import KernelPass, kernel_passes
-from exact_cntk.study.sections import ALWAYS, SECTIONS, present
+from exact_cntk.study.sections import KEYS, has_parameters, plan, present
+from exact_cntk.study.sections._section import NEEDS
 from exact_cntk.study.sections.architectures.plan import architecture_passes
 
 
@@ -34,7 +35,7 @@ class SectionCost:
 
 def costly_sections(params: Mapping[str, Any]) -> list[str]:
     """List the sections of a study that compute something, and do not only compare what others have computed."""
-    return [key for key in present(params) if key not in ALWAYS]
+    return [key for key in present(params) if plan(key).SECTION.steps]
 
 
 def section_costs(params: Mapping[str, Any], *, calibration_seconds: float) -> tuple[SectionCost, ...]:
@@ -81,9 +82,9 @@ def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     params : mapping
         Of a study, valid by the schema.
     """
-    for key in SECTIONS:
-        if params.get(key) is not None:
-            yield from import_module(f"{__package__}.{key}.plan").contradictions(params[key], params)
-    for key in ("random_features", "small_data"):
-        if params[key] is not None and "ntk" not in params["kernels"]["kinds"]:
-            yield f"kernels.kinds: {params['kernels']['kinds']} lacks 'ntk', which {key} is about; add it"
+    for key in KEYS:
+        if has_parameters(key) and params[key] is not None:
+            if missing := [need for need in plan(key).SECTION.needs if params[NEEDS[need]] is None]:
+                yield f"{key}: needs {missing[0]}, but {NEEDS[missing[0]]} is left out; give it, or leave {key} out"
+            else:
+                yield from plan(key).contradictions(params[key], params)

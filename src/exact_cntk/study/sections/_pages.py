@@ -15,7 +15,7 @@ from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.checks import nearest
 from exact_cntk.study.documents import plain_numbers, write_result
 from exact_cntk.study.results import Study, load
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import KEYS, plan
 from exact_cntk.study.show.markup import to_texts, unbroken
 from exact_cntk.study.show.style import to_svg
 
@@ -36,7 +36,7 @@ def open_section(
     Parameters
     ----------
     key : str
-        One of `SECTIONS`.
+        One of `KEYS`.
     study_dir : path
         results/<study>.
     metrics, files : iterable of paths, optional
@@ -48,7 +48,7 @@ def open_section(
     Returns
     -------
     module, results
-        ``exact_cntk.study.sections.<key>``, and what its functions take.
+        ``exact_cntk.study.sections.<key>.page``, and what its functions take.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def open_section(
 
 
 def section_files(key: str, study_dir: Path) -> list[Path]:
-    """List all files in a section's folders, sorted, but for hidden ones: those are of jobs that are not finished."""
+    """List all files in the folders that a section shows, sorted, but for hidden ones, those of unfinished jobs."""
     found = []
-    for folder in (study_dir / name for name in SECTIONS[key].folders):
+    for folder in (study_dir / name for name in (key, *plan(key).SECTION.reads)):
         paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv"))
         found += [folder / path for path in paths if not any(part.startswith(".") for part in path.parts)]
     return found
@@ -101,7 +101,9 @@ def write_section(
         content = section_page(key, module, results)
     _check_names(key, "tables", tables)
     _check_names(key, "figures", figures)
-    texts = {f"{name}.csv": _csv(frame, study.dataset) for name, frame in tables.items()}
+    dataset = None if study is None else study.dataset
+    texts = {f"{name}.csv": _csv(frame, dataset) for name, frame in tables.items()}
+    texts |= module.texts(results) if plan(key).SECTION.texts else {}
     written = write_texts(directory / "tables", texts)
     drawn = write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
     page = directory / "sections" / f"{key}.json"
@@ -111,7 +113,7 @@ def write_section(
 
 def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
     """What the report and the summary take from a section, ready for JSON."""
-    names = SECTIONS[key].figures
+    names = plan(key).SECTION.figures
     return {
         "format_version": FORMAT_VERSION,
         "key": key,
@@ -134,7 +136,7 @@ def section_pages(study_dir: str | Path) -> list[Path]:
 
 
 def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Read pages that `write_section` wrote, in the order of `SECTIONS`.
+    """Read pages that `write_section` wrote, in the order of `KEYS`.
 
     Raises
     ------
@@ -143,17 +145,17 @@ def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """
     pages = {}
     for path in map(Path, paths):
-        remedy = f"run `exact-cntk section {path.stem} --study-dir {path.parent.parent}`"
+        remedy = f"run `exact-cntk section show {path.stem} --study-dir {path.parent.parent}`"
         try:
             page = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{path} is missing: {remedy} first") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as a section: {error}; {remedy} again") from error
-        if page.get("format_version") != FORMAT_VERSION or page.get("key") not in SECTIONS:
+        if page.get("format_version") != FORMAT_VERSION or page.get("key") not in KEYS:
             raise UserError(f"{path} is no section of format_version {FORMAT_VERSION}; {remedy} again")
         pages[page["key"]] = page
-    return [pages[key] for key in SECTIONS if key in pages]
+    return [pages[key] for key in KEYS if key in pages]
 
 
 def _open(
@@ -163,12 +165,12 @@ def _open(
     files: Iterable[str | Path] | None,
     resamples: int,
     seed: int,
-) -> tuple[ModuleType, Study, Any]:
-    if key not in SECTIONS:
-        raise UserError(f"section {key!r} is unknown{nearest(key, list(SECTIONS))}; allowed: {', '.join(SECTIONS)}")
-    module = import_module(f"{__package__}.{key}")
+) -> tuple[ModuleType, Study | None, Any]:
+    if key not in KEYS:
+        raise UserError(f"section {key!r} is unknown{nearest(key, KEYS)}; allowed: {', '.join(KEYS)}")
+    module = import_module(f"{__package__}.{key}.page")
     directory = Path(study_dir)
-    study = load(directory, list(metrics or ()) or None)
+    study = load(directory, list(metrics or ()) or None) if "metrics" in plan(key).SECTION.needs else None
     chosen = [Path(path) for path in files or ()] or section_files(key, directory)
     with _damage_named(key, directory):
         return module, study, module.load(study, chosen, resamples=resamples, seed=seed)
@@ -190,14 +192,14 @@ def _damage_named(key: str, directory: Path) -> Iterator[None]:
 
 def _check_names(key: str, what: str, made: dict[str, Any]) -> None:
     """A bug of the section, if it fails: the workflow has planned other files than the section makes."""
-    planned: Sequence[str] = getattr(SECTIONS[key], what)
+    planned: Sequence[str] = getattr(plan(key).SECTION, what)
     if set(made) != set(planned):
-        raise ValueError(f"section {key} makes the {what} {sorted(made)}, but SECTIONS lists {sorted(planned)}")
+        raise ValueError(f"section {key} makes the {what} {sorted(made)}, but its plan lists {sorted(planned)}")
 
 
-def _csv(frame: pd.DataFrame, dataset: str) -> str:
+def _csv(frame: pd.DataFrame, dataset: str | None) -> str:
     """Comma-separated values with the data's name in front, which says by itself whether the source was verified."""
-    if "dataset" not in frame:
+    if dataset is not None and "dataset" not in frame:
         frame = frame.copy()
         frame.insert(0, "dataset", dataset)
     return frame.to_csv(index=False, lineterminator="\n")

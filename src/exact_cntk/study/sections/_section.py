@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# What a section may be made from, beside its own parameters.
-NEEDS = ("data", "kernels", "metrics")
+# What a section may be made from, beside its own parameters → the key of a study's parameters that gives it.
+NEEDS = {"data": "prepare", "kernels": "kernels", "metrics": "solve"}
 
 
 @dataclass(frozen=True)
@@ -17,31 +17,33 @@ class Section:
 
     Attributes
     ----------
-    notebook : str
-        ``notebooks/<notebook>.ipynb``, whose parameters are `study_dir`, `metrics`, `files`, `resamples` and `seed`.
-    about : str
-        What the notebook shows, for the report's list of notebooks.
+    notebooks : mapping of str to str
+        ``notebooks/<name>.ipynb``, whose parameters are `study_dir`, `metrics`, `files`, `resamples` and `seed` → what
+        it shows, for the report's list of notebooks.
     needs : tuple of {"data", "kernels", "metrics"}
-        What it is made from: the study's images, its merged kernels, its solved kernels; none of it, and the section is
-        part of studies without images as well.
+        What it is made from: the study's images, its merged kernels, its solved kernels. With none, the section is part
+        of studies without images as well.
     tables, figures : tuple of str
         Stems of ``tables/<name>.csv`` and ``figures/<name>.svg``, in the order of the report.
+    texts : tuple of str
+        Further files of ``tables/``.
     steps : mapping of str to tuple of str
-        Name of a rule of the section → patterns below src/exact_cntk of the sources that define its numbers.
-    sources : tuple of str
-        Patterns below src/exact_cntk: whose edit makes tables and figures stale, beside the section's own folder and
-        what all sections share.
+        Rule of the section → patterns, below src/exact_cntk, of the sources that define its numbers: the only ones
+        whose edit makes its files stale.
+    shows : tuple of str
+        Patterns of further sources whose edit makes tables and figures stale, beside the section's own folder and what
+        all sections share.
     reads : tuple of str
-        Keys of other sections whose files it shows.
+        Other sections whose files it shows.
     """
 
-    notebook: str
-    about: str
-    needs: tuple[str, ...]
+    notebooks: Mapping[str, str]
+    needs: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    sources: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
 
@@ -51,16 +53,25 @@ class Job(NamedTuple):
     Attributes
     ----------
     step : str
-        The rule.
-    parameters : mapping
-        All that its files depend on, beside the images, its inputs and its sources; JSON's values.
+        Its rule.
     files : tuple of str
         What it writes, below results/<study>.
+    parameters : mapping
+        All that its files depend on, beside the images, its inputs and its sources; values are JSON's.
     inputs : tuple of str
         Results that it reads, below results/<study>.
     """
 
     step: str
-    parameters: Mapping[str, Any]
     files: tuple[str, ...]
+    parameters: Mapping[str, Any]
     inputs: tuple[str, ...] = ()
+
+
+class FileName(NamedTuple):
+    """A name that a section makes of its parameters, and where it comes from: key and value in the parameters."""
+
+    what: str
+    name: str
+    key: str
+    value: object

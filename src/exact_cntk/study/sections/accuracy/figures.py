@@ -1,7 +1,6 @@
-"""The figures of a study, as SVG; each function takes the loaded results and returns a matplotlib figure."""
+"""The figures of the study's own kernels; each function takes the loaded results and returns a figure."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -11,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from exact_cntk._support.atomic import write_texts
 from exact_cntk.networks.labels import READOUT_NAMES
-from exact_cntk.study.results import Study, load
+from exact_cntk.study.results import Study
 from exact_cntk.study.sections.accuracy.results import RIDGES, accuracy_by_depth
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import mark_counts
@@ -30,34 +28,7 @@ from exact_cntk.study.show.style import (
     ridge_axis,
     ridge_positions,
     title,
-    to_svg,
 )
-
-
-def write_figures(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> list[Path]:
-    """Write ``figures/<name>.svg`` of a study, one for each name in `FIGURES`.
-
-    Parameters
-    ----------
-    study_dir : path
-        results/<study>.
-    metrics : iterable of paths, optional
-        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
-
-    Returns
-    -------
-    list of Path
-        In the order of `FIGURES`. Same metrics, same bytes.
-
-    Raises
-    ------
-    UserError
-        As `results.load`; and if the disk is full or not writable.
-    """
-    study = load(study_dir, metrics)
-    return write_texts(
-        Path(study_dir) / "figures", {f"{name}.svg": to_svg(draw(study)) for name, draw in FIGURES.items()}
-    )
 
 
 @mpl.rc_context(SETTINGS)

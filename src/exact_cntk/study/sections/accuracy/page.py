@@ -1,21 +1,95 @@
-"""What a study says in a few sentences, each number computed from its metrics."""
+"""The study's own kernels: their accuracies, the ridge path, spectra, and the paper's table beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from exact_cntk.study.results import Study
-from exact_cntk.study.sections.accuracy import results as tables
+from exact_cntk.study.sections.accuracy import results as kernels
+from exact_cntk.study.sections.accuracy.figures import CAPTIONS, FIGURES
+from exact_cntk.study.sections.accuracy.results import summary
 from exact_cntk.study.show import references
-from exact_cntk.study.show.markup import counted, percent, signed_points, unbroken
+from exact_cntk.study.show.markup import counted, percent, signed_points, unbroken, with_notes
+
+__all__ = [
+    "CAPTIONS",
+    "NAVIGATION",
+    "TEXT",
+    "TITLE",
+    "figures",
+    "headline",
+    "load",
+    "shown",
+    "summary",
+    "tables",
+    "texts",
+]
+
+TITLE = "Accuracy of the kernels"
+NAVIGATION = "Accuracy"
+TEXT = (
+    "<p>Kernel regression with the exact kernels. The paper regresses without ridge. Here a whole path of ridges is "
+    "solved; leave-one-out predictions on the training images choose a ridge, and the test images have no part in the "
+    "choice.</p>"
+)
+
+
+def load(study: Study, _files: Sequence[Path], *, resamples: int = 0, seed: int = 0) -> Study:
+    """The loaded metrics are all that is shown; nothing is resampled."""
+    return study
+
+
+def tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Tidy: problems, their means by depth, ridge paths, spectra, the paper's table beside this study's."""
+    return {
+        "accuracy": study.accuracy,
+        "accuracy_by_depth": kernels.accuracy_by_depth(study),
+        "ridge_path": study.ridge_path,
+        "spectra": study.spectra,
+        "table1": kernels.table1(study),
+    }
+
+
+def texts(study: Study) -> dict[str, str]:
+    """The table that ends a run."""
+    return {"table1.md": kernels.table1_markdown(study)}
+
+
+def figures(study: Study) -> dict[str, Figure]:
+    """Name → figure, those of `CAPTIONS`."""
+    return {name: draw(study) for name, draw in FIGURES.items()}
+
+
+def shown(study: Study) -> list[tuple[str, pd.DataFrame]]:
+    """For people: beside the paper, by size and ridge, what the ridge changes, what was published."""
+    beside = [
+        (
+            "Test accuracy in %, without ridge, beside the paper's Table 1; differences in points",
+            kernels.beside_paper(study),
+        ),
+        ("Test accuracy in %, without ridge, beside the review's reproduction", kernels.beside_review(study)),
+    ]
+    rows = [(caption, table) for caption, table in beside if table is not None]
+    for size in reversed(study.train_sizes):
+        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
+        spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
+        for column, ridge in kernels.RIDGES.items():
+            caption = f"{size:,} training images, {ridge}{spread}; %"
+            rows.append((with_notes(caption, study.unsolved), kernels.own_accuracies(study, size, column)))
+    caption = with_notes("Test accuracy without and with the chosen ridge", study.unsolved)
+    return [
+        *rows,
+        (caption, kernels.ridge_gain(study)),
+        ("What the paper says of its table, in points", kernels.paper_claims()),
+        kernels.follow_ups(),
+    ]
 
 
 def headline(study: Study) -> list[str]:
-    """The sentences that open the report and the notebooks.
-
-    Parameters
-    ----------
-    study : Study
-    """
-    full = tables.accuracy_by_depth(study).assign(gain=tables.ridge_gains(study))
+    """The sentences that open the report and the notebook."""
+    full = kernels.accuracy_by_depth(study).assign(gain=kernels.ridge_gains(study))
     full = full[full.train_images == study.train_sizes[-1]]
     sentences = [_best(full), _ridge(full), _pooling(study), _paper(study), study.unsolved]
     return [unbroken(sentence) for sentence in sentences if sentence]
@@ -73,7 +147,7 @@ def _pooling(study: Study) -> str:
 
 
 def _paper(study: Study) -> str:
-    table = tables.table1(study)
+    table = kernels.table1(study)
     known = table[table.difference_points.notna()]
     if known.empty:
         return ""

@@ -1,16 +1,10 @@
-"""The tables of a study: tidy CSV files for programs, Markdown for people, a summary for `dvc metrics`."""
+"""The tables of the study's own kernels: tidy ones for programs, others for people, a summary for `dvc metrics`."""
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from exact_cntk._support.atomic import write_bytes
-from exact_cntk.study.documents import write_result
-from exact_cntk.study.results import Study, binomial_error, load, median_conditions
-from exact_cntk.study.sections import read_pages, section_pages
+from exact_cntk.study.results import Study, binomial_error, median_conditions
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import (
     SINGULAR,
@@ -22,67 +16,9 @@ from exact_cntk.study.show.markup import (
     unsolved_note,
 )
 
-SUMMARY = "summary.json"
-MADE_FROM = "tables/made_from.json"  # says it for tables and summary, and has their checksums
-FILES = (
-    "accuracy.csv",
-    "accuracy_by_depth.csv",
-    "ridge_path.csv",
-    "spectra.csv",
-    "table1.csv",
-    "table1.md",
-)
 RIDGES = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
 _AVERAGED = [*_KERNEL, "depth", "train_images"]
-
-
-def write_tables(
-    study_dir: str | Path,
-    metrics: Iterable[str | Path] | None = None,
-    *,
-    sections: Iterable[str | Path] | None = None,
-) -> list[Path]:
-    """Write ``tables/`` and ``summary.json`` of a study.
-
-    Parameters
-    ----------
-    study_dir : path
-        results/<study>.
-    metrics : iterable of paths, optional
-        The metrics files that belong to the study; default: all in ``<study_dir>/metrics``.
-    sections : iterable of paths, optional
-        Pages of the study's sections, whose numbers go into the summary; default: all in ``<study_dir>/sections``.
-
-    Returns
-    -------
-    list of Path
-        The files written: those of `FILES`, in order, then the summary and `MADE_FROM`. Same metrics, same bytes.
-
-    Raises
-    ------
-    UserError
-        As `results.load` and `sections.read_pages`; and if the disk is full or not writable.
-    """
-    study = load(study_dir, metrics)
-    frames = {
-        "accuracy.csv": _named(study, study.accuracy),
-        "accuracy_by_depth.csv": _named(study, accuracy_by_depth(study)),
-        "ridge_path.csv": _named(study, study.ridge_path),
-        "spectra.csv": _named(study, study.spectra),
-        "table1.csv": table1(study),
-    }
-    texts = {name: frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
-    texts["table1.md"] = table1_markdown(study)
-    # not among the metrics, which are an output of another DVC stage
-    found = section_pages(study_dir) if sections is None else sections
-    tree = summary(study) | {page["key"]: page["summary"] for page in read_pages(found)}
-    contents = {Path(study_dir) / "tables" / name: text.encode() for name, text in texts.items()}
-    contents[Path(study_dir) / SUMMARY] = (json.dumps(tree, indent=2) + "\n").encode()
-    for path, content in contents.items():
-        write_bytes(path, content)
-    write_result(Path(study_dir) / MADE_FROM, {}, contents)
-    return [*contents, Path(study_dir) / MADE_FROM]
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:
@@ -275,6 +211,15 @@ def paper_claims() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def follow_ups() -> tuple[str, pd.DataFrame]:
+    """Caption and table of what was published since."""
+    table = references.follow_ups()
+    sources = "; ".join(map(references.citation, table.source.unique()))
+    table = table.assign(accuracy=table.accuracy.map(percent))[["method", "conv_layers", "accuracy"]]
+    table = table.rename(columns={"conv_layers": "conv layers"})
+    return f"Published since, on the whole of CIFAR-10, in %: {sources}", table
+
+
 def paper_table1(version: str = "v2") -> pd.DataFrame:
     """Table 1 of the paper for people: percent with two decimals."""
     return references.table1_wide(version).map("{:.2f}".format).reset_index()
@@ -338,13 +283,6 @@ def _note(study: Study, size: int) -> str:
     """Why a size has fewer subsets than its heading says, without ridge."""
     rows = accuracy_by_depth(study).query("train_images == @size")
     return unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)
-
-
-def _named(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the data's name in front, which says by itself whether the source was verified."""
-    frame = frame.copy()
-    frame.insert(0, "dataset", study.dataset)
-    return frame
 
 
 def _paper_percent(study: Study, row: Any) -> float:

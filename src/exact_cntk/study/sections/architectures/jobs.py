@@ -21,8 +21,10 @@ from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import describe_data, write_json, write_result
 from exact_cntk.study.fits import KERNEL_ERROR
 from exact_cntk.study.provenance import code_identity
+from exact_cntk.study.sections._run import Context
+from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, architecture_outputs
-from exact_cntk.study.subsets import Subset
+from exact_cntk.study.subsets import Subset, parse_subset
 
 
 def solve_pass(
@@ -266,3 +268,20 @@ def _test(fit: KernelRegression, K_test: np.ndarray, labels: np.ndarray) -> np.n
 
 def _packed(correct: np.ndarray) -> str:
     return np.packbits(correct).tobytes().hex()
+
+
+def run(job: Job, context: Context) -> str:
+    """Solve every architecture of a pass."""
+    document = solve_pass(
+        context.inputs,
+        context.data,
+        context.files[0],
+        train_images=job.parameters["train_images"],
+        subsets=[parse_subset(text) for text in job.parameters["subset"]],
+        ridges=[float(ridge) for ridge in job.parameters["ridges"]],
+        study=job.parameters["study"],
+        timings=context.timings / context.inputs[0].parent.name,
+        max_memory_gib=context.max_memory_gib,
+        progress=context.progress,
+    )
+    return f"{len(document['results'])} fits"

@@ -6,7 +6,28 @@ from typing import Any
 
 from exact_cntk.networks import Family, Output
 from exact_cntk.study.checks import increasing, odd, within
-from exact_cntk.study.passes import KernelPass
+from exact_cntk.study.passes import KernelPass, block_files
+from exact_cntk.study.sections._section import FileName, Job, Section
+
+SECTION = Section(
+    notebooks={"architecture_search": "many architectures ranked by few training images"},
+    needs=("data", "kernels", "metrics"),
+    tables=("architectures", "architecture_correlation", "architecture_search"),
+    figures=("architecture_ranking", "architecture_cost", "architecture_search"),
+    steps={
+        "solve_architectures": (
+            "regression/kernel_regression.py",
+            "regression/ridge_path.py",
+            "regression/solvers/*.py",
+            "blocks/_block_set.py",
+            "blocks/_cover.py",
+            "study/fits.py",
+            "study/sections/architectures/plan.py",
+            "study/sections/architectures/jobs.py",
+        )
+    },
+    shows=("study/stats/*.py",),
+)
 
 FORMAT_VERSION = 1  # of architectures/<pass>.json
 PREFIX = "arch"  # of the names of passes, which no family of `kernels` has
@@ -81,3 +102,27 @@ def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
         )
     if grid["depths"] == [2] and grid["trained"] == ["hidden"]:
         yield "architectures.trained: [hidden] with depths [2], where no layer is hidden; give a larger depth, or all"
+
+
+def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
+    """One job for each pass of the grid, by its family's name."""
+    grid = params["architectures"]
+    if grid is None:
+        return {}
+    parameters = {
+        "study": params["study"],
+        "train_images": grid["train_images"],
+        "subset": [f"{n}x{grid['small_repeats']}" for n in grid["small_train_images"]],
+        "ridges": params["solve"]["ridges"],
+    }
+    return {
+        one.name: Job("solve_architectures", (f"architectures/{one.name}.json",), parameters, block_files(params, one))
+        for one in architecture_passes(params)
+    }
+
+
+def names(params: Mapping[str, Any]) -> Iterator[FileName]:
+    """Name the families and folders of blocks of the grid, which are made of its numbers."""
+    for one in architecture_passes(params):
+        yield FileName("family", one.name, "the grid of architectures", one.name)
+        yield FileName("folder of blocks", one.kernel_id, "architectures.depths", list(one.depths))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from exact_cntk.study.sections.cnns import figures as cnn_figures
 from exact_cntk.study.sections.cnns.results import Results, comparison
+from exact_cntk.study.sections.cnns.results import load as load
 from exact_cntk.study.show.markup import (
     DIVERGED,
     SINGULAR,

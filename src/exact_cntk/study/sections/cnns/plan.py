@@ -1,9 +1,26 @@
-"""The runs of finite CNNs that a study trains. Cheap to import."""
+"""The runs of finite CNNs that a study trains: one job for each architecture, rate, seed and split, one to gather."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from exact_cntk.blocks._grid import kernel_name
+from exact_cntk.networks import Family
 from exact_cntk.study.checks import increasing, odd
+from exact_cntk.study.sections._section import FileName, Job, Section
+
+SECTION = Section(
+    notebooks={"cnn_vs_cntk": "trained finite networks beside the exact kernels"},
+    needs=("data", "metrics"),
+    tables=("cnn_vs_cntk", "cnn_rates", "cnn_learning_curves"),
+    figures=("cnn_vs_cntk", "cnn_learning_curves", "cnn_rates"),
+    steps={
+        "train_cnn": (
+            *(f"finite/{name}.py" for name in ("networks", "training", "protocol", "_descent")),
+            "study/sections/cnns/train.py",
+        ),
+        "gather_cnn": ("study/sections/cnns/gather.py",),
+    },
+)
 
 SPLITS = ("validation", "test")
 
@@ -56,3 +73,44 @@ def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
         )
     if cnns["averaged_epochs"] > cnns["max_epochs"]:
         yield f"cnns.averaged_epochs: {cnns['averaged_epochs']} is more than cnns.max_epochs = {cnns['max_epochs']}"
+
+
+def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
+    """The runs, by architecture and `run_name`, and what gathers those of an architecture, by its name."""
+    cnns = params["cnns"]
+    families = {} if cnns is None else {one["name"]: Family.from_parts(one) for one in cnns["families"]}
+    trained: dict[str, Job] = {}
+    for run in runs(params):
+        protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
+        protocol += ["validation_images"] * (run.split == "validation")
+        name = f"{kernel_name(run.family, run.depth)}/{run_name(run.rate, run.seed, run.split)}"
+        parameters = (
+            {"study": params["study"]}
+            | run._asdict()
+            | families[run.family].stated_parts()
+            | {part: cnns[part] for part in protocol}
+        )
+        trained[name] = Job("train_cnn", (f"training/{name}.json",), parameters)
+    gathered: dict[str, list[str]] = {}
+    for name, job in trained.items():
+        gathered.setdefault(name.partition("/")[0], []).extend(job.files)
+    return trained | {
+        name: Job("gather_cnn", (f"cnns/{name}.json", f"cnns/{name}.csv"), {}, tuple(files))
+        for name, files in gathered.items()
+    }
+
+
+def names(params: Mapping[str, Any]) -> Iterator[FileName]:
+    """Name the files of every architecture, and the runs by their rates, which are alike for all of them."""
+    for i, family in enumerate(params["cnns"]["families"]):
+        for depth in family["depths"]:
+            file = f"cnns/{kernel_name(family['name'], depth)}"
+            yield FileName("file", file, f"cnns.families[{i}].name", family["name"])
+    for i, rate in enumerate(params["cnns"]["rates"]):
+        yield FileName("file", f"training/{run_name(rate, 0, 'test')}", f"cnns.rates[{i}]", rate)
+
+
+def run_name(rate: float, seed: int, split: str) -> str:
+    """Stem of the file of a network's training: `float` reads the very rate in it, so that no two rates share one."""
+    text = f"{rate:g}"
+    return f"rate-{text if float(text) == rate else repr(float(rate))}-seed-{seed}-{split}"

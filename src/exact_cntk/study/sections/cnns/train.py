@@ -20,31 +20,14 @@ from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.documents import write_result
-from exact_cntk.study.names import run_name
 from exact_cntk.study.sections.cnns.cost import (
     HEAVY_OPERATIONS,
     epoch_operations,
-    expected_disk,
-    expected_memory,
-    expected_seconds,
-    trains_long,
 )
-from exact_cntk.study.sections.cnns.plan import SPLITS, runs
+from exact_cntk.study.sections.cnns.plan import SPLITS
 
 if TYPE_CHECKING:
     from exact_cntk.finite import CNN
-
-__all__ = [
-    "Run",
-    "expected_disk",
-    "expected_memory",
-    "expected_seconds",
-    "run_name",
-    "runs",
-    "split_data",
-    "train",
-    "trains_long",
-]
 
 FORMAT_VERSION = 1
 DEVICES = ("auto", "cpu", "cuda")

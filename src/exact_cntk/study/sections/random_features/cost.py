@@ -15,7 +15,7 @@ from exact_cntk.study.sections.random_features.plan import (
     HALVINGS,
     WORK_GIB,
     count_features,
-    random_features_names,
+    jobs,
 )
 
 # Costs. A product of float64 numbers takes as long as two of float32; torch takes this long to be imported, and draws
@@ -43,7 +43,7 @@ def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> f
     calibration_seconds : float
         How long to measure products of matrices, if there is anything to compute.
     """
-    names = random_features_names(params)
+    names = jobs(params)
     if not names:
         return 0.0
     speed = GPU_FLOPS if params["kernels"]["backend"] == "cuda" else _measure(calibration_seconds)
@@ -72,7 +72,7 @@ def expected_disk(params: Mapping[str, Any]) -> int:
     if section is None:
         return 0
     a_job = len(section["depths"]) * len(params["kernels"]["kinds"]) * len(DTYPES) * (HALVINGS + 1)
-    return len(random_features_names(params)) * a_job * FILE_BYTES
+    return len(jobs(params)) * a_job * FILE_BYTES
 
 
 def _operations(params: Mapping[str, Any]) -> Iterator[float]:

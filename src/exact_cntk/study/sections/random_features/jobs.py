@@ -15,8 +15,10 @@ from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
-from exact_cntk.study.documents import describe_data, rounded
+from exact_cntk.study.documents import describe_data, rounded, write_result
 from exact_cntk.study.fits import KERNEL_ERROR
+from exact_cntk.study.sections._run import Context
+from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.random_features.fits import Images, nested_results
 from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WORK_GIB, count_features
 
@@ -311,3 +313,19 @@ def _device(device: str) -> str:
     from exact_cntk.finite._torch import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run(job: Job, context: Context) -> str:
+    """Draw the networks of a family, solve its exact kernels, or measure convergence with width."""
+    parameters: dict[str, Any] = {"device": "auto", "progress": context.progress} | dict(job.parameters)
+    if "ridges" in parameters:
+        parameters["ridges"] = [float(ridge) for ridge in parameters["ridges"]]
+    if job.step == "random_features_exact":
+        del parameters["device"]
+        document = solve_exact(context.inputs, context.data, **parameters)
+    else:
+        family, parameters = Family.taken_from(parameters)
+        compute = solve_draw if job.step == "random_features_draw" else sweep_widths
+        document = compute(context.data, parameters.pop("family"), family, **parameters)
+    write_result(context.files[0], document)
+    return f"{len(document.get('results', document.get('sweeps', [])))} results"

@@ -1,13 +1,38 @@
-"""Random features beside the exact kernels: the section's files, and what they cost; cheap to import.
-
-What a job does is in `exact_cntk.study.sections.random_features.jobs`.
-"""
+"""Random features beside the exact kernels: one job for each network that is drawn, and for each family of kernels."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exact_cntk.blocks._grid import kernel_name
 from exact_cntk.networks import Family
-from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, within
+from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, tangent_kernel, within
+from exact_cntk.study.sections._section import FileName, Job, Section
+
+_FITS = (
+    "regression/kernel_regression.py",
+    "regression/ridge_path.py",
+    "study/fits.py",
+    *(f"study/sections/random_features/{name}.py" for name in ("plan", "fits", "jobs")),
+)
+_NETWORKS = (*_FITS, *(f"finite/{name}.py" for name in ("_contract", "_pass", "_signals", "empirical", "networks")))
+SECTION = Section(
+    notebooks={"random_features": "kernels of random finite networks beside the exact ones"},
+    needs=("data", "kernels", "metrics"),
+    tables=(
+        "random_features",
+        "random_features_draws",
+        "random_features_ridge_path",
+        "random_features_losses",
+        "table2",
+        "width_sweep",
+    ),
+    figures=("random_features_ridge_path", "random_features_condition", "width_sweep"),
+    steps={
+        "random_features_draw": _NETWORKS,
+        "random_features_exact": _FITS,
+        "random_features_sweep": (*_NETWORKS, "finite/convergence.py"),
+    },
+)
 
 DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows what rounding does
 HALVINGS = 2  # of the training images, which show how kernels' condition grows with them
@@ -17,15 +42,43 @@ WORK_GIB = {"cpu": 2.0, "cuda": 48.0}
 GPU_PART = 0.6
 
 
-def random_features_names(params: Mapping[str, Any]) -> list[str]:
-    """Stems of the section's files, in results/<study>/random_features; empty where its key is null."""
+def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
+    """The draws of every family, its exact kernels and its sweep over widths, by names such as cntk-v-draw-00."""
     section = params["random_features"]
     if section is None:
-        return []
-    families = section["families"]
-    names = [f"{family}-draw-{draw:02d}" for family in families for draw in range(section["draws"])]
-    names += [f"{family}-exact" for family in families]
-    return names + [f"{family}-sweep" for family in families if section["sweep"] is not None]
+        return {}
+    images = {name: section[name] for name in ("train_images", "test_images")} | {"ridges": params["solve"]["ridges"]}
+    families = [family for family in params["kernels"]["families"] if family["name"] in section["families"]]
+    architectures = {family["name"]: _architecture(params, family) for family in families}
+    made: dict[str, Job] = {}
+
+    def add(step: str, name: str, parameters: Mapping[str, Any], inputs: tuple[str, ...] = ()) -> None:
+        made[name] = Job(step, (f"random_features/{name}.json",), parameters, inputs)
+
+    for family in section["families"]:
+        network = {name: section[name] for name in ("depths", "width")}
+        for draw in range(section["draws"]):
+            parameters = architectures[family] | network | images | {"draw": draw}
+            add("random_features_draw", f"{family}-draw-{draw:02d}", parameters)
+    for family in section["families"]:
+        kernels = tuple(f"kernels/{kernel_name(family, depth)}.h5" for depth in section["depths"])
+        add("random_features_exact", f"{family}-exact", {"study": params["study"]} | images, kernels)
+    for family in section["families"] if section["sweep"] is not None else ():
+        add("random_features_sweep", f"{family}-sweep", architectures[family] | section["sweep"])
+    return made
+
+
+def _architecture(params: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
+    """A family but for its depth, and the kinds of kernels."""
+    parts = Family.from_parts(family).arguments()
+    return {"study": params["study"], "family": family["name"]} | parts | {"kinds": params["kernels"]["kinds"]}
+
+
+def names(params: Mapping[str, Any]) -> Iterator[FileName]:
+    """Name the section's files; one draw stands for all, of which there may be many."""
+    section = params["random_features"]
+    for name in jobs({**params, "random_features": section | {"draws": 1}}):
+        yield FileName("file", f"random_features/{name}", "random_features.families", section["families"])
 
 
 def train_sizes(n: int) -> list[int]:
@@ -48,6 +101,7 @@ def count_features(image_shape: tuple[int, ...], family: Family, kind: str, dept
 
 def contradictions(features: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
+    yield from tangent_kernel("random_features", params)
     computed = computed_depths(params)
     for i, name in enumerate(features["families"]):
         key = f"random_features.families[{i}]"

@@ -8,7 +8,7 @@ from typing import Any
 from exact_cntk._support.machine import cores
 from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
-from exact_cntk.study.sections.small_data.plan import method_names
+from exact_cntk.study.sections.small_data.plan import jobs
 
 ALL_CLASSES = 10  # of digits as of CIFAR-10
 CALIBRATION_IMAGES = 300  # of the fit that is timed
@@ -61,7 +61,7 @@ def expected_disk(params: Mapping[str, Any]) -> int:
     small = params["small_data"]
     if small is None:
         return 0
-    names = method_names(params)
+    names = _names(params)
     sets = small["subsets"] * len(small["train_images"])
     rows = 2 * len(params["kernels"]["kinds"]) * len(names["kernel"]) + 2 * (len(names["baseline"]) + len(names["cnn"]))
     return ROW_BYTES * sets * rows
@@ -84,7 +84,7 @@ def _job_seconds(params: Mapping[str, Any], fit: float, rate: float) -> list[flo
             return LOGISTIC_STEPS * (3 * len(small["inverse_penalties"]) + 1) * step
         return small["trees"] * (TREE_SECONDS + TREE_GROWTH * n * math.log2(n) * math.sqrt(pixels))
 
-    names = method_names(params)
+    names = _names(params)
     jobs = [repeats * len(params["kernels"]["kinds"]) * sum(map(fits, small["train_images"])) for _ in names["kernel"]]
     jobs += [repeats * sum(baseline(name, n) for n in small["train_images"]) for name in names["baseline"]]
     jobs += [_network_operations(params, one) / rate for one in (small["cnns"] or {"families": []})["families"]]
@@ -101,6 +101,13 @@ def _network_operations(params: Mapping[str, Any], network: Mapping[str, Any]) -
     # the rates on all but the images held out, then all; a step is three passes forward, and an epoch's row one more
     trained = 4 * cnns["epochs"] * sum(sizes) * (0.8 * len(cnns["rates"]) + 1)
     return forward * cnns["subsets"] * (trained + len(sizes) * prepare["test_images"])
+
+
+def _names(params: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of the jobs, by what they test."""
+    made = jobs(params)
+    steps = {"kernel": "small_data_kernel", "baseline": "small_data_baseline", "cnn": "small_data_cnn"}
+    return {kind: [name for name, job in made.items() if job.step == step] for kind, step in steps.items()}
 
 
 def _measure_fit() -> float:

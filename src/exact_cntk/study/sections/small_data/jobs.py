@@ -18,11 +18,15 @@ from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.documents import describe_data, write_json, write_result
 from exact_cntk.study.provenance import code_identity
+from exact_cntk.study.sections._run import Context
+from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
 from exact_cntk.study.sections.small_data.kernels import fitting_bytes, kernel_results
 from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets, draw_subsets
 
 FORMAT_VERSION = 1
+# Parameters whose items are floating-point numbers in the documents, however they are written.
+LISTS_OF_FLOATS = ("ridges", "bandwidths", "inverse_penalties", "rates")
 SAVE_SECONDS = 10.0  # from one checkpoint to the next
 
 # (training images, labels, test images, seed) → predictions
@@ -290,3 +294,30 @@ class _Finished:
             return list(saved["results"]) if saved.get("identity") == self._identity else []
         except (OSError, ValueError, LookupError, AttributeError):  # missing, or not of ours
             return []
+
+
+def run(job: Job, context: Context) -> str:
+    """Test a kernel, a standard method or a network on all small training sets."""
+    parameters: dict[str, Any] = {
+        name: [float(item) for item in value] if name in LISTS_OF_FLOATS else value
+        for name, value in job.parameters.items()
+    }
+    design = Design(*(parameters[name] for name in Design._fields))
+    out, kept = context.files[0], context.checkpoint.with_name(f"{context.checkpoint.name}.json")
+    common: dict[str, Any] = {"study": parameters["study"], "progress": context.progress}
+    if job.step == "small_data_kernel":
+        limit = {"ridges": parameters["ridges"], "max_memory_gib": context.max_memory_gib}
+        document = kernel_to_file(context.inputs[0], context.data, out, design, **limit, **common)
+    elif job.step == "small_data_baseline":
+        settings = {name: parameters[name] for name in ("ridges", "bandwidths")}
+        settings |= {"penalties": parameters["inverse_penalties"], "trees": parameters["trees"]}
+        method = parameters["method"]
+        document = baseline_to_file(method, context.data, out, design, checkpoint=kept, **settings, **common)
+    else:
+        settings = {name: parameters[name] for name in ("depth", "width")}
+        settings |= {"output_scale": float(parameters["output_scale"])}
+        settings |= {name: parameters[name] for name in ("rates", "batch_images", "epochs")}
+        settings |= {name: parameters[name] for name in ("max_train_images", "network_subsets")}
+        name, family = parameters["name"], Family.from_parts(parameters)
+        document = network_to_file(name, family, context.data, out, design, checkpoint=kept, **settings, **common)
+    return f"{len(document['results'])} results"

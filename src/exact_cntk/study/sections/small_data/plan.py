@@ -1,37 +1,35 @@
-"""The methods of the study of small training sets. Cheap to import."""
+"""The methods that are tested on small training sets: one job for each."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exact_cntk.blocks._grid import kernel_name
-from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, odd, within
+from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, odd, tangent_kernel, within
+from exact_cntk.study.sections._section import FileName, Job, Section
 
-
-def method_names(params: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Names of the result files of a study, ``small_data/<name>.json``, by the verb that makes them.
-
-    Parameters
-    ----------
-    params : mapping
-        Of a study, checked.
-
-    Returns
-    -------
-    dict
-        `kernel`, `baseline`, `cnn`: all empty if the study has no small training sets.
-    """
-    small = params["small_data"]
-    if small is None:
-        return {"kernel": [], "baseline": [], "cnn": []}
-    return {
-        "kernel": [kernel_name(one["family"], one["depth"]) for one in small["kernels"]],
-        "baseline": list(small["baselines"]),
-        "cnn": [f"network-{one['name']}" for one in (small["cnns"] or {"families": []})["families"]],
-    }
+_ALL = (*(f"study/sections/small_data/{name}.py" for name in ("jobs", "subsets")), "study/fits.py")
+_FITS = (*_ALL, "regression/kernel_regression.py", "regression/ridge_path.py")
+SECTION = Section(
+    notebooks={"small_data": "kernels, networks and standard methods from 10 images on"},
+    needs=("data", "kernels", "metrics"),
+    tables=("small_data_accuracy", "small_data_differences"),
+    figures=("small_data_curves", "small_data_differences"),
+    steps={
+        "small_data_kernel": (*_FITS, "study/sections/small_data/kernels.py"),
+        "small_data_baseline": (*_FITS, "study/sections/small_data/baselines.py"),
+        "small_data_cnn": (
+            *_ALL,
+            *(f"finite/{name}.py" for name in ("networks", "_descent", "training")),
+            "study/sections/small_data/networks.py",
+        ),
+    },
+    shows=("study/stats/statistics.py",),
+)
 
 
 def contradictions(study: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
+    yield from tangent_kernel("small_data", params)
     yield from increasing("small_data.train_images", study["train_images"])
     yield from within("small_data.train_images", max(study["train_images"]), params, "train_images")
     computed = computed_depths(params)
@@ -62,3 +60,43 @@ def _small_data_cnns(cnns: Mapping[str, Any], study: Mapping[str, Any]) -> Itera
             f"small_data.cnns.max_train_images: {cnns['max_train_images']} is less than all of "
             f"small_data.train_images = {study['train_images']}; set small_data.cnns to null for no networks"
         )
+
+
+def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
+    """One job for each kernel, standard method and network, by the stem of its file."""
+    small = params["small_data"]
+    if small is None:
+        return {}
+    sets = {"study": params["study"]} | {name: small[name] for name in ("train_images", "subsets", "seed")}
+    ridges = {"ridges": params["solve"]["ridges"]}
+    settings = {name: small[name] for name in ("bandwidths", "inverse_penalties", "trees")}
+    made: dict[str, Job] = {}
+
+    def add(step: str, name: str, parameters: Mapping[str, Any], inputs: tuple[str, ...] = ()) -> None:
+        made[name] = Job(step, (f"small_data/{name}.json",), parameters, inputs)
+
+    for kernel in small["kernels"]:
+        name = kernel_name(kernel["family"], kernel["depth"])
+        add("small_data_kernel", name, sets | ridges, (f"kernels/{name}.h5",))
+    for method in small["baselines"]:
+        add("small_data_baseline", method, {"method": method} | sets | ridges | settings)
+    cnns = small["cnns"] or {"families": []}
+    protocol = {name: value for name, value in cnns.items() if name not in ("families", "subsets")}
+    for network in cnns["families"]:
+        parameters = sets | network | protocol | {"network_subsets": cnns["subsets"]}
+        add("small_data_cnn", f"network-{network['name']}", parameters)
+    return made
+
+
+def names(params: Mapping[str, Any]) -> Iterator[FileName]:
+    """Name the file of every method."""
+    small = params["small_data"]
+    keys = {
+        "small_data_kernel": lambda i: (f"small_data.kernels[{i}].family", small["kernels"][i]["family"]),
+        "small_data_baseline": lambda i: (f"small_data.baselines[{i}]", small["baselines"][i]),
+        "small_data_cnn": lambda i: (f"small_data.cnns.families[{i}].name", small["cnns"]["families"][i]["name"]),
+    }
+    counts = dict.fromkeys(keys, 0)
+    for name, job in jobs(params).items():
+        yield FileName("file", f"small_data/{name}", *keys[job.step](counts[job.step]))
+        counts[job.step] += 1

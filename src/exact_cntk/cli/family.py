@@ -44,13 +44,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def with_family(**defaults: Any) -> Callable[[Verb], Verb]:
+def with_family(verb: Verb) -> Verb:
     """Give a verb the options of a family in place of its parameter `network`, which gets the `Family` that they are.
-
-    Parameters
-    ----------
-    **defaults
-        Of parts that the verb has others of.
 
     Raises
     ------
@@ -59,24 +54,21 @@ def with_family(**defaults: Any) -> Callable[[Verb], Verb]:
     """
     kind = inspect.Parameter.KEYWORD_ONLY
     options = [
-        inspect.Parameter(name, kind, annotation=annotation, default=defaults.get(name, default))
+        inspect.Parameter(name, kind, annotation=annotation, default=default)
         for name, (annotation, default) in _OPTIONS.items()
     ]
 
-    def decorate(verb: Verb) -> Verb:
-        @functools.wraps(verb)
-        def command(**given: Any) -> None:
-            from exact_cntk.networks import Family  # with NumPy, which `--help` does without
+    @functools.wraps(verb)
+    def command(**given: Any) -> None:
+        from exact_cntk.networks import Family  # with NumPy, which `--help` does without
 
-            parts = {name: given.pop(name) for name in _OPTIONS}
-            verb(network=Family.checked(**parts | {"trained": parts["trained"].split(",")}), **given)
+        parts = {name: given.pop(name) for name in _OPTIONS}
+        verb(network=Family.checked(**parts | {"trained": parts["trained"].split(",")}), **given)
 
-        signature = inspect.signature(verb)
-        parameters = []
-        for parameter in signature.parameters.values():
-            parameters += options if parameter.name == "network" else [parameter.replace(kind=kind)]
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return command
-
-    return decorate
+    signature = inspect.signature(verb)
+    parameters = []
+    for parameter in signature.parameters.values():
+        parameters += options if parameter.name == "network" else [parameter.replace(kind=kind)]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command

@@ -1,0 +1,14 @@
+"""The accuracies of the study's own kernels: they are solved by the study, and only shown here."""
+
+from exact_cntk.study.sections._section import Section
+
+SECTION = Section(
+    notebooks={
+        "table1": "the paper's table beside this study's, differences, depth curves",
+        "ridge": "accuracy and leave-one-out error along the ridge path, spectra, condition numbers",
+    },
+    needs=("data", "kernels", "metrics"),
+    tables=("accuracy", "accuracy_by_depth", "ridge_path", "spectra", "table1"),
+    figures=("accuracy", "ridge_path", "spectra", "condition_number"),
+    texts=("table1.md",),
+)
