@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from exact_cntk.errors import InputError
+from exact_cntk.networks import Family
 from exact_cntk.study import estimate as module
 from exact_cntk.study import rates as solve_cost
 from exact_cntk.study.estimate import estimate_study, format_count, format_time, measure_speed
@@ -104,7 +105,7 @@ def test_what_cannot_be_solved_here_is_said(monkeypatch):
 
 
 def test_measures_the_real_kernel():
-    one = KernelPass("tiny", "gap", "hidden", 3, (3,))
+    one = KernelPass("tiny", Family("gap", ("hidden",)), (3,))
     assert measure_speed((4, 4, 1), one, "float32", "reference", 0.05) > 0
 
 
