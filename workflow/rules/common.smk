@@ -79,7 +79,7 @@ def comma(values):
 def blocks_of_pass(wildcards):
     """List the blocks of the pass that computes a family's depth."""
     (kernel_id,) = [
-        name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
+        name for name, one in PASSES.items() if one.name == wildcards.family and int(wildcards.depth) in one.depths
     ]
     return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
 

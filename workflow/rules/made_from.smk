@@ -46,6 +46,7 @@ def prepared_data_fit(wildcards):
 # The only files of which an edit makes the kernels stale; an edit of plots or later stages does not. Those of a backend
 # concern what it has computed.
 BLOCK_SOURCES = in_package(
+    "networks/family.py",
     "kernels/spec.py",
     "kernels/cntk.py",
     "kernels/flips.py",
@@ -66,16 +67,7 @@ MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_merge.py", "blocks/_merg
 
 def architecture(one):
     """What a pass computes, but for its depths."""
-    return {
-        "family": one.family,
-        "readout": one.readout,
-        "pooling_window": one.pooling_window,
-        "trained": one.trained,
-        "flips": one.flips,
-        "filter_size": one.filter_size,
-        "kinds": one.kinds,
-        "dtype": KERNELS["dtype"],
-    }
+    return {"family": one.name} | one.network.parts() | {"kinds": one.kinds, "dtype": KERNELS["dtype"]}
 
 
 def make_block(wildcards):
@@ -103,7 +95,7 @@ def made_of_block(wildcards):
     """List what is made from a block: the merged kernels of its pass, and files of sections."""
     one = PASSES[wildcards.kernel_id]
     if one.pool_images is None:
-        return [kernel_file(one.family, depth) for depth in one.depths]
+        return [kernel_file(one.name, depth) for depth in one.depths]
     return made_of_result(f"blocks/{one.kernel_id}/{wildcards.block}.h5")
 
 
@@ -165,6 +157,7 @@ MADE |= {step: make_job(step) for step in JOBS}
 
 # What all sections share in showing their results.
 SHOW_SOURCES = in_package(
+    "networks/labels.py",
     "study/results.py",
     "study/documents.py",
     "study/show/*",

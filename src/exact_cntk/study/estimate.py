@@ -46,7 +46,7 @@ class Cost:
     pairs : int
         Pairs of images, over all passes; one pass serves all its depths and kinds.
     element_layers : int
-        See `exact_cntk.kernels.cost.element_layers`.
+        See `exact_cntk.networks.Family.element_layers`.
     blocks : int
         Files, over all passes.
     largest : tuple of int
@@ -268,7 +268,7 @@ def expected_seconds(
     seconds = 0.0
     for one in passes:
         if backend == "cuda":
-            speed = NOMINAL_RATES["cuda", one.readout]
+            speed = NOMINAL_RATES["cuda", one.network.readout]
         else:
             speed = measure_speed(shape, one, params["kernels"]["dtype"], backend, calibration_seconds / len(passes))
         seconds += one.layers(pairs[one.kernel_id], shape) / speed
@@ -311,7 +311,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
         share=max(count for _, count in layers) / total,
         seconds_here=total / speed if speed else None,
-        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.readout] for one, count in layers),
+        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.network.readout] for one, count in layers),
         memory=max(pass_memory(params, one) for one in passes),
         disk=ITEM_BYTES * entries,
     )
@@ -319,7 +319,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 def _row_name(one: KernelPass) -> str:
     """A family, or the grid of architectures, whose passes share a row."""
-    return one.family if one.pool_images is None else "architectures"
+    return one.name if one.pool_images is None else "architectures"
 
 
 def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str, seconds: float) -> float:

@@ -16,6 +16,7 @@ import yaml
 from exact_cntk.blocks._sizes import MAX_BLOCKS
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError
+from exact_cntk.networks import contradictions
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.passes import kernel_passes, pass_block_sizes
 from exact_cntk.study.schema import fit_schema
@@ -141,9 +142,7 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         if family["name"] in names:
             yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
         names.add(family["name"])
-        if family["filter_size"] % 2 == 0:
-            yield f"{key}.filter_size: {family['filter_size']} is even; filters have a centre, so give an odd size"
-        yield from _window_contradictions(key, family)
+        yield from contradictions(key, family)
         seen: set[int] = set()
         for j, depths in enumerate(family["depth_passes"]):
             if any(a >= b for a, b in pairwise(depths)):
@@ -152,17 +151,6 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
     yield from _block_contradictions(params)
-
-
-def _window_contradictions(key: str, family: Mapping[str, Any]) -> Iterator[str]:
-    window = family.get("pooling_window")
-    if family["readout"] != "lap":
-        if window is not None:
-            yield f"{key}.pooling_window: {window} with readout {family['readout']}; windows are lap's, so leave it out"
-    elif window is None:
-        yield f"{key}.pooling_window: missing with readout lap; give an odd number of pixels, the side of its windows"
-    elif window % 2 == 0:
-        yield f"{key}.pooling_window: {window} is even; windows have a centre, so give an odd size"
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

@@ -3,9 +3,10 @@
 Cheap to import.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from exact_cntk.networks import Family
 
 BACKWARD = 2  # passes forward that one backward costs
 # Problems of so many training images have all cores; smaller ones one each, side by side. The last digits of a linear
@@ -30,7 +31,8 @@ class Convolutions(NamedTuple):
         Additions and multiplications of all steps.
     shape : (P, Q, C)
         Of the images.
-    width, filter_size : int
+    network : Family
+    width : int
     images : int
         Of a step.
     tf32 : bool
@@ -39,8 +41,8 @@ class Convolutions(NamedTuple):
 
     operations: float
     shape: tuple[int, int, int]
+    network: Family
     width: int
-    filter_size: int
     images: int
     tf32: bool = False
 
@@ -74,17 +76,3 @@ class Work:
     torch: bool = False
     all_cores: bool = False
     gpu: bool = False
-
-
-def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: int, outputs: int) -> int:
-    """Additions and multiplications of one image's way through a network of depth − 1 convolutions.
-
-    Parameters
-    ----------
-    shape : (P, Q, C₀)
-    network : mapping
-        `width`, `filter_size`, `readout`.
-    """
-    (P, Q, C0), C, q = shape, network["width"], network["filter_size"]
-    convolutions = P * Q * q**2 * C * (C0 + (depth - 2) * C)
-    return 2 * (convolutions + outputs * C * (1 if network["readout"] == "gap" else P * Q))

@@ -8,6 +8,7 @@ import yaml
 
 from exact_cntk.blocks._sizes import BLOCK_BYTES
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.params import MAX_BLOCKS, check_params, find_schema, load_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes, pass_memory
 
@@ -47,12 +48,11 @@ def test_passes_depths_and_blocks():
 
 
 def test_families_with_local_pooling_and_flips():
-    family = {"readout": "lap", "pooling_window": 5, "flips": True}
     params = copy.deepcopy(PARAMS) | {"random_features": None}  # networks know no flips
-    params["kernels"]["families"][0] |= family
+    params["kernels"]["families"][0] |= {"readout": "lap", "pooling_window": 5, "flips": True}
     one, *_, other = kernel_passes(check_params(params))
-    assert (one.readout, one.pooling_window, one.flips) == ("lap", 5, True)
-    assert (other.readout, other.pooling_window, other.flips) == ("gap", None, False)
+    assert one.network == Family("lap", pooling_window=5, flips=True)
+    assert other.network == Family("gap", ("hidden",))
     assert one.layers(1, (8, 8)) == 2 * (8 + 2 * (7 + 6 + 5 + 4)) ** 2 * 20
     params["kernels"]["families"][0]["pooling_window"] = 4
     with pytest.raises(InputError, match=r"kernels\.families\[0\]\.pooling_window: 4 is even"):
@@ -209,7 +209,7 @@ def cut(path, **kernels):
     """Sizes of the blocks of a preset, by family."""
     params = load_params(path)
     params["kernels"] |= kernels
-    return {one.family: pass_block_sizes(check_params(params), one) for one in kernel_passes(params)}
+    return {one.name: pass_block_sizes(check_params(params), one) for one in kernel_passes(params)}
 
 
 def test_automatic_blocks_suit_the_pass_and_the_backend_that_is_named():

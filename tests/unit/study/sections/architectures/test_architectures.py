@@ -13,6 +13,7 @@ from exact_cntk.blocks import _sizes, compute_block
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.params import check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_passes
 from exact_cntk.study.sections._collect import all_passes
@@ -24,7 +25,7 @@ from exact_cntk.study.sections.architectures.cost import (
     expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes, name_kind, name_readout
+from exact_cntk.study.sections.architectures.plan import architecture_passes
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
@@ -48,14 +49,14 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
     grid = {"filter_sizes": [1, 3], "readouts": ["flatten", "lap", "gap"], "pooling_windows": [3, 5]}
     study = params(**grid, flips=[False, True], depths=[2, 3, 5])
     passes = architecture_passes(study)
-    assert len(passes) == len({one.family for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
-    assert {(one.readout, one.pooling_window) for one in passes} == {
+    assert len(passes) == len({one.name for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
+    assert {(one.network.readout, one.network.pooling_window) for one in passes} == {
         ("flatten", None),
         ("lap", 3),
         ("lap", 5),
         ("gap", None),
     }
-    assert passes[0].family == "arch-f1-flatten" and passes[5].family == "arch-f1-lap5-flips"
+    assert passes[0].name == "arch-f1-flatten" and passes[5].name == "arch-f1-lap5-flips"
     # at depth 2 no layer is hidden, which leaves 2 + 3 + 3 kernels
     assert count_architectures(study) == len(passes) * 8
     assert all_passes(study) == kernel_passes(study) + passes
@@ -89,30 +90,10 @@ def test_blocks_hold_the_full_set_and_the_test_images():
     assert {position.rows.start for position in positions} == {0, pool}  # one block each, whatever block_images is
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (("flatten", None, False), "vanilla"),
-        (("lap", 5, False), "LAP 5×5"),
-        (("gap", None, True), "GAP, flips"),
-    ],
-)
-def test_names(arguments, name):
-    assert name_readout(*arguments) == name
-
-
 def test_grid_that_no_blocks_hold(monkeypatch):
     monkeypatch.setattr(_sizes, "BLOCK_BYTES", 8)
     with pytest.raises(InputError, match=r"architectures\.depths: no blocks suit arch-f3-lap3-d2"):
         params()
-
-
-def test_names_of_kinds():
-    assert [name_kind("ntk", "all"), name_kind("ntk", "hidden"), name_kind("nngp", None)] == [
-        "NTK",
-        "NTK, hidden",
-        "CNN-GP",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +112,12 @@ def blocks(data, tmp_path_factory):
         compute_block(
             data[0],
             folder / f"{rows.start}-{cols.start}.h5",
-            family=one.family,
-            trained=one.trained.split(","),
+            name=one.name,
+            network=one.network,
             kinds=one.kinds,
             depths=one.depths,
             rows=rows,
             cols=cols,
-            **PASS,
         )
     return sorted(folder.glob("*.h5"))
 
@@ -214,8 +194,8 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
     ):
         rows = rows if rows.start == 0 else type(rows)(POOL, POOL + TEST)
         out[rows] = tmp_path / f"{rows.start}.h5"
-        how = {"readout": "gap", "filter_size": 1, "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
-        compute_block(data[0], out[rows], family="a", trained="all", **how)
+        how = {"network": Family("gap", filter_size=1), "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
+        compute_block(data[0], out[rows], name="a", **how)
     document = solved(list(out.values()), data, tmp_path / "a.json")
     full = document["results"][-1]
     assert full["accuracy"] is full["test_correct_hex"] is None

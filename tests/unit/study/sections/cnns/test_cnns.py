@@ -16,6 +16,7 @@ from kernel_files import make_data
 
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite import CNN, outcome, train_sgd
+from exact_cntk.networks import Family
 from exact_cntk.study.params import find_schema, load_params
 from exact_cntk.study.sections.cnns import cost as cnns_cost
 from exact_cntk.study.sections.cnns.gather import gather
@@ -23,10 +24,8 @@ from exact_cntk.study.sections.cnns.plan import run_name, runs
 from exact_cntk.study.sections.cnns.train import Run, split_data, train
 
 RUN = Run(
-    family="cnn-v",
-    readout="flatten",
-    trained="all",
-    filter_size=3,
+    name="cnn-v",
+    network=Family("flatten"),
     depth=3,
     width=4,
     output_scale=0.05,
@@ -257,14 +256,6 @@ def test_runs_of_a_study(tmp_path):
     assert len({run_name(*key[2:]) for key in keys}) == len(keys) / depths
     assert runs({"cnns": None}) == []
     assert write_cnns(tmp_path, DATA, depths=(3,))
-
-
-@pytest.mark.parametrize("readout", ["flatten", "gap"])
-def test_operations_are_weights_times_where_they_apply(readout):
-    network = {"width": 8, "readout": readout, "filter_size": 3}
-    model = CNN((6, 5, 3), depth=4, outputs=7, **network)
-    expected = 6 * 5 * sum(weight.numel() for weight in model.filters) + model.readout_weight.numel()
-    assert cnns_cost.forward_operations((6, 5, 3), network, 4, 7) == 2 * expected
 
 
 def test_what_a_study_costs(monkeypatch):
