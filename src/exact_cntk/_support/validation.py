@@ -16,11 +16,6 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """A real, finite NumPy array, float32 or float64, of a NumPy array, a torch tensor or nested sequences.
 
     Booleans, half precision and integers of at most 16 bits become float32 (exactly), all else float64.
-
-    Raises
-    ------
-    InputError
-        Not an array of real numbers, or with entries that are not finite.
     """
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
         value = _from_torch(name, value)
@@ -32,11 +27,16 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise InputError(f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)")
     narrow = array.dtype == np.float32 or np.can_cast(array.dtype, np.float32)
     array = array.astype(np.float32 if narrow else np.float64, copy=False)
-    if not np.isfinite(array).all():
-        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        where = f"{name}[{', '.join(map(str, bad))}]" if bad else "it"
-        raise InputError(f"{name} must be finite, but {where} is {array[bad]}")
+    require_finite(name, array)
     return array
+
+
+def require_finite(name: str, array: np.ndarray, first: tuple[int, ...] | None = None) -> None:
+    """Refuse NaN and infinities by the index of the first, counted from `first` where this is a part of an array."""
+    if not (finite := np.isfinite(array)).all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        shown = ", ".join(str(i + start) for i, start in zip(index, first or (0,) * array.ndim, strict=True))
+        raise InputError(f"{name} must be finite, but {f'{name}[{shown}]' if index else 'it'} is {array[index]}")
 
 
 def as_images(name: str, value: Any) -> np.ndarray:
