@@ -52,6 +52,15 @@ def as_images(name: str, value: Any) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arguments x1 and x2, which may be None, as `as_images`, with images of one shape."""
+    images = as_images("x1", x1)
+    others = None if x2 is None else as_images("x2", x2)
+    if others is not None and others.shape[1:] != images.shape[1:]:
+        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
+    return images, others
+
+
 def as_vectors(name: str, value: Any) -> np.ndarray:
     """Vectors of shape (n, d), float64; at least one of at least one entry."""
     array = as_array(name, value)

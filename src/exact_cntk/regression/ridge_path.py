@@ -153,7 +153,7 @@ class _Steps:
 
 
 def _require_psd(factors: Factors, allowed: float, norm: float) -> None:
-    """Raise if K has an eigenvalue below −allowed; a factorisation with that shift disproves it, its failure is a hint."""
+    """Raise if K has an eigenvalue below −allowed; a factorisation with that shift disproves it."""
     if not factors.factorise(allowed, lambda: None):
         smallest = factors.smallest_eigenvalue(allowed)
         if smallest < -allowed:

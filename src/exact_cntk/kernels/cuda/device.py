@@ -1,6 +1,6 @@
 """The GPU as the rest of the backend sees it: a thin layer over CuPy, and the interface that tests emulate.
 
-Kernels are shipped as source and compiled by NVRTC through `cupy.RawModule`: a public interface, stable for years, which
+Kernels are shipped as source and compiled by NVRTC through `cupy.RawModule`: a public interface, stable for years. It
 caches what it compiled on disk (CUPY_CACHE_DIR), hands out streams, events and pinned memory as well, and leaves the
 choice of the CUDA version to the user. A compiled wheel would be tied to one; NVIDIA's cuda.core still changes from
 release to release.

@@ -119,7 +119,8 @@ def _share(left: int, most: int, tile: int) -> int:
 def tile_list(rows: int, columns: int, tile: tuple[int, int], above: int | None) -> np.ndarray:
     """First row and column of each tile of a stripe, of shape (count, 2), int32, ordered to keep tables in the cache.
 
-    `above` is column minus row of the stripe's first pair: tiles wholly above the diagonal are left out. None keeps all.
+    `above` is column minus row of the stripe's first pair: tiles wholly above the diagonal are left out. With None,
+    all are kept.
     """
     r, c = (axis.ravel() for axis in np.meshgrid(np.arange(0, rows, tile[0]), np.arange(0, columns, tile[1])))
     if above is not None:
