@@ -31,8 +31,8 @@ def sole_device(devices: Sequence[str] | None = None, folder: Path | None = None
     """Take a GPU for as long as the context lasts, the first one that is free; wait if none is.
 
     Within the context CUDA_VISIBLE_DEVICES names that GPU alone, so it must be entered before CUDA starts. A GPU is
-    taken by a lock on a file, which the system releases when its owner dies. With a single GPU there is no choice and no
-    lock: a cluster's scheduler, or the user, has chosen.
+    taken by a lock on a file, which the system releases when its owner dies. With a single GPU there is no choice
+    and no lock: a cluster's scheduler, or the user, has chosen.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ Progress = Callable[[int, int], object]
 
 @contextmanager
 def reporting(progress: bool | Progress, label: str, unit: str) -> Iterator[Progress | None]:
-    """The caller's function of (done, total); for True one that shows a bar with this label and unit; None for False."""
+    """The caller's function of (done, total); for True one that shows a bar with this label; None for False."""
     if not isinstance(progress, bool):
         yield progress
     elif not progress:

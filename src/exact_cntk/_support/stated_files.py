@@ -42,7 +42,8 @@ def stated_text(text: str, before: str) -> str:
         return text
     # Two hyphens would end the comment; this is the same JSON.
     document = statement.text().replace("--", "-\\u002d")
-    return text.replace(before, f"<!-- made from {document} -->\n{before}", 1)
+    head, separator, rest = text.partition(before)
+    return f"{head}<!-- made from {document} -->\n{separator}{rest}"
 
 
 def statement_attribute() -> dict[str, str]:
