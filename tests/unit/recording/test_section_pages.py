@@ -7,7 +7,7 @@ from recording.section_pages import PAGES, RECORDED, main
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import plan
 
 
 @pytest.fixture(params=PAGES)
@@ -21,9 +21,9 @@ def study_dir(name: str, tmp_path: Path) -> Path:
     page, folder = PAGES[name], tmp_path / "results" / "small"
     for part in ("tables", "figures", page.key, *(f"benchmarks/{rule}/a" for rule in page.rules.values())):
         (folder / part).mkdir(parents=True)
-    for stem in SECTIONS[page.key].tables:
+    for stem in plan(page.key).SECTION.tables:
         (folder / "tables" / f"{stem}.csv").write_text("method\n")
-    for stem in SECTIONS[page.key].figures:
+    for stem in plan(page.key).SECTION.figures:
         (folder / "figures" / f"{stem}.svg").write_text("<svg/>")
     (folder / page.key / "result.json").write_text("{}")
     for seconds, rule in enumerate(page.rules.values(), start=1):
@@ -31,7 +31,7 @@ def study_dir(name: str, tmp_path: Path) -> Path:
             (folder / "benchmarks" / rule / job).write_text(f"s\tcpu_time\n{seconds}\t9\n")
     section = {"format_version": 1, "key": page.key, "headline": ["All is well."]}
     section["text"] = "<p>Dealt <em>fairly</em>.</p>"
-    section["figures"] = [{"name": SECTIONS[page.key].figures[0], "caption": "Curves."}]
+    section["figures"] = [{"name": plan(page.key).SECTION.figures[0], "caption": "Curves."}]
     section["tables"] = [{"caption": "Accuracies", "columns": ["method", "n = 10"], "rows": [["RBF kernel", "18.00"]]}]
     write_json(folder / "sections" / f"{page.key}.json", section)
     origin = {"hardware": {"cpu": "Some CPU", "cores": 4}, "git": {"revision": "abc"}}
@@ -50,7 +50,7 @@ def test_page_holds_tables_figures_and_cost(name: str, study_dir: Path, tmp_path
     assert "Data: Squares, large and small, 4×4 pixels, 90 training and 1,000 test images." in text
     assert "All is well." in text and "\nDealt fairly.\n" in text
     assert "| RBF kernel |  18.00 |" in text
-    figure = f"small/figures/{SECTIONS[page.key].figures[0]}.svg"
+    figure = f"small/figures/{plan(page.key).SECTION.figures[0]}.svg"
     assert f"![Curves.]({figure})" in text and (folder / figure).exists()
     row = next(line for line in text.splitlines() if line.startswith("| small "))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -62,7 +62,7 @@ def test_unfinished_study_leaves_what_was_recorded(name: str, study_dir: Path, t
     page, recorded = PAGES[name], tmp_path / "docs"
     main(["--collect", str(study_dir)], recorded)
     before = {path: path.read_bytes() for path in recorded.rglob("*") if path.is_file()}
-    figure = study_dir / "figures" / f"{SECTIONS[page.key].figures[0]}.svg"
+    figure = study_dir / "figures" / f"{plan(page.key).SECTION.figures[0]}.svg"
     figure.unlink()
     with pytest.raises(UserError, match=figure.name):
         page.collect(study_dir, recorded / name)

@@ -7,7 +7,7 @@ import numpy as np
 
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.sections.cnns.gather import gather
-from exact_cntk.study.sections.cnns.train import run_name
+from exact_cntk.study.sections.cnns.plan import run_name
 
 RATES = (1.0, 10.0)
 N_VALIDATION = 20

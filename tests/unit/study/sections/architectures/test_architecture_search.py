@@ -11,7 +11,7 @@ from synthetic import write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
-from exact_cntk.study.sections import SECTIONS, write_section
+from exact_cntk.study.sections import plan, write_section
 from exact_cntk.study.sections.architectures import page as architectures
 from exact_cntk.study.sections.architectures.results import correlations, pairs, ranking, read_search
 from exact_cntk.study.sections.architectures.strategies import SHORTLIST, pareto_front, strategies
@@ -149,7 +149,7 @@ def test_pareto_front():
 
 
 def test_section_shows_what_it_promises(search):
-    names = SECTIONS["architectures"]
+    names = plan("architectures").SECTION
     tables, figures = architectures.tables(search), architectures.figures(search)
     assert tuple(tables) == names.tables and tuple(figures) == names.figures == tuple(architectures.CAPTIONS)
     assert to_svg(figures["architecture_search"]) == to_svg(architectures.search_figure(search))
@@ -210,7 +210,7 @@ def test_section_is_written_from_a_study_folder(tmp_path):
         write_json(tmp_path / "architectures" / f"{one['family']}.json", one)
     paths = write_section("architectures", tmp_path, resamples=20)
     assert all(path.stat().st_size for path in paths)
-    names = SECTIONS["architectures"]
+    names = plan("architectures").SECTION
     assert {path.stem for path in paths} >= {*names.tables, *names.figures, "architectures"}
     # made from other images than the metrics
     write_json(tmp_path / "architectures" / "other.json", architecture_files.grid()[0])

@@ -13,7 +13,7 @@ from synthetic import write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.params import find_schema
-from exact_cntk.study.sections import SECTIONS, open_section, write_section
+from exact_cntk.study.sections import open_section, plan, write_section
 from exact_cntk.study.sections.cnns import page as cnns
 from exact_cntk.study.show import references
 from exact_cntk.study.show.style import to_svg
@@ -69,7 +69,7 @@ def test_a_network_without_a_kernel_stands_alone(tmp_path):
     assert table.kernel.isna().all() and table.difference.isna().all() and table.accuracy.notna().all()
     assert table.paper_cnn.isna().tolist() == [False, True] * 2
     assert len(cnns.headline(results)) == 1
-    assert set(cnns.figures(results)) == set(SECTIONS["cnns"].figures)
+    assert set(cnns.figures(results)) == set(plan("cnns").SECTION.figures)
 
 
 def test_rates(results):
@@ -168,7 +168,7 @@ def test_full_training_accuracy_that_not_all_seeds_reach(results):
 def test_files(folder):
     written = write_section("cnns", folder)
     before = [path.read_bytes() for path in written]
-    assert [path.stem for path in written] == [*SECTIONS["cnns"].tables, *SECTIONS["cnns"].figures, "cnns"]
+    assert [path.stem for path in written] == [*plan("cnns").SECTION.tables, *plan("cnns").SECTION.figures, "cnns"]
     curves = pd.read_csv(folder / "tables" / "cnn_learning_curves.csv")
     assert set(curves.split) == {"test", "validation"} and curves.groupby("family").depth.nunique().eq(2).all()
     assert [path.read_bytes() for path in write_section("cnns", folder)] == before
@@ -176,7 +176,9 @@ def test_files(folder):
 
 def test_files_that_do_not_belong_are_refused(tmp_path):
     written = write_study(tmp_path, depths=(3,), subsets=((100, 1),), n_test=61)
-    with pytest.raises(UserError, match="the section cnns has no results: run `exact-cntk gather-runs` first"):
+    with pytest.raises(
+        UserError, match="the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`"
+    ):
         open_section("cnns", tmp_path)
     data = json.loads(written[0].read_text())["data"]
     files = write_cnns(tmp_path, data | {"digest": "6" * 64}, depths=(3,))

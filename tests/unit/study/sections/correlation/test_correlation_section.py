@@ -8,7 +8,7 @@ from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import plan
 from exact_cntk.study.sections.correlation import figures as correlation_figures
 from exact_cntk.study.sections.correlation import page as section
 from exact_cntk.study.show import references
@@ -60,7 +60,7 @@ def _texts(figure):
 
 
 def test_names_are_those_that_the_workflow_plans(loaded, drawn):
-    files = SECTIONS["correlation"]
+    files = plan("correlation").SECTION
     assert tuple(section.tables(loaded)) == files.tables
     assert tuple(drawn) == files.figures
     assert set(section.CAPTIONS) == set(files.figures)

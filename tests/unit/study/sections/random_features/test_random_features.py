@@ -17,7 +17,7 @@ from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import load_params
 from exact_cntk.study.sections import open_section, write_section
-from exact_cntk.study.sections.random_features import cost as costs
+from exact_cntk.study.sections.random_features import cost, plan
 from exact_cntk.study.sections.random_features import results as tables_module
 from exact_cntk.study.show.style import to_svg
 from exact_cntk.study.solve import solve_to_files
@@ -86,14 +86,14 @@ def test_draw_is_regression_on_explicit_features(data_file: Path, data: Processe
 def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -> None:
     document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
     for kind in ("ntk", "nngp"):
-        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in costs.DTYPES)
+        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in plan.DTYPES)
         assert double["rounding"] is None
         assert 1e-9 < single["rounding"] < 1e-5  # a few units in the last place of float32, 6e-8
 
 
 def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path, data: ProcessedData) -> None:
     document = solve_draw(data_file, POOLED, draw=0, **DRAW)
-    for dtype in costs.DTYPES:
+    for dtype in plan.DTYPES:
         found = one(document, kind="nngp", dtype=dtype, train_images=N_TRAIN)
         assert found["features"] == 4
         assert found["rank"] <= 4
@@ -126,7 +126,7 @@ def test_number_of_features(kind: str, readout: str, trained: str) -> None:
     images = np.ones((2, 3, 4, 2), dtype=np.float32)
     architecture: dict[str, Any] = {"readout": readout, "trained": trained, "filter_size": 3}
     features = random_features(images, depth=4, width=5, get=kind, **architecture)[kind]
-    assert costs.count_features((3, 4, 2), architecture, kind, 4, 5) == features.shape[1]
+    assert plan.count_features((3, 4, 2), architecture, kind, 4, 5) == features.shape[1]
 
 
 def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
     data = make_data(data_file)
     kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
     document = solve_exact([kernel_file], data_file, train_images=20, test_images=5, ridges=RIDGES)
-    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in costs.DTYPES)
+    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in plan.DTYPES)
     assert double["rounding"] is None
     assert 0 < single["rounding"] < 2**-24 * 20  # half a unit in the last place of each entry
     assert double["features"] is None
@@ -241,7 +241,7 @@ class TestUnsolved:
         section, results = found
         row = section.losses(results).query("kind == 'ntk'").iloc[0]
         chosen = results.problems.query("kind == 'ntk' and train_images == 24 and draw > 0")
-        single, double = (chosen[chosen.dtype == name] for name in costs.DTYPES)
+        single, double = (chosen[chosen.dtype == name] for name in plan.DTYPES)
         assert (row.solved, row.draws) == (2, 3)
         assert row.lost_without_ridge == pytest.approx(
             double.accuracy_loo_ridge.median() - double.unchecked_accuracy.median()
@@ -335,19 +335,18 @@ def test_study_without_a_sweep_has_its_figure_all_the_same(folder: Path, tmp_pat
 
 def test_missing_exact_kernels_are_named(folder: Path) -> None:
     files = sorted((folder / "random_features").glob("*-draw-*.json"))
-    with pytest.raises(UserError, match="no results of exact; run `exact-cntk random-features`"):
+    with pytest.raises(UserError, match="no results of exact: run its jobs first"):
         open_section("random_features", folder, files=files)
 
 
 def test_files_and_costs_follow_the_parameters() -> None:
     params = load_params("config/ci.yaml")
-    names = costs.random_features_names(params)
-    assert names == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
-    assert costs.expected_seconds(params, 0.0) > 0
+    assert list(plan.jobs(params)) == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
+    assert cost.expected_seconds(params, 0.0) > 0
     more = params | {"random_features": params["random_features"] | {"draws": 4, "sweep": None}}
-    assert len(costs.random_features_names(more)) == 5
+    assert len(plan.jobs(more)) == 5
     none = params | {"random_features": None}
-    assert costs.random_features_names(none) == []
-    assert costs.expected_seconds(none, 0.0) == costs.expected_memory(none) == costs.expected_disk(none) == 0
-    assert costs.train_sizes(200) == [200, 100, 50]
-    assert costs.train_sizes(5) == [5, 2]
+    assert plan.jobs(none) == {}
+    assert cost.expected_seconds(none, 0.0) == cost.expected_memory(none) == cost.expected_disk(none) == 0
+    assert plan.train_sizes(200) == [200, 100, 50]
+    assert plan.train_sizes(5) == [5, 2]

@@ -12,7 +12,7 @@ from scipy.stats import ttest_rel
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.results import load
-from exact_cntk.study.sections import SECTIONS, open_section, write_section
+from exact_cntk.study.sections import open_section, plan, write_section
 from exact_cntk.study.sections._collect import section_contradictions
 from exact_cntk.study.sections.small_data import cost as costs
 from exact_cntk.study.sections.small_data import page as section
@@ -211,7 +211,7 @@ def test_differences_are_on_the_same_sets(folder, results):
 
 
 def test_all_that_is_planned_is_made(results):
-    planned = SECTIONS["small_data"]
+    planned = plan("small_data").SECTION
     assert set(section.tables(results)) == set(planned.tables)
     assert set(section.figures(results)) == set(planned.figures) == set(section.CAPTIONS)
     (caption, accuracies), (_, gains) = section.shown(results)
@@ -269,7 +269,9 @@ def test_costs():
     assert not list(section_contradictions(params))
     assert costs.expected_seconds(params, 0.01) > 0
     assert costs.expected_memory(params) > 8 * 4 * 640**2 and costs.expected_disk(params) > 0
-    assert costs.method_names(params)["cnn"] == ["network-cnn-v"]
+    assert [name for name, job in plan("small_data").jobs(params).items() if job.step == "small_data_cnn"] == [
+        "network-cnn-v"
+    ]
     none = params | {"small_data": None}
     assert (costs.expected_seconds(none, 1), costs.expected_memory(none), costs.expected_disk(none)) == (0, 0, 0)
-    assert not any(costs.method_names(none).values())
+    assert plan("small_data").jobs(none) == {}
