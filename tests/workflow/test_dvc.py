@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import PRESETS, ROOT, Checkout, copy_of_sources, cut_down, numbers
 
-from exact_cntk.study.sections import KEYS, has_parameters, plan
+from exact_cntk.study.sections import KEYS, has_parameters
 
 WITH_PARAMETERS = [key for key in KEYS if has_parameters(key)]
 # Made by earlier stages or by nobody but the user: what differs from rule to rule is the code and notebooks.

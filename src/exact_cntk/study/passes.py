@@ -56,7 +56,9 @@ class KernelPass:
 
 
 def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of all families, in the order of the file; those of the grid are `architecture_passes`."""
+    """List the passes of all families, in the order of the file; none where the study has no kernels."""
+    if params["kernels"] is None:
+        return ()
     return tuple(
         KernelPass(
             family["name"],

@@ -170,7 +170,7 @@ def test_numbers_are_json_s():
 @pytest.mark.parametrize("key", [key for key in sections.SECTIONS if key != KEY])
 def test_every_section_keeps_to_the_protocol(key):
     module = import_module(f"exact_cntk.study.sections.{key}")
-    files = sections.SECTIONS[key]
+    files = sections.plan(key).SECTION
     assert list(inspect.signature(module.load).parameters) == ["study", "files", "resamples", "seed"]
     for name in ("tables", "figures", "shown", "headline", "summary"):
         assert callable(getattr(module, name)), name
