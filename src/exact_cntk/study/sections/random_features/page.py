@@ -84,7 +84,8 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     present = {row["source"] for row in problems}
     if missing := {"features", "exact"} - present:
         raise UserError(
-            f"no results of {' and '.join(sorted(missing))}: run its jobs first, see `exact-cntk section run random_features`"
+            f"no results of {' and '.join(sorted(missing))}: run its jobs first, see "
+            "`exact-cntk section run random_features`"
         )
     frame, paths = pd.DataFrame(problems), pd.DataFrame(path_rows)
     for one, names in ((frame, VALUES), (paths, ["test_accuracy", "loo_accuracy", "loo_error", "condition_number"])):
