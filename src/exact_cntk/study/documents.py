@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from exact_cntk._support.atomic import write_bytes
 from exact_cntk._support.stated_files import stated
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import UserError
-from exact_cntk.study.results import Study
+
+if TYPE_CHECKING:
+    from exact_cntk.study.results import Study
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -82,7 +84,7 @@ def describe_data(data: ProcessedData) -> dict[str, Any]:
 
 
 def read_documents(
-    study: Study, files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+    study: "Study", files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
 ) -> dict[Path, dict[str, Any]]:
     """Read the JSON files of a section, and check that they belong to the study; other files are passed over.
 
