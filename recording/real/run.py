@@ -10,7 +10,7 @@ from exact_cntk import cntk, kernel_regression
 from exact_cntk._support.machine import require_memory
 from exact_cntk.data import ProcessedData
 from exact_cntk.kernels.backends import Backend
-from exact_cntk.study.documents import RESIDUAL_DECIMALS, describe_data, rounded, write_json
+from exact_cntk.study.documents import RESIDUAL_DECIMALS, describe_data, pack_answers, rounded, write_json
 from exact_cntk.study.fits import KERNEL_ERROR
 from exact_cntk.study.provenance import provenance, source_digest
 from exact_cntk.study.solve import FORMAT_VERSION
@@ -233,7 +233,7 @@ class PieceRun:
             "loo_ridge": ridges[best],
             "accuracy_loo_ridge": accuracy[best],
             "eigenvalues": None,
-            "test_correct_hex": np.packbits(correct[zero]).tobytes().hex() if fit["solved"][zero] else None,
+            "test_correct_hex": pack_answers(correct[zero]) if fit["solved"][zero] else None,
         }
 
     def _document(self, depth: int, results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, kernel_regression, ntk
 from exact_cntk.blocks import merge_blocks
 from exact_cntk.cli import app
-from exact_cntk.data._archive import ARCHIVE_MD5, OFFICIAL_MD5
+from exact_cntk.data._cifar10_files import ARCHIVE, OFFICIAL_MD5
 from exact_cntk.data._processed import ProcessedData, write_processed
 
 ROOT = Path(__file__).parents[2]
@@ -323,7 +323,7 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
             "report": r"cannot write .*out\.html: No space left on device",
         }.items()
     ),
-    ("wrong md5 of an archive", lambda files: prepare(files, files.archive()), f"not the official.*not {ARCHIVE_MD5}"),
+    ("wrong md5 of an archive", lambda files: prepare(files, files.archive()), f"not the official.*not {ARCHIVE.md5}"),
     (
         "wrong md5 of a folder",
         lambda files: prepare(files, files.cifar()),
@@ -332,7 +332,7 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
     (
         "wrong md5 of what is there",
         lambda files: command("data fetch", ["cifar10"], {"out": files.archive().parent}),
-        f"cifar-10-python.tar.gz: is there, but its md5 is .*, not {ARCHIVE_MD5}; remove it",
+        f"cifar-10-python.tar.gz: is there, but its md5 is .*, not {ARCHIVE.md5}; remove it",
     ),
     (
         "malicious pickle",

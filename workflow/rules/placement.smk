@@ -2,12 +2,11 @@
 # cluster or a machine with several GPUs gives to each is in profiles.
 from exact_cntk.regression.solvers.choice import prefers_gpu
 from exact_cntk.study.passes import pass_memory, pass_seconds
+from exact_cntk.study.work import SIDE_BY_SIDE
+from exact_cntk.study.work import SIDE_BY_SIDE
 
 # Snakemake scales it down to the cores that it is given.
 MANY = 256
-# Problems of so many training images have all cores; smaller ones one each, side by side. The last digits of a linear
-# solver depend on the number of threads, so that it must not vary where it need not.
-SIDE_BY_SIDE = 4000
 # Merging and solving refuse to need more than this. Not a parameter of their rules: it is no reason to run them again.
 MEMORY_GIB = str(SOLVE["max_memory_gib"]) if SOLVE else "16"
 MEMORY_MB = int(1024 * float(MEMORY_GIB))

@@ -3,9 +3,12 @@
 
 def describe_plan():
     """Say what the jobs still to run take here: a line for the blocks of kernels, and one for each section."""
+    from exact_cntk.study.rates import Rates
     from exact_cntk.study.sections._collect import costly_sections
 
-    return "\n".join([describe_blocks(), *filter(None, map(describe_section, costly_sections(PARAMS)))])
+    rates = Rates(0.25)
+    sections = (describe_section(key, rates) for key in costly_sections(PARAMS))
+    return "\n".join([describe_blocks(), *filter(None, sections)])
 
 
 def describe_blocks():
@@ -39,10 +42,10 @@ def backend_here():
     return "cpu" if gpus is not None and gpus.value == 0 else choose_backend()[0]
 
 
-def describe_section(key):
+def describe_section(key, rates):
     """Say what a section's jobs still to run take, as a share of all of them; nothing if there are none."""
     from exact_cntk.study.estimate import format_time
-    from exact_cntk.study.sections._collect import section_seconds
+    from exact_cntk.study.sections._collect import section_work
 
     # its own rules are in a file of its name; the one that only lists their files has no output
     jobs = [job for job in workflow.dag.jobs if job.output and Path(job.rule.snakefile).stem == key]
@@ -50,7 +53,7 @@ def describe_section(key):
     if not left:
         return ""
     try:
-        seconds = section_seconds(PARAMS, key, calibration_seconds=0.5) * len(left) / len(jobs)
+        seconds = rates.seconds(section_work(PARAMS, key)) * len(left) / len(jobs)
     except UserError as error:
         return f"{PARAMS['study']}: no estimate of {key}, {error}"
     return f"{PARAMS['study']}: {len(left)} jobs of {key}, about {format_time(seconds)}"

@@ -1,11 +1,11 @@
-"""JSON files for people and for diffs: one key a line, lists of plain values on one line."""
+"""The JSON documents of results: written for people and for diffs, read back, and held against the study's images."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from exact_cntk._support.atomic import write_bytes
 from exact_cntk._support.stated_files import stated
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import UserError
-
-if TYPE_CHECKING:
-    from exact_cntk.study.results import Study
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -72,7 +69,7 @@ def rounded(value: float, digits: int = DIGITS, *, decimals: int | None = None) 
 
 
 def describe_data(data: ProcessedData) -> dict[str, Any]:
-    """What metrics say of the images."""
+    """What documents say of the images."""
     return {
         "digest": data.digest,
         "dataset": data.dataset,
@@ -83,19 +80,110 @@ def describe_data(data: ProcessedData) -> dict[str, Any]:
     }
 
 
+def check_images(name: str, digest: str, origin: str | Path, expected: str, remedy: str) -> None:
+    """Hold the digest of the images that something was made from against the one of `origin`.
+
+    Raises
+    ------
+    UserError
+        They differ: with both names and digests, and the remedy.
+    """
+    if digest != expected:
+        raise UserError(
+            f"{name} was made from other images (digest {digest[:12]}) than {origin} (digest {expected[:12]}); {remedy}"
+        )
+
+
+def pack_answers(correct: np.ndarray) -> str:
+    """Which of the test images are right, bool of shape (m,): in hexadecimal, eight of them to a byte."""
+    return np.packbits(correct).tobytes().hex()
+
+
+def unpack_answers(text: str, test_images: int, name: str, accuracy: float | None = None) -> np.ndarray:
+    """Which of the test images are right, back from hexadecimal.
+
+    Parameters
+    ----------
+    text : str
+        From `pack_answers`.
+    test_images : int
+    name : str
+        Of the file and of what gave the answers, for messages.
+    accuracy : float, optional
+        What the file says that they add up to.
+
+    Returns
+    -------
+    bool array of shape (test_images,)
+
+    Raises
+    ------
+    UserError
+        The text is damaged, or of another number of images, or contradicts the accuracy.
+    """
+    try:
+        packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: its answers are not hexadecimal ({error}); compute this file again") from error
+    if packed.size != -(-test_images // 8):
+        raise UserError(
+            f"{name}: its answers are {packed.size} bytes for {test_images} test images; compute this file again"
+        )
+    correct = np.unpackbits(packed, count=test_images).astype(bool)
+    if accuracy is not None and abs(correct.mean() - accuracy) > 0.5 / test_images:
+        raise UserError(
+            f"{name}: its answers give an accuracy of {correct.mean():.6f}, the file says {accuracy:.6f}; "
+            "compute this file again"
+        )
+    return correct
+
+
+def read_document(
+    path: Path, what: str, format_version: int = 1, *, keys: Iterable[str] = (), remedy: str = "compute this file again"
+) -> dict[str, Any]:
+    """Read a JSON document of one format.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it is to be, for messages.
+    format_version : int
+        The one that this code reads.
+    keys : iterable of str
+        What it must have.
+    remedy : str
+        What to do if it is none.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, has another format or lacks a key.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as {what}: {error}; {remedy}") from error
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != format_version:
+        raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; {remedy}")
+    if missing := set(keys) - document.keys():
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
+    return dict(document)
+
+
 def read_documents(
-    study: "Study", files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+    data: Mapping[str, Any], files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
 ) -> dict[Path, dict[str, Any]]:
     """Read the JSON files of a section, and check that they belong to the study; other files are passed over.
 
     Parameters
     ----------
-    study : Study
+    data : mapping
+        What the study says of its images.
     files : iterable of paths
-    format_version : int
-        The one that this code reads.
-    keys : iterable of str
-        What each document must have, beside `format_version` and `data`.
+    format_version, keys
+        As `read_document` takes them.
 
     Returns
     -------
@@ -105,27 +193,13 @@ def read_documents(
     Raises
     ------
     UserError
-        Naming a file that cannot be read, has another format or lacks a key, or was made from other data.
+        As `read_document`; or a file was made from other images.
     """
     documents = {}
-    for path in map(Path, files):
-        if path.suffix != ".json":
-            continue
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as results: {error}") from error
-        version = document.get("format_version") if isinstance(document, dict) else None
-        if version != format_version:
-            raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; compute this file again")
-        if missing := {"data", *keys} - document.keys():
-            raise UserError(f"{path} lacks {', '.join(sorted(missing))}; compute this file again")
-        digest = document["data"].get("digest") if isinstance(document["data"], dict) else None
-        if digest != study.data["digest"]:
-            raise UserError(
-                f"{path} was made from other data ({str(digest)[:12]}) than the metrics of the study "
-                f"({study.data['digest'][:12]}); compute this file again"
-            )
+    for path in (path for path in map(Path, files) if path.suffix == ".json"):
+        document = read_document(path, "results", format_version, keys={"data", *keys})
+        stated = document["data"].get("digest") if isinstance(document["data"], dict) else None
+        check_images(str(path), str(stated), "the metrics of the study", data["digest"], "compute this file again")
         documents[path] = document
     return documents
 

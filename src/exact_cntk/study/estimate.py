@@ -1,27 +1,31 @@
 """What a study costs before it starts: pairs, element-layers, hours, memory and disk."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
-from exact_cntk.kernels.cntk import cntk
 from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.study.params import load_params
-from exact_cntk.study.passes import KernelPass, image_shape, kernel_blocks, kernel_passes, pass_block_sizes, pass_memory
-from exact_cntk.study.rates import h200_solve_seconds, solve_seconds
+from exact_cntk.study.passes import (
+    KernelPass,
+    image_shape,
+    kernel_blocks,
+    kernel_depths,
+    kernel_passes,
+    pass_block_sizes,
+    pass_memory,
+)
+from exact_cntk.study.rates import Rates, h200_solve_seconds, measure_speed
 from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
+from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 
-ALL_CLASSES = 10  # of digits as of CIFAR-10
-LARGEST_RUN = 2000  # images a side, when calibrating
 DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = (
     *("kernels", "depths", "pairs", "element-layers", "blocks", "largest"),
@@ -42,7 +46,7 @@ class Cost:
     pairs : int
         Pairs of images, over all passes; one pass serves all its depths and kinds.
     element_layers : int
-        See `exact_cntk.kernels.cost.element_layers`.
+        See `exact_cntk.networks.Family.element_layers`.
     blocks : int
         Files, over all passes.
     largest : tuple of int
@@ -85,7 +89,7 @@ class Estimate:
     solver : Solver or str
         Of the largest training set on this machine; or why there is none.
     solve_seconds : float or None
-        All solves one after the other on this machine's CPU, from the calibration.
+        All solves on this machine's CPU, from the calibration.
     solve_h200 : float
         Those of them that a GPU takes, on one H200; expected, not measured.
     speeds : dict of str to float
@@ -194,7 +198,8 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     params : Path or mapping
         A parameter file, or its checked content.
     calibration_seconds : float
-        How long to measure this machine, all families together; 0 leaves the time here out.
+        How long to measure the kernels on this machine, all families together, and four times any other pace; 0 leaves
+        the time here out.
 
     Raises
     ------
@@ -212,7 +217,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     if calibration_seconds > 0:
         share = calibration_seconds / len(by_family)
         speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
-    n_classes = len(checked["prepare"]["classes"]) or ALL_CLASSES
+    n_classes = len(describe(checked["prepare"]).class_names)
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
     largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
     try:
@@ -220,18 +225,19 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     except UserError as error:  # only solving needs it, after everything else
         solver = str(error)
     n_kernels = sum(one.outputs for one in kernel_passes(checked))
+    rates = Rates(calibration_seconds / 4) if calibration_seconds > 0 else None
     return Estimate(
         params=checked,
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
         solver=solver,
-        solve_seconds=n_kernels * solve_seconds(subsets, n_ridges) if calibration_seconds > 0 else None,
+        solve_seconds=None if rates is None else rates.seconds([_solve_work(checked)]),
         solve_h200=n_kernels * h200_solve_seconds(subsets, n_ridges),
         speeds=speeds,
         misfits=tuple(
             family for family, passes in by_family.items() if any(_misfit(checked, one, backend.name) for one in passes)
         ),
-        sections=section_costs(checked, calibration_seconds=calibration_seconds),
+        sections=section_costs(checked, None if rates is None else rates.seconds),
     )
 
 
@@ -262,11 +268,19 @@ def expected_seconds(
     seconds = 0.0
     for one in passes:
         if backend == "cuda":
-            speed = NOMINAL_RATES["cuda", one.readout]
+            speed = NOMINAL_RATES["cuda", one.network.readout]
         else:
             speed = measure_speed(shape, one, params["kernels"]["dtype"], backend, calibration_seconds / len(passes))
         seconds += one.layers(pairs[one.kernel_id], shape) / speed
     return seconds
+
+
+def _solve_work(params: Mapping[str, Any]) -> Work:
+    """The regressions with one kernel, of all its kinds; a job each."""
+    solve, kinds = params["solve"], len(params["kernels"]["kinds"])
+    fits = tuple(Fits(one["train_images"], len(solve["ridges"]), one["repeats"] * kinds) for one in solve["subsets"])
+    largest = max(one["train_images"] for one in solve["subsets"])
+    return Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)
 
 
 def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
@@ -274,33 +288,6 @@ def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
     kernels = params["kernels"]
     named = dict(params) | {"kernels": kernels | {"backend": backend}}
     return kernels["backend"] == "auto" and pass_block_sizes(params, one) != pass_block_sizes(named, one)
-
-
-def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, backend: str, seconds: float) -> float:
-    """Element-layers/s of one pass on random images of this shape, on all cores.
-
-    The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
-    follows from it, by way of smaller ones where a pair takes next to nothing.
-    """
-
-    options: dict[str, Any] = {"readout": one.readout, "pooling_window": one.pooling_window, "flips": one.flips}
-    options |= {"trained": one.trained.split(","), "filter_size": one.filter_size, "depths": one.depths}
-    options |= {"get": one.kinds, "backend": backend, "dtype": dtype}
-
-    def run(n: int) -> float:
-        images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
-        start = time.perf_counter()
-        cntk(images[:n], images[n:], **options)
-        return time.perf_counter() - start
-
-    run(1)
-    n, left = math.ceil(math.sqrt(2 * cores())), seconds
-    while True:
-        took = run(n)
-        left -= took
-        if left < seconds / 2 or n >= LARGEST_RUN:
-            return one.layers(n * n, shape) / took
-        n = min(LARGEST_RUN, math.ceil(n * min(8, math.sqrt(max(1.2, left / took)))))
 
 
 def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float | None) -> Cost:
@@ -324,7 +311,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
         share=max(count for _, count in layers) / total,
         seconds_here=total / speed if speed else None,
-        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.readout] for one, count in layers),
+        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.network.readout] for one, count in layers),
         memory=max(pass_memory(params, one) for one in passes),
         disk=ITEM_BYTES * entries,
     )
@@ -332,7 +319,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 def _row_name(one: KernelPass) -> str:
     """A family, or the grid of architectures, whose passes share a row."""
-    return one.family if one.pool_images is None else "architectures"
+    return one.name if one.pool_images is None else "architectures"
 
 
 def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str, seconds: float) -> float:

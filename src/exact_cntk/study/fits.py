@@ -1,13 +1,17 @@
-"""One kernel, one training set: the entry that result files have of the fit."""
+"""One kernel, one training set: the fit, its test, and the entries that result files have of it."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from exact_cntk.regression.kernel_regression import KernelRegression
-from exact_cntk.study.documents import RESIDUAL_DECIMALS, rounded
+from exact_cntk.errors import InputError, UserError
+from exact_cntk.regression.kernel_regression import KernelRegression, kernel_regression
+from exact_cntk.study.documents import RESIDUAL_DECIMALS, pack_answers, rounded
 
 SPECTRUM_RANKS = 200
+TEST_ROWS = 1000  # of a stored kernel with the test set, in memory at a time
 
 # Relative error of a kernel by the type that its recursion was computed in (float32: at most 5e-7 an entry, measured
 # against float64). An eigenvalue that is negative by no more is rounding: it is left as it is, and a ridge that does
@@ -15,32 +19,148 @@ SPECTRUM_RANKS = 200
 KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
 
 
-def describe_fit(fit: KernelRegression, correct: np.ndarray) -> dict[str, Any]:
-    """What a metrics file says of one fit to class labels.
+@dataclass(frozen=True)
+class Fit:
+    """A ridge path fitted to the class labels of one training set, and its test.
 
-    Parameters
+    Attributes
     ----------
-    fit : KernelRegression
+    regression : KernelRegression
         With r ridges, 0 among them.
     correct : bool array of shape (r, test images)
         Which test images each ridge gets right; whatever where a ridge was not solved.
     """
-    assert fit.loo_accuracy is not None  # class labels have one
-    at_zero, best = fit.ridges.tolist().index(0), fit.best
-    accuracy = [float(hits.mean()) if solved else None for hits, solved in zip(correct, fit.solved, strict=True)]
-    return {
-        "ridges": fit.ridges.tolist(),
-        "test_accuracy": accuracy,
-        "loo_accuracy": [rounded(value, 17) for value in fit.loo_accuracy],
-        "loo_error": [rounded(value) for value in fit.loo_error],
-        "residual_norm": [rounded(value, decimals=RESIDUAL_DECIMALS) for value in fit.residual_norm],
-        "condition_number": [rounded(value) for value in fit.condition_number],
-        "accuracy": accuracy[at_zero],
-        "loo_ridge": float(fit.ridges[best]),
-        "accuracy_loo_ridge": accuracy[best],
-        "eigenvalues": _spectrum(fit.eigenvalues),
-        "test_correct_hex": np.packbits(correct[at_zero]).tobytes().hex() if fit.solved[at_zero] else None,
-    }
+
+    regression: KernelRegression
+    correct: np.ndarray
+
+    @property
+    def plain(self) -> int:
+        """Index of the ridge 0, the paper's protocol."""
+        return self.regression.ridges.tolist().index(0)
+
+    def accuracy(self, index: int) -> float | None:
+        """Fraction of the test images that a ridge gets right; None where it was not solved."""
+        return float(self.correct[index].mean()) if self.regression.solved[index] else None
+
+    def answers(self, index: int) -> str | None:
+        """The test images that a ridge gets right, in hexadecimal; None where it was not solved."""
+        return pack_answers(self.correct[index]) if self.regression.solved[index] else None
+
+    def whole_path(self) -> dict[str, Any]:
+        """The entry with all ridges and the spectrum."""
+        path, best = self.regression, self.regression.best
+        assert path.loo_accuracy is not None  # class labels have one
+        accuracy = [self.accuracy(index) for index in range(len(path.ridges))]
+        return {
+            "ridges": path.ridges.tolist(),
+            "test_accuracy": accuracy,
+            "loo_accuracy": [rounded(value, 17) for value in path.loo_accuracy],
+            "loo_error": [rounded(value) for value in path.loo_error],
+            "residual_norm": [rounded(value, decimals=RESIDUAL_DECIMALS) for value in path.residual_norm],
+            "condition_number": [rounded(value) for value in path.condition_number],
+            "accuracy": accuracy[self.plain],
+            "loo_ridge": path.best_ridge,
+            "accuracy_loo_ridge": accuracy[best],
+            "eigenvalues": _spectrum(path.eigenvalues),
+            "test_correct_hex": self.answers(self.plain),
+        }
+
+    def both_protocols(self) -> dict[str, Any]:
+        """The entry with two ridges: none, and the one that leave-one-out chooses."""
+        path, best = self.regression, self.regression.best
+        assert path.loo_accuracy is not None  # class labels have one
+        return {
+            "accuracy": self.accuracy(self.plain),
+            "accuracy_loo_ridge": self.accuracy(best),
+            "loo_ridge": path.best_ridge,
+            "loo_accuracy": float(path.loo_accuracy[best]),
+            "test_correct_hex": self.answers(self.plain),
+            "test_correct_loo_ridge_hex": self.answers(best),
+        }
+
+
+def fit_and_test(
+    K: Any, labels: np.ndarray, K_test: Iterable[np.ndarray], test_labels: np.ndarray, *, name: str, **options: Any
+) -> Fit:
+    """Fit one training set along a ridge path, and test every ridge on all test images.
+
+    Parameters
+    ----------
+    K, labels, name, **options
+        As `fit_labels` takes them.
+    K_test : iterable of arrays, each of shape (some test images, n)
+        Kernel of the test images with the training images, in order, in one part or in several.
+    test_labels : array of shape (test images,)
+
+    Raises
+    ------
+    UserError
+        As `fit_labels`.
+    """
+    regression = fit_labels(K, labels, name=name, **options)
+    parts, done = [], 0
+    try:
+        for rows in K_test:
+            with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+                scores = regression.predict(rows)
+            parts.append(right_answers(scores, regression.classes, test_labels[done : done + len(rows)]))
+            done += len(rows)
+    except InputError as error:
+        raise UserError(f"{name}: {error}") from error
+    return Fit(regression, np.concatenate(parts, axis=1))
+
+
+def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:
+    """Kernel regression on class labels, whose errors say which kernel and training set it was.
+
+    Parameters
+    ----------
+    K : array or stored kernel of shape (n, n)
+    labels : array of shape (n,)
+    name : str
+        Of the kernel and the training set.
+    **options
+        Those of `kernel_regression`.
+
+    Raises
+    ------
+    UserError
+        The kernel or an option is not what `kernel_regression` allows.
+    """
+    try:
+        return kernel_regression(K, labels, **options)
+    except InputError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def right_answers(scores: np.ndarray, classes: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+    """Where the class of the highest score is the label.
+
+    Parameters
+    ----------
+    scores : array of shape (..., m, k)
+    classes : array of shape (k,)
+    labels : array of shape (m,)
+
+    Returns
+    -------
+    bool array of shape (..., m)
+    """
+    assert classes is not None  # labels have classes
+    return classes[scores.argmax(axis=-1)] == labels
+
+
+def check_ridges(ridges: Sequence[float]) -> None:
+    """Refuse a ridge path without the paper's protocol.
+
+    Raises
+    ------
+    InputError
+        0 is not among the ridges.
+    """
+    if 0 not in ridges:
+        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
 
 
 def _spectrum(eigenvalues: np.ndarray | None) -> dict[str, list] | None:

@@ -1,8 +1,7 @@
 """Load the metrics files of a study into tidy data frames."""
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kernel_label
+from exact_cntk.study.documents import check_images, read_document, unpack_answers
 from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
 
 FORMAT_VERSION = 1
@@ -20,12 +23,8 @@ PROBLEM = ["family", "kind", "depth", "train_images", "repeat"]
 # What describes the kernel of a row besides.
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth"]
 
-_PAPER_NAMES = {
-    ("flatten", "all", "ntk"): "CNTK-V",
-    ("gap", "hidden", "ntk"): "CNTK-GAP",
-    ("flatten", "all", "nngp"): "CNN-GP-V",
-    ("gap", "hidden", "nngp"): "CNN-GP-GAP",
-}
+# What a metrics file must have.
+_KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,10 @@ class Study:
     @property
     def is_paper_data(self) -> bool:
         """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
-        named = re.fullmatch(r"CIFAR-10( \(unverified.*\))?", self.dataset) is not None
-        return named and self.data.get("image_shape") == [32, 32, 3] and len(self.data.get("classes", [])) == 10
+        paper = describe({"dataset": "cifar10"})
+        named = re.fullmatch(rf"{re.escape(paper.name)}( \(unverified.*\))?", self.dataset) is not None
+        classes = len(self.data.get("classes", []))
+        return named and self.data.get("image_shape") == list(paper.shape) and classes == len(paper.class_names)
 
 
 def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> Study:
@@ -111,7 +112,10 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     directory = Path(study_dir)
     paths = _metrics_files(directory, metrics)
     documents = [(path, _read(path)) for path in paths]
-    _check_same_data(documents)
+    data = documents[0][1]["data"]
+    for path, document in documents:
+        remedy = "remove the file that does not belong to the study"
+        check_images(str(path), document["data"]["digest"], documents[0][0], data["digest"], remedy)
     accuracy: list[dict] = []
     ridges: list[dict] = []
     spectra: list[dict] = []
@@ -125,11 +129,13 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
                 raise UserError(f"{path}: {_describe(row)} is in {origin[key]} too; remove one of them")
             origin[key] = path
             if result["accuracy"] is not None:
-                correct[key] = _unpack(path, row, result)
+                name = f"{path}: {_describe(row)}"
+                correct[key] = unpack_answers(
+                    result["test_correct_hex"], result["test_images"], name, result["accuracy"]
+                )
             accuracy.append(row | _accuracy_row(result))
             ridges.extend(row | values for values in _ridge_rows(result))
             spectra.extend(row | values for values in _spectrum_rows(result))
-    data = documents[0][1]["data"]
     return Study(
         name=documents[0][1]["study"],
         data=data,
@@ -140,10 +146,18 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     )
 
 
-def kernel_label(family: str, kind: str, readout: str, trained: str, filter_size: int, *, flips: bool = False) -> str:
-    """The paper's name of a kernel where it has one, else family and kind."""
-    name = _PAPER_NAMES.get((readout, trained, kind)) if filter_size == 3 and not flips else None
-    return name or f"{family} {kind.upper()}"
+def kernel_columns(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What identifies the kernel of a row, from a result file: family, its parts, kind, and its label `kernel`.
+
+    Parameters
+    ----------
+    document : mapping
+        With `family`, the name, and the family's parts.
+    kind : {"ntk", "nngp"}
+    """
+    names = ("family", "readout", "trained", "filter_size")
+    label = kernel_label(document["family"], Family.from_parts(document), kind)
+    return {name: document[name] for name in names} | {"kind": kind, "kernel": label}
 
 
 def binomial_error(accuracy: Any, n_test: Any) -> Any:
@@ -173,37 +187,16 @@ def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Seq
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as metrics: {error}") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(f"{path}: format_version = {version!r}; allowed: {FORMAT_VERSION}; solve this kernel again")
-    missing = {"study", "family", "readout", "trained", "filter_size", "depth", "data", "results"} - document.keys()
-    if missing:
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}; solve this kernel again")
+    remedy = "solve this kernel again"
+    document = read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy=remedy)
     if not document["results"]:
         raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
     return document
 
 
-def _check_same_data(documents: Sequence[tuple[Path, dict[str, Any]]]) -> None:
-    first_path, first = documents[0]
-    for path, document in documents[1:]:
-        if document["data"]["digest"] != first["data"]["digest"]:
-            raise UserError(
-                f"{path} was made from other data ({document['data']['digest'][:12]}) than {first_path} "
-                f"({first['data']['digest'][:12]}); remove the file that does not belong to the study"
-            )
-
-
 def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    row = {name: document[name] for name in ("family", "readout", "trained", "filter_size", "depth")}
-    row |= {name: result[name] for name in ("kind", "train_images", "repeat")}
-    names = ("family", "kind", "readout", "trained", "filter_size")
-    row["kernel"] = kernel_label(*(row[name] for name in names), flips=document.get("flips", False))
-    return row
+    row = kernel_columns(document, result["kind"]) | {"depth": document["depth"]}
+    return row | {name: result[name] for name in ("train_images", "repeat")}
 
 
 def _accuracy_row(result: dict[str, Any]) -> dict[str, Any]:
@@ -225,23 +218,6 @@ def _spectrum_rows(result: dict[str, Any]) -> list[dict[str, float]]:
     return [
         {"rank": rank, "eigenvalue": value} for rank, value in zip(spectrum["rank"], spectrum["value"], strict=True)
     ]
-
-
-def _unpack(path: Path, row: dict[str, Any], result: dict[str, Any]) -> np.ndarray:
-    """The packed bits of `test_correct_hex`, checked against the accuracy that they must add up to."""
-    n_test = result["test_images"]
-    packed = np.frombuffer(bytes.fromhex(result["test_correct_hex"]), dtype=np.uint8)
-    if packed.size != -(-n_test // 8):
-        raise UserError(
-            f"{path}: {_describe(row)}: test_correct_hex holds {packed.size} bytes for {n_test} test images"
-        )
-    bits = np.unpackbits(packed, count=n_test).astype(bool)
-    if abs(bits.mean() - result["accuracy"]) > 0.5 / n_test:
-        raise UserError(
-            f"{path}: {_describe(row)}: test_correct_hex gives an accuracy of {bits.mean():.6f}, "
-            f"the file says {result['accuracy']:.6f}; solve this kernel again"
-        )
-    return bits
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -3,29 +3,24 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import numpy as np
 
 from exact_cntk._support.machine import format_gib, require_disk, require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
-from exact_cntk.errors import InputError, UserError
-from exact_cntk.regression.kernel_regression import KernelRegression, kernel_regression
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
-from exact_cntk.study.documents import describe_data, write_result
-from exact_cntk.study.fits import KERNEL_ERROR, describe_fit
+from exact_cntk.study.documents import check_images, describe_data, write_result
+from exact_cntk.study.fits import KERNEL_ERROR, TEST_ROWS, check_ridges, fit_and_test
 from exact_cntk.study.provenance import provenance
-from exact_cntk.study.subsets import Subset
+from exact_cntk.study.subsets import Subset, check_subsets
 
 FORMAT_VERSION = 1
 SLOW = ("cholesky", "blocked")  # minutes a ridge for large problems: finished ridges are kept, and progress is shown
-TEST_ROWS = 1000  # of the kernel with the test set, in memory at a time
 
 
 class Solved(NamedTuple):
@@ -95,13 +90,12 @@ def solve(
         A file is missing or damaged, kernel and data do not belong together, memory does not suffice, or the kernel
         is not positive semi-definite.
     """
-    if 0 not in ridges:
-        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+    check_ridges(ridges)
     data = load_processed(data_file)
     with open_kernel(kernel_file) as (kernel, file):
-        _check_data(kernel_file, kernel, data_file, data)
-        _check_subsets(subsets, kernel.n_train)
-        what = f"solving {kernel.family} at depth {kernel.depth}"
+        check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
+        check_subsets(subsets, kernel.n_train)
+        what = f"solving {kernel.name} at depth {kernel.depth}"
         solvers = {}
         for subset in subsets:
             problem = Problem(subset.train_images, len(data.class_names), len(ridges))
@@ -110,14 +104,16 @@ def solve(
                 log(f"{what} on {subset}: {_describe(solvers[subset])}")
         problems = list(_problems(kernel, subsets))
         results = []
-        with reporting(progress, f"solve {kernel.family}, depth {kernel.depth}", "problems") as report:
+        with reporting(progress, f"solve {kernel.name}, depth {kernel.depth}", "problems") as report:
             for done, (kind, subset, repeat) in enumerate(problems, start=1):
-                options: dict[str, Any] = {"method": solvers[subset].method, "max_memory_gib": max_memory_gib}
+                options: dict[str, Any] = {"ridges": ridges, "max_memory_gib": max_memory_gib}
+                options["method"] = solvers[subset].method
                 if solvers[subset].method in SLOW:
                     options["progress"] = progress is True
                     if checkpoints is not None:
                         options["checkpoint"] = checkpoints / f"{kind}-{subset}-{repeat}.npz"
-                results.append(_solve_one(kernel_file, kernel, file[kind], data, subset, repeat, ridges, options))
+                entry = _entry(kernel_file, kernel, file[kind], data, subset.chunks[repeat], options)
+                results.append({"kind": kind, "train_images": subset.train_images, "repeat": repeat, **entry})
                 if report is not None:
                     report(done, len(problems))
     metrics = _metrics(study or data_file.stem, kernel, data, results)
@@ -159,7 +155,8 @@ def solve_to_files(
     metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
     write_result(metrics_file, metrics)
     if provenance_file is not None:
-        parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
+        parameters = kernel.attributes() | kernel.network.parts() | {"kinds": kernel.kinds}
+        del parameters["data_digest"]
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
         parameters["solvers"] = solvers
         where = provenance(
@@ -202,25 +199,6 @@ def _describe(solver: Solver) -> str:
     return f"{solver.method} ({takes}): {solver.reason}"
 
 
-def _check_data(kernel_file: Path, kernel: Kernel, data_file: Path, data: ProcessedData) -> None:
-    if kernel.data_digest != data.digest:
-        raise UserError(
-            f"kernel {kernel_file} was computed from other images (digest {kernel.data_digest[:12]}…) than those in "
-            f"{data_file} (digest {data.digest[:12]}…): compute its blocks again"
-        )
-
-
-def _check_subsets(subsets: Sequence[Subset], n_train: int) -> None:
-    if not subsets:
-        raise InputError("subsets are empty, but must name at least one, for example 1000x1")
-    for subset in subsets:
-        if subset.train_images * subset.repeats > n_train:
-            raise InputError(
-                f"subset {subset} needs {subset.train_images * subset.repeats} images, but the training pool has "
-                f"{n_train}: at most {n_train // subset.train_images} repeats of {subset.train_images}"
-            )
-
-
 def _problems(kernel: Kernel, subsets: Sequence[Subset]) -> Iterator[tuple[str, Subset, int]]:
     for kind in kernel.kinds:
         for subset in subsets:
@@ -228,65 +206,32 @@ def _problems(kernel: Kernel, subsets: Sequence[Subset]) -> Iterator[tuple[str, 
                 yield kind, subset, repeat
 
 
-def _solve_one(
-    path: Path,
-    kernel: Kernel,
-    dataset: h5py.Dataset,
-    data: ProcessedData,
-    subset: Subset,
-    repeat: int,
-    ridges: Sequence[float],
-    options: dict[str, Any],
+def _entry(
+    path: Path, kernel: Kernel, dataset: h5py.Dataset, data: ProcessedData, chunk: slice, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """One entry of the metrics' results."""
-    n, first = subset.train_images, repeat * subset.train_images
-    chunk = slice(first, first + n)
-    kind = dataset.name.strip("/")
-    try:
-        fit = kernel_regression(
-            StoredKernel(dataset, chunk),
-            data.train_labels[chunk],
-            ridges=ridges,
-            tolerance=KERNEL_ERROR[kernel.dtype],
-            **options,
-        )
-        correct = _test(fit, dataset, chunk, data)
-    except InputError as error:
-        raise UserError(f"{path}: {kind} on images {first}:{first + n}: {error}") from error
-    return {
-        "kind": kind,
-        "train_images": n,
-        "repeat": repeat,
-        "test_images": len(data.test_labels),
-        **describe_fit(fit, correct),
-    }
-
-
-def _test(fit: KernelRegression, dataset: h5py.Dataset, chunk: slice, data: ProcessedData) -> np.ndarray:
-    """Which test images each ridge gets right, bool of shape (ridges, test images)."""
+    """One entry of the metrics' results, but for what problems differ by."""
     n_train, n_test = len(data.train_labels), len(data.test_labels)
-    assert fit.classes is not None
-    correct = np.zeros((len(fit.ridges), n_test), dtype=bool)
-    for start in range(0, n_test, TEST_ROWS):
-        rows = slice(start, min(start + TEST_ROWS, n_test))
-        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-            predictions = fit.predict(dataset[n_train + rows.start : n_train + rows.stop, chunk])
-        labels = fit.classes[predictions.argmax(axis=2)]
-        correct[:, rows] = labels == data.test_labels[rows]
-    return correct
+    fit = fit_and_test(
+        StoredKernel(dataset, chunk),
+        data.train_labels[chunk],
+        (
+            dataset[row : min(row + TEST_ROWS, n_train + n_test), chunk]
+            for row in range(n_train, n_train + n_test, TEST_ROWS)
+        ),
+        data.test_labels,
+        name=f"{path}: {dataset.name.strip('/')} on images {chunk.start}:{chunk.stop}",
+        tolerance=KERNEL_ERROR[kernel.dtype],
+        **options,
+    )
+    return {"test_images": n_test, **fit.whole_path()}
 
 
 def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
-        "family": kernel.family,
-        "readout": kernel.readout,
-        "trained": kernel.trained,
-        "filter_size": kernel.filter_size,
-        "depth": kernel.depth,
-        **({} if kernel.pooling_window is None else {"pooling_window": kernel.pooling_window}),
-        **({"flips": True} if kernel.flips else {}),
+        "family": kernel.name,
+        **kernel.network.stated_parts(depth=kernel.depth),
         "data": describe_data(data),
         "results": results,
     }

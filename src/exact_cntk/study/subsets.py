@@ -1,6 +1,7 @@
 """Training sets out of the pool: consecutive chunks."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from exact_cntk.errors import InputError
@@ -16,6 +17,12 @@ class Subset(NamedTuple):
         """As the command line takes it."""
         return f"{self.train_images}x{self.repeats}"
 
+    @property
+    def chunks(self) -> list[slice]:
+        """Where the images of each repeat are in the pool."""
+        n = self.train_images
+        return [slice(repeat * n, (repeat + 1) * n) for repeat in range(self.repeats)]
+
 
 def parse_subset(text: str) -> Subset:
     """Read "200x5": 200 training images, 5 repeats.
@@ -29,3 +36,32 @@ def parse_subset(text: str) -> Subset:
     if not match:
         raise InputError(f"subset is {text!r}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")
     return Subset(int(match[1]), int(match[2]))
+
+
+def check_subsets(subsets: Sequence[Subset], images: int, source: str = "training pool") -> None:
+    """Hold subsets against the images that they are taken from.
+
+    Parameters
+    ----------
+    subsets : sequence of Subset
+    images : int
+        How many there are.
+    source : str
+        What they are, for messages.
+
+    Raises
+    ------
+    InputError
+        There are no subsets, two of the same number of images, or one that takes more images than there are.
+    """
+    if not subsets:
+        raise InputError("subsets are empty, but must name at least one, for example 100x5")
+    for i, subset in enumerate(subsets):
+        n, repeats = subset
+        if n * repeats > images:
+            raise InputError(
+                f"subset {subset} needs {n * repeats} images, but the {source} has {images}: "
+                f"at most {images // n} repeats of {n}"
+            )
+        if n in [other.train_images for other in subsets[:i]]:
+            raise InputError(f"subset {subset} is the second of {n} images; give all repeats of a number at once")

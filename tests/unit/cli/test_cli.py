@@ -15,6 +15,7 @@ import exact_cntk
 from exact_cntk.blocks import open_kernel, read_header, read_kernel
 from exact_cntk.cli import VERBS, app
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 
 ROOT = Path(__file__).parents[3]
 GROUPS = ["data", "section"]
@@ -136,7 +137,7 @@ def test_from_images_to_metrics(tmp_path, data_file, data):
 
 def test_estimate(monkeypatch):
     monkeypatch.setattr("exact_cntk.study.estimate.measure_speed", lambda *_: 1e9)
-    monkeypatch.setattr("exact_cntk.study.rates.time_solve", lambda *_: 0.1)
+    monkeypatch.setattr("exact_cntk.study.rates.Rates.seconds", lambda self, works: 60.0)
     monkeypatch.setattr("exact_cntk.kernels.cpu.instruction_set", lambda: "avx2")
     result = run("estimate", "--params", "config/ci.yaml")
     assert result.exit_code == 0
@@ -148,8 +149,8 @@ def test_block_of_local_pooling_flips_and_both_choices_of_trained_layers(tmp_pat
     done = run(*block_arguments(data_file, tmp_path / "b.h5", **changes), "--flips")
     assert done.exit_code == 0
     header, _ = read_header(tmp_path / "b.h5")
-    assert (header.readout, header.pooling_window, header.flips, header.trained) == ("lap", 3, True, "all,hidden")
-    options = {"readout": "lap", "filter_size": header.filter_size, "backend": header.backend}
+    assert header.network == Family("lap", ("all", "hidden"), pooling_window=3, flips=True)
+    options = {"readout": "lap", "backend": header.backend}
     images = [data.train_images[slice(*span)] for span in header.position]
     others = None if header.position.diagonal else images[1]
     depth = header.depths[0]

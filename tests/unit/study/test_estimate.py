@@ -6,9 +6,8 @@ import pytest
 
 from exact_cntk.errors import InputError
 from exact_cntk.study import estimate as module
-from exact_cntk.study import rates as solve_cost
-from exact_cntk.study.estimate import estimate_study, format_count, format_time, measure_speed
-from exact_cntk.study.passes import KernelPass
+from exact_cntk.study.estimate import estimate_study, format_count, format_time
+from exact_cntk.study.work import Fits, Work
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,11 +39,10 @@ def test_the_paper_s_2k_study():
 def test_every_pass_costs():
     params = module.load_params(ROOT / "config" / "ci.yaml")
     one = estimate_study(params, calibration_seconds=0).costs[0]
-    family = params["kernels"]["families"][0]
+    family, *others = params["kernels"]["families"]
     added = max(one.depths) + 2
-    more = params | {
-        "kernels": params["kernels"] | {"families": [family | {"depth_passes": [*family["depth_passes"], [added]]}]}
-    }
+    families = [family | {"depth_passes": [*family["depth_passes"], [added]]}, *others]
+    more = params | {"kernels": params["kernels"] | {"families": families}}
     two = estimate_study(more, calibration_seconds=0).costs[0]
     assert two.depths == (*one.depths, added)
     assert two.element_layers == one.element_layers + one.element_layers // (one.depths[-1] - 1) * (added - 1)
@@ -53,7 +51,7 @@ def test_every_pass_costs():
 
 def test_table(monkeypatch):
     monkeypatch.setattr(module, "measure_speed", lambda *_: 1e9)
-    monkeypatch.setattr(solve_cost, "time_solve", lambda *_: 0.1)
+    monkeypatch.setattr(module.Rates, "seconds", lambda self, works: 60.0)
     estimate = estimate_study(ROOT / "config" / "cifar10-full.yaml", calibration_seconds=0.01)
     table = estimate.table()
     assert "cifar10-full: 50000 training and 10000 test images of 32x32x3" in table
@@ -72,7 +70,7 @@ def test_on_a_gpu(monkeypatch):
     gpu = module.Backend("cuda", "sm_90", "a GPU is present", "NVIDIA H200")
     monkeypatch.setattr(module, "describe_backend", lambda name: gpu)
     monkeypatch.setattr(module, "measure_speed", lambda *_: 7e11)
-    monkeypatch.setattr(solve_cost, "time_solve", lambda *_: 0.1)
+    monkeypatch.setattr(module.Rates, "seconds", lambda self, works: 60.0)
     estimate = estimate_study(ROOT / "config" / "cifar10-2k.yaml", calibration_seconds=0.01)
     assert "here: NVIDIA H200, backend cuda (sm_90), measured just now: cntk-v 7e+11" in estimate.table()
     assert estimate.misfits == ()
@@ -103,9 +101,21 @@ def test_what_cannot_be_solved_here_is_said(monkeypatch):
     assert "--max-memory-gib allows 0.001 GiB" in table
 
 
-def test_measures_the_real_kernel():
-    one = KernelPass("tiny", "gap", "hidden", 3, (3,))
-    assert measure_speed((4, 4, 1), one, "float32", "reference", 0.05) > 0
+def test_solves_are_a_job_a_kernel_with_all_its_kinds(monkeypatch):
+    params = module.load_params(ROOT / "config" / "digits.yaml")
+    asked = []
+    monkeypatch.setattr(module, "measure_speed", lambda *_: 1e9)
+    monkeypatch.setattr(module.Rates, "seconds", lambda self, works: asked.append(list(works)) or 60.0)
+    estimate = estimate_study(params, calibration_seconds=0.01)
+    (work,) = asked[0]
+    ridges = len(params["solve"]["ridges"])
+    assert work == Work(jobs=2 * 5, fits=(Fits(1000, ridges, 2), Fits(200, ridges, 2 * 5)))
+    assert estimate.solve_seconds == 60 and {one.seconds for one in estimate.sections} == {60}
+    assert "solve: eigh, " in estimate.table() and "about 60 s" not in estimate.table()
+    assert "about 1 min in all on this CPU" in estimate.table()
+    large = module.load_params(ROOT / "config" / "cifar10-full.yaml")
+    estimate_study(large, calibration_seconds=0.01)
+    assert asked[1 + len(estimate.sections)][0].all_cores
 
 
 def test_bad_file(tmp_path):

@@ -1,6 +1,15 @@
-"""What the sections of a study cost: each counts for itself, in ``study/<key>.py``."""
+"""What the sections of a study cost, and what is wrong in their parameters: each says so for itself.
 
-from collections.abc import Iterator, Mapping
+A section's ``cost.py``, cheap to import, has
+    expected_work(params) -> list of Work
+        What its jobs have to do, of the checked parameters of the whole study; empty where its key is null.
+    expected_memory(params) -> int
+        Peak of its largest job, bytes.
+    expected_disk(params) -> int
+        Files it leaves, checkpoints with them, bytes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -10,6 +19,7 @@ from exact_cntk.study.passes import KernelPass, kernel_passes
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._section import NEEDS
 from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.work import Work
 
 
 @dataclass(frozen=True)
@@ -38,31 +48,30 @@ def costly_sections(params: Mapping[str, Any]) -> list[str]:
     return [key for key in present(params) if plan(key).SECTION.steps]
 
 
-def section_costs(params: Mapping[str, Any], *, calibration_seconds: float) -> tuple[SectionCost, ...]:
+def section_costs(params: Mapping[str, Any], seconds: Callable[[list[Work]], float] | None) -> tuple[SectionCost, ...]:
     """Estimate all sections of a study.
 
     Parameters
     ----------
     params : mapping
         Checked parameters.
-    calibration_seconds : float
-        How long to measure this machine, all sections together; 0 leaves the time out.
+    seconds : callable(list of Work), optional
+        Of this machine; None leaves the time out.
     """
-    keys = costly_sections(params)
     return tuple(
         SectionCost(
             key=key,
-            seconds=section_seconds(params, key, calibration_seconds / len(keys)) if calibration_seconds > 0 else None,
+            seconds=None if seconds is None else seconds(section_work(params, key)),
             memory=_module(key).expected_memory(params),
             disk=_module(key).expected_disk(params),
         )
-        for key in keys
+        for key in costly_sections(params)
     )
 
 
-def section_seconds(params: Mapping[str, Any], key: str, calibration_seconds: float) -> float:
-    """Seconds that all jobs of a section take on this machine, from a measurement of about `calibration_seconds`."""
-    return float(_module(key).expected_seconds(params, calibration_seconds))
+def section_work(params: Mapping[str, Any], key: str) -> list[Work]:
+    """Count the work of a section's jobs."""
+    return list(_module(key).expected_work(params))
 
 
 def _module(key: str) -> ModuleType:

@@ -4,40 +4,43 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
-from test_section_params import study
+from test_checks import study
 
 from exact_cntk._support.machine import format_gib
 from exact_cntk.study import estimate
-from exact_cntk.study import rates as solve_cost
-from exact_cntk.study.sections import ALWAYS, SECTIONS
+from exact_cntk.study.sections import KEYS, has_parameters
 from exact_cntk.study.sections import _collect as section_costs
+from exact_cntk.study.work import Work
 
-COSTLY = [key for key in SECTIONS if key not in ALWAYS]
+COSTLY = [key for key in KEYS if has_parameters(key)]
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Every section takes 90 seconds, 3 GiB of memory and 2 GiB of disk; returns what each was told to measure for."""
-    told = {}
+    """Every section has the work of 90 jobs of a second, 3 GiB of memory and 2 GiB of disk; returns what was asked."""
+    asked = []
 
     def module(key):
         return SimpleNamespace(
-            expected_seconds=lambda params, seconds: told.setdefault(key, seconds) and 90,
+            expected_work=lambda params: [Work(jobs=90)],
             expected_memory=lambda params: 3 * 2**30,
             expected_disk=lambda params: 2 * 2**30,
         )
 
     monkeypatch.setattr(section_costs, "_module", module)
     monkeypatch.setattr(estimate, "measure_speed", lambda *_: 1e9)
-    monkeypatch.setattr(solve_cost, "time_solve", lambda *_: 0.1)
-    return told
+    monkeypatch.setattr(
+        estimate.Rates, "seconds", lambda self, works: asked.append(self) or sum(work.jobs for work in works)
+    )
+    return asked
 
 
 def test_estimate_adds_sections_up(stand_in):
     params = study(small_data=None)
     costs = estimate.estimate_study(params, calibration_seconds=0.6)
     assert [one.key for one in costs.sections] == ["cnns", "random_features", "architectures"]
-    assert stand_in == pytest.approx(dict.fromkeys(["cnns", "random_features", "architectures"], 0.2))
+    assert [one.seconds for one in costs.sections] == [90] * 3
+    assert len(stand_in) == 1 + 3 and len(set(map(id, stand_in))) == 1  # one machine, measured once
     table = costs.table()
     assert "cnns             1.5 min  3 GiB   2 GiB" in table
     kernels = sum(cost.seconds_here for cost in costs.costs)
@@ -50,7 +53,7 @@ def test_estimate_adds_sections_up(stand_in):
 def test_without_calibration_nothing_is_measured(stand_in):
     costs = estimate.estimate_study(study(small_data=None), calibration_seconds=0)
     assert {one.seconds for one in costs.sections} == {None}
-    assert stand_in == {}
+    assert stand_in == []
     assert "in all" not in costs.table()
 
 
@@ -63,9 +66,11 @@ def test_without_sections_the_table_is_the_kernels_(stand_in):
 @pytest.mark.parametrize("key", COSTLY)
 def test_every_section_counts_its_cost(key):
     params = study(small_data=None)
-    module = import_module(f"exact_cntk.study.{key}")
+    module = import_module(f"exact_cntk.study.sections.{key}.cost")
     without = params | {key: None}
-    assert module.expected_seconds(without, 0) == module.expected_memory(without) == module.expected_disk(without) == 0
+    assert module.expected_work(without) == []
+    assert module.expected_memory(without) == module.expected_disk(without) == 0
     if params[key] is not None:
+        assert all(work.jobs > 0 for work in module.expected_work(params)) and module.expected_work(params)
         assert module.expected_memory(params) > 0
         assert module.expected_disk(params) > 0

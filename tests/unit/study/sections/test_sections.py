@@ -58,7 +58,7 @@ def made_up(monkeypatch, **facts):
 def section(monkeypatch):
     """A section beside the kernels, which counts its documents."""
     _, page, _ = made_up(monkeypatch, needs=("data", "metrics"))
-    page.load = lambda study, files, *, resamples, seed: (read_documents(study, files), resamples, seed)
+    page.load = lambda study, files, *, resamples, seed: (read_documents(study.data, files), resamples, seed)
     return page
 
 
@@ -139,31 +139,31 @@ def test_files_that_a_section_does_not_announce_are_a_bug(folder, section):
     ("changes", "words"),
     [
         ({"format_version": 2}, "format_version = 2; allowed: 1"),
-        ({"data": {}}, "other data .None. than"),
-        ({"data": {"digest": "6" * 64}}, "other data .6666.* than the metrics of the study .5555"),
+        ({"data": {}}, "other images .digest None. than"),
+        ({"data": {"digest": "6" * 64}}, "other images .digest 6666.* than the metrics of the study .digest 5555"),
     ],
 )
 def test_documents_of_other_formats_or_data_are_refused(folder, changes, words):
     path = document(folder, **changes)
     with pytest.raises(UserError, match=f"a.json.*{words}"):
-        read_documents(load(folder), [path])
+        read_documents(load(folder).data, [path])
 
 
 def test_broken_and_incomplete_documents_are_refused(folder):
     path = document(folder)
     study = load(folder)
-    assert read_documents(study, [path.with_suffix(".csv")]) == {}
+    assert read_documents(study.data, [path.with_suffix(".csv")]) == {}
     with pytest.raises(UserError, match=r"a\.json lacks results, seed"):
-        read_documents(study, [path], keys=["seed", "results"])
+        read_documents(study.data, [path], keys=["seed", "results"])
     path.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"a\.json cannot be read as results"):
-        read_documents(study, [path])
+        read_documents(study.data, [path])
 
 
 def test_files_that_lack_something_inside_are_one_line(folder, section, monkeypatch):
     path = document(folder, results=[{"depth": 3}])
     monkeypatch.setattr(
-        section, "load", lambda study, files, **_: read_documents(study, files)[path]["results"][0]["kind"]
+        section, "load", lambda study, files, **_: read_documents(study.data, files)[path]["results"][0]["kind"]
     )
     with pytest.raises(UserError, match=r"files of the section made_up in .* KeyError: 'kind'; compute them again"):
         sections.open_section(KEY, folder)

@@ -4,31 +4,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.regression.ridge_path import required_bytes
 from exact_cntk.study.sections.architectures.plan import architecture_outputs, architecture_passes
+from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 
 
 def count_architectures(params: Mapping[str, Any]) -> int:
     """Count the architectures of the grid."""
     passes = architecture_passes(params)
-    return sum(len(architecture_outputs(one.depths, one.trained.split(","))) for one in passes)
+    return sum(len(architecture_outputs(one.depths, one.network.trained)) for one in passes)
 
 
-def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> float:
-    """Seconds of solving all architectures on this machine's CPU, beyond the blocks of their kernels.
-
-    By the cubic law from a small problem: too many for large ones, as linear algebra gains with the number of images.
-    """
-    grid = params["architectures"]
+def expected_work(params: Mapping[str, Any]) -> list[Work]:
+    """Solving all architectures, a job a pass, beyond the blocks of their kernels."""
+    grid, passes = params["architectures"], architecture_passes(params)
     if grid is None:
-        return 0.0
-    from exact_cntk.study.rates import solve_seconds
-
-    if calibration_seconds == 0:
-        return 0.0
-
+        return []
     sizes = [(n, grid["small_repeats"]) for n in grid["small_train_images"]] + [(grid["train_images"], 1)]
-    subsets = [{"train_images": n, "repeats": repeats} for n, repeats in sizes]
-    return count_architectures(params) * solve_seconds(subsets, len(params["solve"]["ridges"]))
+    architectures, ridges = count_architectures(params) // len(passes), len(params["solve"]["ridges"])
+    fits = tuple(Fits(n, ridges, architectures * repeats) for n, repeats in sizes)
+    return [Work(jobs=len(passes), fits=fits, all_cores=grid["train_images"] > SIDE_BY_SIDE)]
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:
@@ -36,8 +31,6 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     grid, prepare = params["architectures"], params["prepare"]
     if grid is None:
         return 0
-    from exact_cntk.regression.ridge_path import required_bytes
-
     n = grid["train_images"]
     return ITEM_BYTES * n * (n + prepare["test_images"]) + required_bytes(n, "eigh")
 

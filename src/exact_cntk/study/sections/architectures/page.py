@@ -64,7 +64,7 @@ _MOST_ROWS = 40  # of the ranking in the report; the CSV file has all
 
 def load(study: Study, files: Sequence[Path], *, resamples: int, seed: int) -> Search:
     """Read the files of all passes."""
-    documents = read_documents(study, files, format_version=FORMAT_VERSION, keys=FIELDS)
+    documents = read_documents(study.data, files, format_version=FORMAT_VERSION, keys=FIELDS)
     return read_search(list(documents.items()), resamples=resamples, seed=seed)
 
 

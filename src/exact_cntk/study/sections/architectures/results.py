@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.sections.architectures.plan import name_kind, name_readout
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kind_label, readout_label
+from exact_cntk.study.documents import unpack_answers
 from exact_cntk.study.stats.comparison import KINDS, Comparison, Resampled
 from exact_cntk.study.stats.statistics import pearson, regret, spearman
 
@@ -153,7 +155,7 @@ def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resample
             accuracy.append({"row": i, "train_images": n, "repeat": repeat} | {name: result[name] for name in names})
             for protocol, name in _BITS.items():
                 if result[protocol] is not None:
-                    answers = _unpack(path, result[name], result[protocol], document["test_images"])
+                    answers = unpack_answers(result[name], document["test_images"], str(path), result[protocol])
                     bits.setdefault((protocol, n, i), {})[repeat] = answers
     frame = pd.DataFrame(accuracy).sort_values(["row", "train_images", "repeat"], ignore_index=True)
     frame = frame.astype({name: float for name in frame.columns if frame[name].dtype == object})
@@ -191,10 +193,10 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
         shared = {name: document[name] for name in ("readout", "pooling_window", "flips", "filter_size")}
         n, m = document["train_images"], document["test_images"]
         per_pair = {int(depth): count for depth, count in document["element_layers_per_pair"].items()}
-        group = name_readout(**{name: shared[name] for name in ("readout", "pooling_window", "flips")})
+        group = readout_label(Family.from_parts({"trained": "", **document}))  # each result has its own trained layers
         variants = dict.fromkeys((one["depth"], one["kind"], one["trained"]) for one in document["results"])
         for depth, kind, trained in variants:
-            variant = name_kind(kind, trained)
+            variant = kind_label(kind, trained)
             seconds = document["seconds"]
             rows.append(
                 shared
@@ -212,18 +214,6 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
 def pairs(train_images: int, test_images: int) -> int:
     """Pairs of images of a kernel between n training images, and between them and m test images: n(n + 1)/2 + nm."""
     return train_images * (train_images + 1) // 2 + train_images * test_images
-
-
-def _unpack(path: Path, text: str, accuracy: float, n_test: int) -> np.ndarray:
-    packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
-    if packed.size != -(-n_test // 8):
-        raise UserError(
-            f"{path}: its answers are {packed.size} bytes for {n_test} test images; delete it and run again"
-        )
-    bits = np.unpackbits(packed, count=n_test).astype(bool)
-    if abs(bits.mean() - accuracy) > 0.5 / n_test:
-        raise UserError(f"{path}: its answers are not those of its accuracy {accuracy:.6f}; delete it and run again")
-    return bits
 
 
 def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:

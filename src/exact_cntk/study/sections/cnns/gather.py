@@ -10,7 +10,7 @@ import pandas as pd
 
 from exact_cntk._support.atomic import write_bytes
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.documents import write_result
+from exact_cntk.study.documents import read_document, write_result
 from exact_cntk.study.sections.cnns.plan import SPLITS
 from exact_cntk.study.sections.cnns.train import ARCHITECTURE, FORMAT_VERSION
 
@@ -39,7 +39,10 @@ def gather(files: Sequence[Path], out: Path, curves: Path) -> dict[str, Any]:
     UserError
         A file is missing, damaged, there twice, or of another architecture, protocol or data.
     """
-    documents = [_read(path) for path in files]
+    documents = [
+        read_document(path, "a training run", FORMAT_VERSION, keys=("curve",), remedy="train it again")
+        for path in files
+    ]
     _check_alike(files, documents)
     by_split = {split: [one for one in documents if one["split"] == split] for split in SPLITS}
     rates = sorted({one["rate"] for one in documents})
@@ -87,17 +90,6 @@ def learning_curves(documents: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     # All-empty columns, such as the test accuracy of validation runs, are to stay columns of numbers.
     columns = {name: [value for frame in frames for value in frame[name]] for name in CURVE}
     return pd.DataFrame(columns)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a training run: {error}") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION or "curve" not in document:
-        raise UserError(f"{path} is no training run of format_version {FORMAT_VERSION}; train it again")
-    return dict(document)
 
 
 def _check_alike(files: Sequence[Path], documents: Sequence[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.documents import read_documents
+from exact_cntk.study.documents import read_documents, unpack_answers
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections.correlation import figures as correlation_figures
 from exact_cntk.study.sections.correlation.analysis import Analysis, Network, analyse, left_out
@@ -79,7 +79,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 2000, se
         of the study's test images.
     """
     chosen = [path for path in map(Path, files) if path.parent.name == "cnns" and path.suffix == ".json"]
-    documents = read_documents(study, chosen, keys=_NEEDED)
+    documents = read_documents(study.data, chosen, keys=_NEEDED)
     # a network that diverged at every rate has no accuracy
     trained = {path: document for path, document in documents.items() if document["accuracy"] is not None}
     networks = [_network(path, document, study) for path, document in trained.items()]
@@ -204,14 +204,14 @@ def _network(path: Path, document: Mapping[str, Any], study: Study) -> Network:
     if document["test_images"] != n_test:
         raise UserError(f"{path}: test_images = {document['test_images']}; allowed: {n_test}, those of the metrics")
     runs = [run for run in document["runs"] if run["rate"] == document["rate"]]
-    texts = [
-        text for run, text in zip(runs, document["test_correct_hex"], strict=False) if text and not run["diverged"]
+    correct = [
+        unpack_answers(text, n_test, str(path))
+        for run, text in zip(runs, document["test_correct_hex"], strict=False)
+        if text and not run["diverged"]
     ]
-    packed = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in texts]
-    if not packed or any(len(one) != -(-n_test // 8) for one in packed):
-        raise UserError(f"{path}: test_correct_hex does not hold {n_test} answers a seed; train this network again")
-    correct = np.stack([np.unpackbits(one, count=n_test).astype(bool) for one in packed])
-    return Network(correct=correct, **{key: document[key] for key in _NETWORK})
+    if not correct:
+        raise UserError(f"{path}: test_correct_hex holds the answers of no seed; train this network again")
+    return Network(correct=np.stack(correct), **{key: document[key] for key in _NETWORK})
 
 
 def _networks_left_out(documents: Sequence[Mapping[str, Any]]) -> str:

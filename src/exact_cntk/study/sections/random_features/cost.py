@@ -1,13 +1,10 @@
-"""What random features cost: operations, seconds, memory, disk."""
+"""What random features cost: operations, memory, disk."""
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from exact_cntk._support.machine import cores
+from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.random_features.plan import (
     DTYPES,
@@ -16,37 +13,21 @@ from exact_cntk.study.sections.random_features.plan import (
     count_features,
     jobs,
 )
+from exact_cntk.study.work import Work
 
-# Costs. A product of float64 numbers takes as long as two of float32; torch takes this long to be imported, and draws
-# and multiplies at this part of the speed of one large product (measured with 32 and 128 channels on 8×8 and 16×16).
-FLOAT64 = 2
-
-TORCH_SECONDS = 2.5
-
-EFFICIENCY = 0.4
-
-GPU_FLOPS = 2e13  # of one H200 in float32 without TF32, expected
-
+# A product of float64 numbers takes as long as two of float32; torch draws and multiplies at this part of the speed of
+# one large product (measured with 32 and 128 channels on 8×8 and 16×16).
+FLOAT64, EFFICIENCY = 2, 0.4
 FILE_BYTES = 6_000  # of a result file, for each of its results
 
-PRODUCT = 1000  # rows of the matrices that are multiplied to measure this machine
 
-
-def expected_seconds(params: Mapping[str, Any], calibration_seconds: float) -> float:
-    """Seconds of all jobs of the section on this machine, all cores at work; 0 where its key is null.
-
-    Parameters
-    ----------
-    params : mapping
-        Checked parameters of a study. With the backend "cuda" the networks are expected to run on one H200.
-    calibration_seconds : float
-        How long to measure products of matrices, if there is anything to compute.
-    """
-    names = jobs(params)
-    if not names:
-        return 0.0
-    speed = GPU_FLOPS if params["kernels"]["backend"] == "cuda" else _measure(calibration_seconds)
-    return len(names) * TORCH_SECONDS / cores() + sum(_operations(params)) / (EFFICIENCY * speed)
+def expected_work(params: Mapping[str, Any]) -> list[Work]:
+    """All jobs of the section, each with its mean part; with the backend "cuda" a GPU computes the networks."""
+    number = len(jobs(params))
+    if not number:
+        return []
+    products = sum(_operations(params)) / (EFFICIENCY * number)
+    return [Work(jobs=number, products=products, torch=True, gpu=params["kernels"]["backend"] == "cuda")]
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:
@@ -77,7 +58,7 @@ def expected_disk(params: Mapping[str, Any]) -> int:
 def _operations(params: Mapping[str, Any]) -> Iterator[float]:
     """Floating-point operations of the jobs, as many of float32."""
     section, shape = params["random_features"], image_shape(params["prepare"])
-    families = {one["name"]: one for one in params["kernels"]["families"]}
+    families = {one["name"]: Family.from_parts(one) for one in params["kernels"]["families"]}
     work = WORK_GIB["cuda" if params["kernels"]["backend"] == "cuda" else "cpu"]
     n, m, sweep = section["train_images"], section["test_images"], section["sweep"]
     for name in section["families"]:
@@ -92,7 +73,7 @@ def _operations(params: Mapping[str, Any]) -> Iterator[float]:
 
 
 def _empirical(
-    architecture: Mapping[str, Any],
+    family: Family,
     shape: tuple[int, int, int],
     depth: int,
     width: int,
@@ -109,18 +90,7 @@ def _empirical(
     pixels, channels = math.prod(shape[:2]), shape[2]
     an_image = 4 * pixels * (4 * channels + (4 * depth + 5) * width)
     block = max(1, int(work_gib * 2**30 / 2 / an_image))
-    convolutions = 2 * pixels * architecture["filter_size"] ** 2 * width * (channels + (depth - 2) * width)
+    convolutions = 2 * pixels * sum(family.weights(shape, depth, width)[:-1])
     across, down = math.ceil(columns / block), math.ceil(rows / block)
     passes = 2 * (rows + down * columns) + rows * across + columns * down
-    return convolutions * passes + 2 * count_features(shape, architecture, "ntk", depth, width) * rows * columns
-
-
-def _measure(seconds: float) -> float:
-    """Operations/s of products of float32 matrices."""
-    A = np.random.default_rng(0).standard_normal((PRODUCT, PRODUCT), dtype=np.float32)
-    A @ A  # loads and starts what multiplies
-    start, done = time.perf_counter(), 0
-    while done == 0 or time.perf_counter() - start < seconds:
-        A @ A
-        done += 1
-    return done * 2 * PRODUCT**3 / (time.perf_counter() - start)
+    return convolutions * passes + 2 * count_features(shape, family, "ntk", depth, width) * rows * columns

@@ -10,10 +10,9 @@ import scipy.linalg
 from scipy.sparse.linalg import eigsh
 
 from exact_cntk.data import ProcessedData
-from exact_cntk.errors import InputError, UserError
-from exact_cntk.regression.kernel_regression import as_targets, kernel_regression
+from exact_cntk.regression.kernel_regression import as_targets
 from exact_cntk.study.documents import rounded
-from exact_cntk.study.fits import describe_fit
+from exact_cntk.study.fits import fit_and_test, right_answers
 from exact_cntk.study.sections.random_features.plan import train_sizes
 
 
@@ -53,20 +52,15 @@ def nested_results(
     """
     for n in train_sizes(images.train):
         part, labels = K[:n, :n], images.train_labels[:n]
-        try:
-            fit = kernel_regression(part, labels, **solving)
-        except InputError as error:
-            raise UserError(f"{where}, {dtype}, {n} training images: {error}") from error
-        assert fit.classes is not None  # labels have classes
-        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-            predicted = fit.classes[fit.predict(K_test[:, :n]).argmax(axis=2)]
+        name = f"{where}, {dtype}, {n} training images"
+        fit = fit_and_test(part, labels, [K_test[:, :n]], images.test_labels, name=name, **solving)
         entry = {
             "train_images": n,
             "test_images": images.test,
-            "rank": _rank(fit.eigenvalues, dtype),
+            "rank": _rank(fit.regression.eigenvalues, dtype),
             "rounding": None if exact is None else rounded(_relative_error(part, exact[:n, :n])),
             "unchecked_accuracy": _unchecked_accuracy(part, K_test[:, :n], labels, images.test_labels),
-        } | describe_fit(fit, predicted == images.test_labels)
+        } | fit.whole_path()
         if n < images.train:
             del entry["eigenvalues"]
         yield entry
@@ -95,11 +89,10 @@ def _norm(A: np.ndarray) -> float:
 def _unchecked_accuracy(K: np.ndarray, K_test: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> float | None:
     """Accuracy of K_test K⁻¹ Y by LU factors, with no look at K's condition; None where a pivot is 0."""
     Y, classes = as_targets(labels, len(labels))
-    assert classes is not None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
             dual = scipy.linalg.solve(K, Y, assume_a="gen")
     except scipy.linalg.LinAlgError:
         return None
-    return float((classes[(K_test @ dual).argmax(axis=1)] == truth).mean())
+    return float(right_answers(K_test @ dual, classes, truth).mean())

@@ -9,7 +9,7 @@ import pandas as pd
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import read_documents
-from exact_cntk.study.results import Study, binomial_error, kernel_label
+from exact_cntk.study.results import Study, binomial_error, kernel_columns
 from exact_cntk.study.sections.random_features.figures import condition, ridge_paths, width_sweep
 from exact_cntk.study.sections.random_features.results import (
     ACCURACIES,
@@ -69,7 +69,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     problems: list[dict[str, Any]] = []
     path_rows: list[dict[str, Any]] = []
     sweeps: list[dict[str, Any]] = []
-    for path, document in read_documents(study, files, keys=NEEDED).items():
+    for path, document in read_documents(study.data, files, keys=NEEDED).items():
         if document["source"] == "sweep":
             sweeps.extend(_sweep_rows(document))
             continue
@@ -295,9 +295,7 @@ _SWEEP = [*KERNEL, "depth", "width", "network", "deviation", "slope", "low", "hi
 
 def _row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """What identifies a problem."""
-    names = ("family", "readout", "trained", "filter_size")
-    row = {name: document[name] for name in names} | {name: result[name] for name in ("kind", "depth", "dtype")}
-    row["kernel"] = kernel_label(row["family"], row["kind"], row["readout"], row["trained"], row["filter_size"])
+    row = kernel_columns(document, result["kind"]) | {name: result[name] for name in ("depth", "dtype")}
     drawn = document["source"] == "features"
     row |= {"source": document["source"], "width": document["width"] if drawn else 0}
     row |= {"draw": document["draw"] if drawn else -1, "features": result["features"] if drawn else 0}
@@ -311,12 +309,9 @@ def _path_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sweep_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
-    architecture = {name: document[name] for name in ("family", "readout", "trained", "filter_size", "depth")}
     rows = []
     for one in document["sweeps"]:
-        label = kernel_label(
-            document["family"], one["kind"], document["readout"], document["trained"], document["filter_size"]
-        )
+        kernel = kernel_columns(document, one["kind"]) | {"depth": document["depth"]}
         fit = dict(
             zip(
                 ("slope", "low", "high", "confidence"), (one["slope"], *one["interval"], one["confidence"]), strict=True
@@ -324,8 +319,7 @@ def _sweep_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
         )
         for width, deviations in zip(one["widths"], one["deviations"], strict=True):
             for network, deviation in enumerate(deviations):
-                place = {"kind": one["kind"], "kernel": label, "width": width, "network": network}
-                rows.append(architecture | place | {"deviation": deviation} | fit)
+                rows.append(kernel | {"width": width, "network": network, "deviation": deviation} | fit)
     return rows
 
 

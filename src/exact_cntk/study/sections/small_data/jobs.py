@@ -1,10 +1,7 @@
 """The result files of the study of small training sets: one a method, all on the same training sets."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +12,9 @@ from exact_cntk._support import validation as check
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
-from exact_cntk.errors import UserError
-from exact_cntk.study.documents import describe_data, write_json, write_result
-from exact_cntk.study.provenance import code_identity
+from exact_cntk.networks import Family
+from exact_cntk.study.documents import describe_data, write_result
+from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
@@ -27,7 +24,6 @@ from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets,
 FORMAT_VERSION = 1
 # Parameters whose items are floating-point numbers in the documents, however they are written.
 LISTS_OF_FLOATS = ("ridges", "bandwidths", "inverse_penalties", "rates")
-SAVE_SECONDS = 10.0  # from one checkpoint to the next
 
 # (training images, labels, test images, seed) → predictions
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray, list[int]], Predictions]
@@ -83,8 +79,9 @@ def kernel_to_file(
     need = fitting_bytes(max(design.train_images), len(data.train_labels))
     require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
     kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
-    names = ("family", "readout", "trained", "filter_size", "flips", "depth")
-    parameters = {name: value for name, value in asdict(kernel).items() if name in names} | {"ridges": list(ridges)}
+    stated = kernel.network.stated_parts(depth=kernel.depth, flips=kernel.network.flips)
+    stated.pop("pooling_window", None)
+    parameters = {"family": kernel.name} | stated | {"ridges": list(ridges)}
     return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
 
 
@@ -125,6 +122,7 @@ def baseline_to_file(
 
 def network_to_file(
     name: str,
+    family: Family,
     data_file: Path,
     out: Path,
     design: Design,
@@ -142,11 +140,12 @@ def network_to_file(
     ----------
     name : str
         Of the network.
+    family : Family
     max_train_images, network_subsets : int
         Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
         At least one.
     **options
-        Those of `small_data_cnn.Network`.
+        Those of `Network`.
     data_file, out, design, study, checkpoint, progress :
         As in `baseline_to_file`.
     """
@@ -158,8 +157,8 @@ def network_to_file(
     parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
     return method_to_file(
         name,
-        Network(**options),
-        parameters,
+        Network(family, **options),
+        family.stated_parts(**parameters),
         data_file,
         out,
         design,
@@ -200,17 +199,16 @@ def method_to_file(
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
-    finished = _Finished(checkpoint, name, parameters, data, describe_subsets(draws, design.seed))
+    sets = describe_subsets(draws, design.seed)
+    problem = [FORMAT_VERSION, name, parameters, data.digest, sets["seed"], sets["digest"]]
+    finished = FinishedParts(checkpoint, problem)
     wanted = design if only is None else only
     chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
     results = []
     with reporting(progress, name, "training sets") as report:
         for done, draw in enumerate(chosen, start=1):
-            row = finished.get(draw)
-            if row is None:
-                row = _run(method, data, draw, design.seed)
-                finished.add(row)
-            results.append(row)
+            result = finished.part(f"{draw.train_images}x{draw.repeat}", partial(_run, method, data, draw, design.seed))
+            results.append(result)
             if report is not None:
                 report(done, len(chosen))
     document = _write(out, study or data_file.stem, data, draws, design, name, parameters, results)
@@ -256,43 +254,6 @@ def _write(
     return document
 
 
-class _Finished:
-    """Results that an interrupted call for the same data, training sets and parameters has left in a file."""
-
-    def __init__(
-        self, file: Path | None, name: str, parameters: dict[str, Any], data: ProcessedData, sets: dict[str, Any]
-    ) -> None:
-        if file is not None and file.is_dir():
-            raise UserError(f"checkpoint {file} is a folder; name a file")
-        problem = [FORMAT_VERSION, code_identity(), name, parameters, data.digest, sets["seed"], sets["digest"]]
-        self._identity = hashlib.sha256(json.dumps(problem).encode()).hexdigest()
-        self._file, self._saved = file, time.monotonic()
-        self._rows = {(row["train_images"], row["repeat"]): row for row in self._read()}
-
-    def get(self, draw: Draw) -> dict[str, Any] | None:
-        """The result on a training set, if it is there."""
-        return self._rows.get((draw.train_images, draw.repeat))
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a result; on disk every few seconds."""
-        self._rows[row["train_images"], row["repeat"]] = row
-        if self._file is not None and time.monotonic() - self._saved > SAVE_SECONDS:
-            write_json(self._file, {"identity": self._identity, "results": list(self._rows.values())})
-            self._saved = time.monotonic()
-
-    def forget(self) -> None:
-        """Remove the file."""
-        if self._file is not None:
-            self._file.unlink(missing_ok=True)
-
-    def _read(self) -> list[dict[str, Any]]:
-        try:
-            saved = json.loads(self._file.read_text(encoding="utf-8")) if self._file is not None else {}
-            return list(saved["results"]) if saved.get("identity") == self._identity else []
-        except (OSError, ValueError, LookupError, AttributeError):  # missing, or not of ours
-            return []
-
-
 def run(job: Job, context: Context) -> str:
     """Test a kernel, a standard method or a network on all small training sets."""
     parameters: dict[str, Any] = {
@@ -311,9 +272,10 @@ def run(job: Job, context: Context) -> str:
         method = parameters["method"]
         document = baseline_to_file(method, context.data, out, design, checkpoint=kept, **settings, **common)
     else:
-        settings = {name: parameters[name] for name in ("readout", "trained", "filter_size", "depth", "width")}
+        settings = {name: parameters[name] for name in ("depth", "width")}
         settings |= {"output_scale": float(parameters["output_scale"])}
         settings |= {name: parameters[name] for name in ("rates", "batch_images", "epochs")}
         settings |= {name: parameters[name] for name in ("max_train_images", "network_subsets")}
-        document = network_to_file(parameters["name"], context.data, out, design, checkpoint=kept, **settings, **common)
+        name, family = parameters["name"], Family.from_parts(parameters)
+        document = network_to_file(name, family, context.data, out, design, checkpoint=kept, **settings, **common)
     return f"{len(document['results'])} results"

@@ -10,12 +10,9 @@ import numpy as np
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData
-from exact_cntk.errors import InputError, UserError
-from exact_cntk.regression.kernel_regression import kernel_regression
-from exact_cntk.study.documents import rounded
-from exact_cntk.study.fits import KERNEL_ERROR
+from exact_cntk.study.documents import check_images, rounded
+from exact_cntk.study.fits import KERNEL_ERROR, TEST_ROWS, check_ridges, fit_labels, right_answers
 from exact_cntk.study.sections.small_data.subsets import Draw, one_a_class
-from exact_cntk.study.solve import TEST_ROWS
 
 RIDGES = ("none", "loo")  # the paper's protocol; and the ridge chosen by leave-one-out on the training images
 
@@ -24,7 +21,7 @@ class _Fit(NamedTuple):
     """Dual coefficients of shape (n, k) by name of the ridge, with that ridge; those not solved are left out."""
 
     draw: Draw
-    classes: np.ndarray
+    classes: np.ndarray | None
     duals: dict[str, tuple[float, np.ndarray]]
 
 
@@ -67,24 +64,17 @@ def kernel_results(
     UserError
         A file is missing or damaged, or kernel and data do not belong together.
     """
-    if 0 not in ridges:
-        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+    check_ridges(ridges)
     with open_kernel(kernel_file) as (kernel, file):
-        if kernel.data_digest != data.digest:
-            raise UserError(
-                f"kernel {kernel_file} was computed from other images (digest {kernel.data_digest[:12]}…) than those "
-                f"in {data_file} (digest {data.digest[:12]}…): compute its blocks again"
-            )
+        check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         results = []
-        with reporting(progress, f"{kernel.family}, depth {kernel.depth}", "fits") as report:
+        with reporting(progress, f"{kernel.name}, depth {kernel.depth}", "fits") as report:
             for i, kind in enumerate(kernel.kinds):
                 fits = []
                 for j, draw in enumerate(draws, start=1):
-                    try:
-                        fits.append(_fit(file[kind], data, draw, ridges, KERNEL_ERROR[kernel.dtype]))
-                    except InputError as error:
-                        where = f"{kind} on {draw.train_images} images, repeat {draw.repeat}"
-                        raise UserError(f"{kernel_file}: {where}: {error}") from error
+                    name = f"{kernel_file}: {kind} on {draw.train_images} images, repeat {draw.repeat}"
+                    options = {"name": name, "ridges": ridges, "tolerance": KERNEL_ERROR[kernel.dtype]}
+                    fits.append(_fit(file[kind], data, draw, options))
                     if report is not None:
                         report(i * len(draws) + j, len(kernel.kinds) * len(draws))
                 results += _rows(kind, fits, _count_correct(file[kind], data, fits), len(data.test_labels))
@@ -96,13 +86,13 @@ def fitting_bytes(n: int, pool: int) -> int:
     return 8 * (4 * n**2 + 2 * TEST_ROWS * pool)
 
 
-def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, ridges: Sequence[float], tolerance: float) -> _Fit:
+def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, options: dict[str, Any]) -> _Fit:
     # row by row: a selection of thousands of points takes h5py quadratic time
     K = np.stack([dataset[row][draw.positions] for row in draw.positions])
-    fit = kernel_regression(K, data.train_labels[draw.positions], ridges=ridges, tolerance=tolerance, method="eigh")
-    assert fit.classes is not None  # labels have classes
-    plain = list(ridges).index(0)
-    best = plain if fit.solved[plain] and one_a_class(data.train_labels[draw.positions]) else fit.best
+    labels = data.train_labels[draw.positions]
+    fit = fit_labels(K, labels, method="eigh", **options)
+    plain = fit.ridges.tolist().index(0)
+    best = plain if fit.solved[plain] and one_a_class(labels) else fit.best
     duals = {"loo": (float(fit.ridges[best]), fit.dual[best])}
     if fit.solved[plain]:
         duals["none"] = (0.0, fit.dual[plain])
@@ -119,7 +109,7 @@ def _count_correct(dataset: h5py.Dataset, data: ProcessedData, fits: Sequence[_F
         for fit, count in zip(fits, counts, strict=True):
             kernel = rows[:, fit.draw.positions]
             for name, (_, dual) in fit.duals.items():
-                count[name] += int((fit.classes[(kernel @ dual).argmax(axis=1)] == labels).sum())
+                count[name] += int(right_answers(kernel @ dual, fit.classes, labels).sum())
     return counts
 
 

@@ -7,7 +7,11 @@ from exact_cntk.blocks._grid import kernel_name
 from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, odd, tangent_kernel, within
 from exact_cntk.study.sections._section import FileName, Job, Section
 
-_ALL = (*(f"study/sections/small_data/{name}.py" for name in ("jobs", "subsets")), "study/fits.py")
+_ALL = (
+    *(f"study/sections/small_data/{name}.py" for name in ("jobs", "subsets")),
+    "study/documents.py",
+    "study/fits.py",
+)
 _FITS = (*_ALL, "regression/kernel_regression.py", "regression/ridge_path.py")
 SECTION = Section(
     notebooks={"small_data": "kernels, networks and standard methods from 10 images on"},

@@ -10,8 +10,10 @@ import pandas as pd
 from scipy.stats import t as student
 
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kernel_label
 from exact_cntk.study.documents import read_documents
-from exact_cntk.study.results import Study, kernel_label
+from exact_cntk.study.results import Study
 from exact_cntk.study.stats.statistics import COVERAGE
 
 BASELINES = {"rbf": "RBF kernel", "logistic": "logistic regression", "forest": "random forest"}
@@ -68,7 +70,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     """
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] | None = None
-    for path, document in read_documents(study, files, keys=_KEYS).items():
+    for path, document in read_documents(study.data, files, keys=_KEYS).items():
         sets = sets or document["sets"]
         if document["sets"]["digest"] != sets["digest"]:
             raise UserError(
@@ -170,8 +172,7 @@ def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for result in document["results"]:
         row: dict[str, Any] = {"method": "", "type": "baseline", "kind": "", "ridge": "", "base": ""}
         if method == "kernel":
-            architecture = [given[name] for name in ("readout", "trained", "filter_size")]
-            name = kernel_label(given["family"], result["kind"], *architecture, flips=given["flips"])
+            name = kernel_label(given["family"], Family.from_parts(given), result["kind"])
             ridge = "no ridge" if result["ridge"] == "none" else "ridge chosen"
             row |= {"type": "kernel", "method": f"{name}, depth {given['depth']}, {ridge}", "kind": result["kind"]}
             row |= {"ridge": result["ridge"], "base": f"{given['family']} {given['depth']}"}

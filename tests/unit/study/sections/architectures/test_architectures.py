@@ -14,6 +14,7 @@ from exact_cntk.blocks import _sizes, compute_block
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.params import check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_passes
 from exact_cntk.study.sections._collect import all_passes
@@ -22,10 +23,10 @@ from exact_cntk.study.sections.architectures.cost import (
     count_architectures,
     expected_disk,
     expected_memory,
-    expected_seconds,
+    expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs, name_kind, name_readout
+from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
@@ -49,14 +50,14 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
     grid = {"filter_sizes": [1, 3], "readouts": ["flatten", "lap", "gap"], "pooling_windows": [3, 5]}
     study = params(**grid, flips=[False, True], depths=[2, 3, 5])
     passes = architecture_passes(study)
-    assert len(passes) == len({one.family for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
-    assert {(one.readout, one.pooling_window) for one in passes} == {
+    assert len(passes) == len({one.name for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
+    assert {(one.network.readout, one.network.pooling_window) for one in passes} == {
         ("flatten", None),
         ("lap", 3),
         ("lap", 5),
         ("gap", None),
     }
-    assert passes[0].family == "arch-f1-flatten" and passes[5].family == "arch-f1-lap5-flips"
+    assert passes[0].name == "arch-f1-flatten" and passes[5].name == "arch-f1-lap5-flips"
     # at depth 2 no layer is hidden, which leaves 2 + 3 + 3 kernels
     assert count_architectures(study) == len(passes) * 8
     assert all_passes(study) == kernel_passes(study) + passes
@@ -64,12 +65,21 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
 
 def test_without_a_grid_there_is_nothing():
     study = params() | {"architectures": None}
-    assert architecture_passes(study) == () and expected_seconds(study, 1.0) == 0
+    assert architecture_passes(study) == () and expected_work(study) == []
     assert expected_memory(study) == expected_disk(study) == 0
 
 
 def test_costs_are_positive():
-    assert expected_seconds(params(), 0.1) > 0 and expected_memory(params()) > 0 and expected_disk(params()) > 0
+    assert expected_memory(params()) > 0 and expected_disk(params()) > 0
+
+
+def test_work_is_every_fit_of_the_grid():
+    study = params(train_images=N, small_train_images=[4, 8], small_repeats=3)
+    (work,) = expected_work(study)
+    passes, ridges = len(architecture_passes(study)), len(study["solve"]["ridges"])
+    architectures = count_architectures(study) // passes
+    assert work.jobs == passes and not work.all_cores
+    assert work.fits == ((4, ridges, 3 * architectures), (8, ridges, 3 * architectures), (N, ridges, architectures))
 
 
 def test_blocks_hold_the_full_set_and_the_test_images():
@@ -81,30 +91,10 @@ def test_blocks_hold_the_full_set_and_the_test_images():
     assert {position.rows.start for position in positions} == {0, pool}  # one block each, whatever block_images is
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (("flatten", None, False), "vanilla"),
-        (("lap", 5, False), "LAP 5×5"),
-        (("gap", None, True), "GAP, flips"),
-    ],
-)
-def test_names(arguments, name):
-    assert name_readout(*arguments) == name
-
-
 def test_grid_that_no_blocks_hold(monkeypatch):
     monkeypatch.setattr(_sizes, "BLOCK_BYTES", 8)
     with pytest.raises(InputError, match=r"architectures\.depths: no blocks suit arch-f3-lap3-d2"):
         params()
-
-
-def test_names_of_kinds():
-    assert [name_kind("ntk", "all"), name_kind("ntk", "hidden"), name_kind("nngp", None)] == [
-        "NTK",
-        "NTK, hidden",
-        "CNN-GP",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +113,12 @@ def blocks(data, tmp_path_factory):
         compute_block(
             data[0],
             folder / f"{rows.start}-{cols.start}.h5",
-            family=one.family,
-            trained=one.trained.split(","),
+            name=one.name,
+            network=one.network,
             kinds=one.kinds,
             depths=one.depths,
             rows=rows,
             cols=cols,
-            **PASS,
         )
     return sorted(folder.glob("*.h5"))
 
@@ -172,14 +161,6 @@ def test_same_blocks_same_bytes_and_seconds_from_timings(blocks, data, tmp_path)
     assert solved(blocks, data, tmp_path / "c.json", timings=tmp_path / "none")["seconds"] is None
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"identity": 1}', "null"])
-def test_rubbish_of_an_interrupted_solve_is_replaced(blocks, data, tmp_path, text):
-    parts = tmp_path / ".a.json.parts"
-    parts.mkdir()
-    (parts / "ntk-all-3.json").write_text(text)
-    assert solved(blocks, data, tmp_path / "a.json") and not parts.exists()
-
-
 def test_interrupted_solve_goes_on_with_the_next_architecture(blocks, data, tmp_path, monkeypatch):
     expected = solved(blocks, data, tmp_path / "a.json")
     calls = []
@@ -214,8 +195,8 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
     ):
         rows = rows if rows.start == 0 else type(rows)(POOL, POOL + TEST)
         out[rows] = tmp_path / f"{rows.start}.h5"
-        how = {"readout": "gap", "filter_size": 1, "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
-        compute_block(data[0], out[rows], family="a", trained="all", **how)
+        how = {"network": Family("gap", filter_size=1), "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
+        compute_block(data[0], out[rows], name="a", **how)
     document = solved(list(out.values()), data, tmp_path / "a.json")
     full = document["results"][-1]
     assert full["accuracy"] is full["test_correct_hex"] is None
@@ -227,7 +208,7 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
     [
         ({"ridges": [1e-3]}, "must hold 0"),
         ({"subsets": []}, "for example 100x5"),
-        ({"subsets": [Subset(9, 3)]}, "9x3 must be of fewer than the 24"),
+        ({"subsets": [Subset(9, 3)]}, "9x3 needs 27 images, but the full training set has 24: at most 2 repeats of 9"),
         ({"subsets": [Subset(24, 1)]}, "24x1 must be of fewer than the 24"),
     ],
 )
@@ -239,7 +220,7 @@ def test_wrong_options(blocks, data, tmp_path, changes, words):
 def test_blocks_of_other_images(blocks, data, tmp_path):
     other = tmp_path / "other.h5"
     prepare("digits", other, train_images=POOL, test_images=TEST, selection="stratified")
-    with pytest.raises(UserError, match="were computed from other images"):
+    with pytest.raises(UserError, match="the pass arch-f3-lap3-flips was made from other images"):
         solve_pass(blocks, other, tmp_path / "a.json", train_images=N, subsets=[Subset(8, 3)], ridges=RIDGES)
 
 

@@ -182,7 +182,7 @@ def test_files_that_do_not_belong_are_refused(tmp_path):
         open_section("cnns", tmp_path)
     data = json.loads(written[0].read_text())["data"]
     files = write_cnns(tmp_path, data | {"digest": "6" * 64}, depths=(3,))
-    with pytest.raises(UserError, match=r"cnn-.*\.json was made from other data"):
+    with pytest.raises(UserError, match=r"cnn-.*\.json was made from other images"):
         open_section("cnns", tmp_path)
     files = write_cnns(tmp_path, data, depths=(3,))
     files[1].unlink()

@@ -239,8 +239,8 @@ class TestErrors:
         ("change", "message"),
         [
             ({"test_images": 60}, "test_images = 60; allowed: 61"),
-            ({"test_correct_hex": ["00"]}, "does not hold 61 answers a seed"),
-            ({"test_correct_hex": []}, "does not hold 61 answers a seed"),
+            ({"test_correct_hex": ["00"]}, "its answers are 1 bytes for 61 test images"),
+            ({"test_correct_hex": []}, "test_correct_hex holds the answers of no seed"),
             ({"format_version": 9}, "format_version = 9"),
         ],
     )

@@ -14,10 +14,12 @@ from kernel_files import N_TEST, N_TRAIN, linear_kernel, make_data, make_kernel
 from exact_cntk import kernel_regression
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import load_params
 from exact_cntk.study.sections import open_section, write_section
-from exact_cntk.study.sections.random_features import cost, plan
+from exact_cntk.study.sections.random_features import cost as costs
+from exact_cntk.study.sections.random_features import plan
 from exact_cntk.study.sections.random_features import results as tables_module
 from exact_cntk.study.show.style import to_svg
 from exact_cntk.study.solve import solve_to_files
@@ -26,11 +28,11 @@ from exact_cntk.study.subsets import Subset
 pytest.importorskip("torch")
 
 from exact_cntk.finite import random_features
-from exact_cntk.study.sections.random_features.jobs import Family, solve_draw, solve_exact, sweep_widths
+from exact_cntk.study.sections.random_features.jobs import solve_draw, solve_exact, sweep_widths
 
 RIDGES = [0.0, 1e-6, 1e-2]
-VANILLA = Family("cntk-v", "flatten", "all")
-POOLED = Family("cntk-gap", "gap", "hidden")
+VANILLA = ("cntk-v", Family("flatten"))
+POOLED = ("cntk-gap", Family("gap", ("hidden",)))
 DRAW: dict[str, Any] = {
     "depths": [3],
     "kinds": ["ntk", "nngp"],
@@ -54,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = study / "random_features"
     own.mkdir()
     for number in range(3):
-        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, VANILLA, draw=number, **DRAW))
+        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, *VANILLA, draw=number, **DRAW))
     images = {name: DRAW[name] for name in ("train_images", "test_images", "ridges")}
     write_json(own / "cntk-v-exact.json", solve_exact([kernel_file], data_file, **images))
-    swept = sweep_widths(data_file, VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
+    swept = sweep_widths(data_file, *VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
     write_json(own / "cntk-v-sweep.json", swept)
     return study
 
@@ -69,7 +71,7 @@ def one(document: dict[str, Any], **of: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 def test_draw_is_regression_on_explicit_features(data_file: Path, data: ProcessedData, kind: str) -> None:
-    document = solve_draw(data_file, VANILLA, draw=1, **DRAW | {"kinds": [kind]})
+    document = solve_draw(data_file, *VANILLA, draw=1, **DRAW | {"kinds": [kind]})
     images = np.concatenate([data.train_images, data.test_images])
     features = random_features(images, depth=3, readout="flatten", width=4, get=kind, draw=1, dtype="float64")[kind]
     K, K_test = features[:N_TRAIN] @ features[:N_TRAIN].T, features[N_TRAIN:] @ features[:N_TRAIN].T
@@ -84,7 +86,7 @@ def test_draw_is_regression_on_explicit_features(data_file: Path, data: Processe
 
 
 def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
+    document = solve_draw(data_file, *VANILLA, draw=0, **DRAW)
     for kind in ("ntk", "nngp"):
         single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in plan.DTYPES)
         assert double["rounding"] is None
@@ -92,7 +94,7 @@ def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -
 
 
 def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, POOLED, draw=0, **DRAW)
+    document = solve_draw(data_file, *POOLED, draw=0, **DRAW)
     for dtype in plan.DTYPES:
         found = one(document, kind="nngp", dtype=dtype, train_images=N_TRAIN)
         assert found["features"] == 4
@@ -104,8 +106,8 @@ def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path
 
 
 def test_every_size_is_solved_on_the_first_images(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
-    fewer = solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": N_TRAIN // 2})
+    document = solve_draw(data_file, *VANILLA, draw=0, **DRAW)
+    fewer = solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"train_images": N_TRAIN // 2})
     names = {"kind": "ntk", "dtype": "float64", "train_images": N_TRAIN // 2}
     half, alone = one(document, **names), one(fewer, **names)
     assert half["test_accuracy"] == alone["test_accuracy"]
@@ -115,7 +117,7 @@ def test_every_size_is_solved_on_the_first_images(data_file: Path, data: Process
 
 def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_json(tmp_path / name, solve_draw(data_file, POOLED, draw=2, **DRAW))
+        write_json(tmp_path / name, solve_draw(data_file, *POOLED, draw=2, **DRAW))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -124,9 +126,9 @@ def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_pat
 @pytest.mark.parametrize("trained", ["all", "hidden"])
 def test_number_of_features(kind: str, readout: str, trained: str) -> None:
     images = np.ones((2, 3, 4, 2), dtype=np.float32)
-    architecture: dict[str, Any] = {"readout": readout, "trained": trained, "filter_size": 3}
-    features = random_features(images, depth=4, width=5, get=kind, **architecture)[kind]
-    assert plan.count_features((3, 4, 2), architecture, kind, 4, 5) == features.shape[1]
+    family = Family(readout, (trained,))
+    features = random_features(images, depth=4, width=5, get=kind, **family.arguments())[kind]
+    assert plan.count_features((3, 4, 2), family, kind, 4, 5) == features.shape[1]
 
 
 def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +149,8 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
 def test_kernel_averaged_over_flips_is_no_network_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import kernel_files
 
-    header = kernel_files.make_header
-    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, flips=True))
+    header, family = kernel_files.make_header, Family("flatten", flips=True)
+    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, network=family))
     data = make_data(tmp_path / "squares.h5")
     kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
     with pytest.raises(UserError, match="is averaged over flips, which networks are not"):
@@ -157,14 +159,14 @@ def test_kernel_averaged_over_flips_is_no_network_s(tmp_path: Path, monkeypatch:
 
 def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train_images is 25; allowed are 2 to 24"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": 25})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"train_images": 25})
     with pytest.raises(InputError, match=r"test_images is 0; allowed are 1 to 10"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"test_images": 0})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"test_images": 0})
     with pytest.raises(InputError, match=r"ridges are \[0\.1\], but must hold 0"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
     other = make_data(tmp_path / "other.h5", seed=1)
     kernel_file = make_kernel(tmp_path, other, linear_kernel(other))
-    with pytest.raises(UserError, match="computed from other images"):
+    with pytest.raises(UserError, match="made from other images"):
         solve_exact([kernel_file], data_file, train_images=4, test_images=4, ridges=RIDGES)
 
 
@@ -288,8 +290,8 @@ def test_table2_has_one_row_a_kernel_and_its_own_dataset(folder: Path) -> None:
 
 @pytest.mark.parametrize("readout", ["flatten", "lap"])
 def test_families_of_all_readouts_are_swept(folder: Path, readout: str) -> None:
-    family = Family("one", readout, "all", 3, 3 if readout == "lap" else None)
-    swept = sweep_widths(folder / "squares.h5", family, kinds=["ntk"], depth=3, widths=[4, 8], images=3, draws=2)
+    family = Family(readout, pooling_window=3 if readout == "lap" else None)
+    swept = sweep_widths(folder / "squares.h5", "a", family, kinds=["ntk"], depth=3, widths=[4, 8], images=3, draws=2)
     assert np.isfinite(swept["sweeps"][0]["deviations"]).all()
 
 
@@ -341,12 +343,16 @@ def test_missing_exact_kernels_are_named(folder: Path) -> None:
 
 def test_files_and_costs_follow_the_parameters() -> None:
     params = load_params("config/ci.yaml")
-    assert list(plan.jobs(params)) == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
-    assert cost.expected_seconds(params, 0.0) > 0
+    names = list(plan.jobs(params))
+    assert names == ["cntk-gap-draw-00", "cntk-gap-draw-01", "cntk-gap-exact", "cntk-gap-sweep"]
+    (work,) = costs.expected_work(params)
+    assert work.jobs == len(names) and work.products > 0 and work.torch and not work.gpu
+    (on_gpu,) = costs.expected_work(params | {"kernels": params["kernels"] | {"backend": "cuda"}})
+    assert on_gpu.gpu
     more = params | {"random_features": params["random_features"] | {"draws": 4, "sweep": None}}
     assert len(plan.jobs(more)) == 5
     none = params | {"random_features": None}
     assert plan.jobs(none) == {}
-    assert cost.expected_seconds(none, 0.0) == cost.expected_memory(none) == cost.expected_disk(none) == 0
+    assert costs.expected_work(none) == [] and costs.expected_memory(none) == costs.expected_disk(none) == 0
     assert plan.train_sizes(200) == [200, 100, 50]
     assert plan.train_sizes(5) == [5, 2]

@@ -1,6 +1,7 @@
 """Small training sets: dealt fairly, and every method tested on them as by hand, from training images alone."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
+from exact_cntk.study import resume
 from exact_cntk.study.sections.small_data import jobs as small_data_jobs
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
 from exact_cntk.study.sections.small_data.jobs import (
@@ -85,7 +88,7 @@ def test_kernels_agree_with_solving_by_hand(tmp_path, data, data_file, full):
 
 def test_kernels_of_other_data_are_refused(tmp_path, data, full):
     make_data(tmp_path / "other.h5", seed=1)
-    with pytest.raises(UserError, match="computed from other images"):
+    with pytest.raises(UserError, match="made from other images"):
         kernel_to_file(
             make_kernel(tmp_path, data, full), tmp_path / "other.h5", tmp_path / "k.json", DESIGN, ridges=RIDGES
         )
@@ -166,7 +169,7 @@ def test_settings_that_are_not_allowed(data_file, tmp_path, change, message):
 def test_a_network_is_trained_on_one_set_at_least(data, data_file, tmp_path, change, message):
     options = {"max_train_images": 6, "network_subsets": 2, **NETWORK, **TRAINING}
     with pytest.raises(InputError, match=message):
-        network_to_file("cnn-v", data_file, tmp_path / "a.json", DESIGN, **options | change)
+        network_to_file("cnn-v", Family("flatten"), data_file, tmp_path / "a.json", DESIGN, **options | change)
 
 
 def test_a_folder_is_no_checkpoint(data, data_file, tmp_path):
@@ -176,7 +179,7 @@ def test_a_folder_is_no_checkpoint(data, data_file, tmp_path):
 
 
 def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch):
-    monkeypatch.setattr(small_data_jobs, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(small_data_jobs, "FinishedParts", partial(resume.FinishedParts, save_seconds=0))
     calls = []
 
     def method(x, labels, x_test, seed):
@@ -203,19 +206,41 @@ def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch
     calls.clear()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a.json")
-    monkeypatch.setattr(small_data_jobs, "code_identity", lambda: "other code")  # nor of other code
+    monkeypatch.setattr(resume, "code_identity", lambda: "other code")  # nor of other code
     run(tmp_path / "a.json")
     assert len(calls) == 4 + 6
 
 
-def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_file):
-    sets = describe_subsets(draw_subsets(data.train_labels, *DESIGN), DESIGN.seed)
-    finished = small_data_jobs._Finished(tmp_path / "m.json", "m", {}, data, sets)
-    other = small_data_jobs._Finished(tmp_path / "m.json", "m", {}, data, sets | {"seed": 1})
-    assert finished._identity != other._identity
+def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_file, monkeypatch):
+    monkeypatch.setattr(small_data_jobs, "FinishedParts", partial(resume.FinishedParts, save_seconds=0))
+    drawn = draw_subsets(data.train_labels, *DESIGN)
+    monkeypatch.setattr(small_data_jobs, "draw_subsets", lambda *_: drawn)
+    seeds = []
+
+    def method(x, labels, x_test, seed):
+        seeds.append(seed[0])
+        if len(seeds) == 4:
+            raise KeyboardInterrupt
+        return Predictions(np.resize(labels, len(x_test)), {})
+
+    def run(seed):
+        method_to_file(
+            "m",
+            method,
+            {},
+            data_file,
+            tmp_path / "a.json",
+            DESIGN._replace(seed=seed),
+            checkpoint=tmp_path / "saved.json",
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(4)
+    run(5)
+    assert seeds == [4] * 4 + [5] * 6
 
 
-NETWORK = {"readout": "flatten", "trained": "all", "filter_size": 3, "depth": 3, "width": 4, "output_scale": 0.05}
+NETWORK = {"depth": 3, "width": 4, "output_scale": 0.05}
 TRAINING = {"rates": [1.0, 1e6], "batch_images": 4, "epochs": 2}
 
 
@@ -223,7 +248,7 @@ def test_networks(tmp_path, data, data_file):
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
         options = {"max_train_images": 6, "network_subsets": 2, **NETWORK, **TRAINING}
-        document = network_to_file("cnn-v", data_file, file, DESIGN, **options)
+        document = network_to_file("cnn-v", Family("flatten"), data_file, file, DESIGN, **options)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert [(row["train_images"], row["repeat"]) for row in document["results"]] == [(6, 0), (6, 1)]
     assert document["sets"] == describe_subsets(draw_subsets(data.train_labels, *DESIGN), DESIGN.seed)

@@ -267,11 +267,15 @@ def test_contradictions(changes, words):
 def test_costs():
     params = small()
     assert not list(section_contradictions(params))
-    assert costs.expected_seconds(params, 0.01) > 0
+    section, kinds = params["small_data"], len(params["kernels"]["kinds"])
+    kernels, *baselines, network = costs.expected_work(params)
+    assert kernels.jobs == len(section["kernels"]) and len(baselines) == len(section["baselines"])
+    assert kernels.fits == tuple((n, 2, section["subsets"] * kinds) for n in section["train_images"])
+    assert network.torch and network.convolutions.operations > 1e10
+    assert all(work.fits or work.products or work.seconds for work in baselines)
     assert costs.expected_memory(params) > 8 * 4 * 640**2 and costs.expected_disk(params) > 0
-    assert [name for name, job in plan("small_data").jobs(params).items() if job.step == "small_data_cnn"] == [
-        "network-cnn-v"
-    ]
+    methods = plan("small_data").jobs(params)
+    assert [name for name, job in methods.items() if job.step == "small_data_cnn"] == ["network-cnn-v"]
     none = params | {"small_data": None}
-    assert (costs.expected_seconds(none, 1), costs.expected_memory(none), costs.expected_disk(none)) == (0, 0, 0)
+    assert (costs.expected_work(none), costs.expected_memory(none), costs.expected_disk(none)) == ([], 0, 0)
     assert plan("small_data").jobs(none) == {}
