@@ -53,7 +53,7 @@ class Results:
 
 
 def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int = 0) -> Results:
-    """Read what `exact-cntk gather-runs` wrote; nothing is resampled.
+    """Read the gathered runs; nothing is resampled.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int =
     """
     documents = read_documents(study.data, files, keys=KEYS)
     if not documents:
-        raise UserError("the section cnns has no results: run `exact-cntk gather-runs` first, or the rule cnns")
+        raise UserError("the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`")
     ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))
     right = {}
     for path, one in ordered:

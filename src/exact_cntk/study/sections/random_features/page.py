@@ -56,7 +56,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     ----------
     study : Study
     files : sequence of paths
-        Those of ``exact-cntk random-features``.
+        Those of the section's jobs.
     resamples, seed : int
         Not used: spreads are over networks.
 
@@ -83,7 +83,10 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
                 raise UserError(f"{path}: a result lacks {error}; compute this file again") from error
     present = {row["source"] for row in problems}
     if missing := {"features", "exact"} - present:
-        raise UserError(f"no results of {' and '.join(sorted(missing))}; run `exact-cntk random-features` first")
+        raise UserError(
+            f"no results of {' and '.join(sorted(missing))}: run its jobs first, see "
+            "`exact-cntk section run random_features`"
+        )
     frame, paths = pd.DataFrame(problems), pd.DataFrame(path_rows)
     for one, names in ((frame, VALUES), (paths, ["test_accuracy", "loo_accuracy", "loo_error", "condition_number"])):
         one[names] = one[names].astype(float)
