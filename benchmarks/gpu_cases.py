@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.images import cifar_like
 from exact_cntk import cntk
-from exact_cntk.kernels.cost import element_layers
+from exact_cntk.networks import Family
 
 DEPTHS = (3, 4, 6, 11, 21)
 BLOCK_BYTES = 4 << 30  # of a block's kernels on the host, at most
@@ -37,7 +37,7 @@ class GpuCase:
     @property
     def entries(self) -> int:
         """Entries of a pair's covariance tensor that the readout needs."""
-        return element_layers(1, (self.size, self.size), self.readout, 2)
+        return Family(self.readout).element_layers(1, (self.size, self.size), 2)
 
     def images(self, seconds: float, rate: float) -> int:
         """Images a side for so many seconds at a rate."""
@@ -80,7 +80,7 @@ def measure(case: GpuCase, backend: str, seconds: float, rate: float) -> dict[st
         cntk(images[:n], images[n:], **options, backend=backend)
         wall = time.perf_counter() - start
     kernel = launches.seconds()
-    work = element_layers(n * n, (case.size, case.size), case.readout, max(DEPTHS))
+    work = Family(case.readout).element_layers(n * n, (case.size, case.size), max(DEPTHS))
     return {
         "images": n,
         "element_layers": work,

@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.gpu_rivals import REQUIRED_RATIO
 from benchmarks.report import table
-from exact_cntk.kernels.cost import element_layers
+from exact_cntk.networks import Family
 
 
 def as_markdown(result: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def _published(result: dict[str, Any]) -> list[list[str]]:
     for entry in result["published"]:
         readout = "flatten" if "without pooling" in entry["what"] else "gap"
         ours = result["cases"].get(f"{readout} 32×32")
-        work = element_layers(1, (32, 32), readout, 22)
+        work = Family(readout).element_layers(1, (32, 32), 22)
         rows.append(
             [
                 f"{entry['what']} ({entry['note']})",

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exact_cntk.data import Dataset, ProcessedData, load_cifar10, load_processed
+from exact_cntk.data import Dataset, ProcessedData, describe, load_cifar10, load_processed
 from exact_cntk.data._prepare import _processed
 from exact_cntk.data._processed import write_processed
 from exact_cntk.errors import UserError
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SIDE = 32
+CIFAR10 = describe({"dataset": "cifar10"})
 # The copy's files are sorted by class: they are dealt in this random order, so that consecutive images make a random
 # subset, as they do in the official files.
 ORDER_SEED = 0
@@ -80,7 +79,7 @@ def read_jpegs(path: Path) -> Dataset:
     Raises
     ------
     UserError
-        A file lies in another folder than those of CIFAR-10's classes, or has another size than 32×32.
+        A file lies in another folder than those of CIFAR-10's classes, or has another size than these images.
     """
     from PIL import Image
 
@@ -91,14 +90,14 @@ def read_jpegs(path: Path) -> Dataset:
                 continue
             part, _, rest = member.name.partition("/")
             name = rest.partition("/")[0]
-            if part not in parts or name not in CLASSES:
+            if part not in parts or name not in CIFAR10.class_names:
                 raise UserError(f"{path}: {member.name} is not train/<class>/… or test/<class>/… of CIFAR-10")
             content = archive.extractfile(member)
             assert content is not None  # a regular file has content
             image = np.asarray(Image.open(io.BytesIO(content.read())).convert("RGB"))
-            if image.shape != (SIDE, SIDE, 3):
-                raise UserError(f"{path}: {member.name} has shape {image.shape}, but must have ({SIDE}, {SIDE}, 3)")
-            parts[part][member.name] = image, CLASSES.index(name)
+            if image.shape != CIFAR10.shape:
+                raise UserError(f"{path}: {member.name} has shape {image.shape}, but must have {CIFAR10.shape}")
+            parts[part][member.name] = image, CIFAR10.class_names.index(name)
     if not parts["train"] or not parts["test"]:
         raise UserError(f"{path}: holds {len(parts['train'])} training and {len(parts['test'])} test images")
     digest = _sha256(path)
@@ -108,8 +107,8 @@ def read_jpegs(path: Path) -> Dataset:
         name=f"CIFAR-10 (unverified source, JPEG copy, sha256 {digest[:12]})",
         verified=False,
         source_digest=digest,
-        class_names=CLASSES,
-        full_scale=255,
+        class_names=CIFAR10.class_names,
+        full_scale=CIFAR10.full_scale,
         train_images=train_images,
         train_labels=train_labels,
         test_images=test_images,

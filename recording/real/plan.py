@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 from typing import NamedTuple
 
-from exact_cntk.kernels.cost import element_layers
+from exact_cntk.networks import Family
 
 DEPTHS = (3, 4, 6, 11, 21)
 # Relative to mean(diag K); 0 is the paper's protocol.
@@ -122,7 +122,7 @@ class Piece:
 
     def element_layers(self, pairs: int, image_shape: tuple[int, ...]) -> int:
         """Work of so many pairs of images."""
-        return element_layers(pairs, image_shape, self.readout, max(self.depths))
+        return Family(self.readout).element_layers(pairs, image_shape, max(self.depths))
 
     def pairs(self, test_images: int) -> int:
         """Pairs of the whole piece."""

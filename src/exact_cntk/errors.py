@@ -1,5 +1,8 @@
 """Errors that a user can mend; the command line prints them as one line, without a traceback."""
 
+import difflib
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, a parameter, the machine's memory or disk."""
@@ -7,3 +10,10 @@ class UserError(Exception):
 
 class InputError(UserError, ValueError):
     """An argument is wrong: the message names it, its value and what is allowed."""
+
+
+def nearest(name: object, allowed: Sequence[str]) -> str:
+    """Ask whether the nearest of the allowed names was meant, if one is near."""
+    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
+    matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    return f", did you mean {matches[0]!r}?" if matches else ""

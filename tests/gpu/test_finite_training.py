@@ -97,6 +97,7 @@ def test_a_run_of_the_study(tmp_path):
     pytest.importorskip("yaml", reason="the study takes PyYAML, jsonschema and tqdm")
     pytest.importorskip("jsonschema")
     pytest.importorskip("tqdm")
+    from exact_cntk.networks import Family
     from exact_cntk.study.sections.cnns.train import Run, train
 
     x, labels = problem(160)
@@ -108,7 +109,7 @@ def test_a_run_of_the_study(tmp_path):
     )
     write_processed(tmp_path / "noise.h5", data)
     run_of = Run(
-        **{"family": "cnn-gap", "readout": "gap", "trained": "all", "filter_size": 3, "depth": 3, "width": 64},
+        **{"name": "cnn-gap", "network": Family("gap"), "depth": 3, "width": 64},
         **{"output_scale": 0.05, "rate": 1.0, "seed": 0, "split": "validation", "batch_images": 30, "max_epochs": 2},
         **{"averaged_epochs": 1, "validation_images": 10},
     )

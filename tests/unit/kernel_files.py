@@ -13,7 +13,10 @@ from exact_cntk._support.hdf5 import find_numbers, write_checksum
 from exact_cntk.blocks import Header, Position, block_name, block_positions, merge_blocks, write_block
 from exact_cntk.data import ProcessedData
 from exact_cntk.data._processed import write_processed
+from exact_cntk.networks import Family
 
+# Seconds that other processes are waited for: on however slow a machine, one that takes longer hangs.
+HUNG = 3600.0
 N_TRAIN, N_TEST, N_CLASSES = 24, 10, 3
 DEPTHS, KINDS = (3, 5), ("ntk", "nngp")
 PATH = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parent)]
@@ -52,10 +55,8 @@ def linear_kernel(data: ProcessedData) -> np.ndarray:
 
 def make_header(data: ProcessedData, position: Position, **changes: Any) -> Header:
     header = Header(
-        family="cntk-v",
-        readout="flatten",
-        trained="all",
-        filter_size=3,
+        name="cntk-v",
+        network=Family("flatten"),
         depths=DEPTHS,
         kinds=KINDS,
         backend="cpu",

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import yaml
 from exact_cntk.blocks import block_name, kernel_name
+from exact_cntk.data import SOURCES
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
@@ -35,7 +36,7 @@ BLOCKS = {
 }
 FAMILIES = KERNELS["families"] if KERNELS else []
 
-ARCHIVE = "data/raw/cifar-10-python.tar.gz"
+SOURCE = None if PREPARE is None else SOURCES[PREPARE["dataset"]]
 RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
@@ -78,7 +79,7 @@ def comma(values):
 def blocks_of_pass(wildcards):
     """List the blocks of the pass that computes a family's depth."""
     (kernel_id,) = [
-        name for name, one in PASSES.items() if one.family == wildcards.family and int(wildcards.depth) in one.depths
+        name for name, one in PASSES.items() if one.name == wildcards.family and int(wildcards.depth) in one.depths
     ]
     return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
 

@@ -1,27 +1,30 @@
-# Raw archive → data/processed/<study>.h5. The digits come with scikit-learn and need no archive.
+# Raw archive → data/processed/<study>.h5.
 
 
-rule fetch_data:
-    """Download the official archive, resuming after a break, and verify its md5."""
-    output:
-        ARCHIVE,
-    log:
-        "data/raw/fetch.log",
-    benchmark:
-        "data/raw/fetch.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=500,
-        runtime=120,
-    params:
-        folder=lambda _wildcards, output: Path(output[0]).parent,
-    message:
-        "fetch_data: {output}"
-    shell:
-        "exact-cntk data fetch cifar10 --out {params.folder} > {log} 2>&1"
+if SOURCE.download is not None:
+
+    rule fetch_data:
+        """Download the official archive, resuming after a break, and verify its md5."""
+        output:
+            str(SOURCE.download.path),
+        log:
+            "data/raw/fetch.log",
+        benchmark:
+            "data/raw/fetch.tsv"
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            gpu=0,
+            mem_mb=500,
+            runtime=120,
+        params:
+            dataset=PREPARE["dataset"],
+            folder=lambda _wildcards, output: Path(output[0]).parent,
+        message:
+            "fetch_data: {output}"
+        shell:
+            "exact-cntk data fetch {params.dataset} --out {params.folder} > {log} 2>&1"
 
 
 # A checkpoint, so that the kernels are planned again when the digest of the data is known: the same data prepared

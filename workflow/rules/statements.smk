@@ -282,12 +282,14 @@ def options(name, *names):
 
 
 def command_line(parameters):
-    """Write options as the command line takes them: lists with commas, flags alone, and nothing for None and false."""
+    """Write options as the command line takes them: lists with commas, mappings as JSON, flags alone, nothing for None."""
     words = []
     for name, value in parameters.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(option)
+        elif isinstance(value, dict):
+            words.append(f"{option} {shlex.quote(json.dumps(value))}")
         elif value is not None and value is not False and value != []:
             words.append(f"{option} {shlex.quote(comma(value) if isinstance(value, list) else str(value))}")
     return " ".join(words)

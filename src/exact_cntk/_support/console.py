@@ -39,15 +39,7 @@ def log(line: str) -> None:
 
 Data = Annotated[Path, typer.Option(help="Images from `exact-cntk data prepare`.", metavar="FILE.h5")]
 KernelData = Annotated[Path, typer.Option(help="The images that the kernel was computed from.", metavar="FILE.h5")]
-Family = Annotated[str, typer.Option(help="Architecture's name, recorded with the results.", metavar="NAME")]
-Readout = Annotated[
-    str,
-    typer.Option(help="Dense layer on all pixels, or local or global pooling before it.", metavar="flatten|lap|gap"),
-]
-PoolingWindow = Annotated[
-    int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
-]
-FilterSize = Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")]
+FamilyName = Annotated[str, typer.Option(help="Name of the family, recorded with the results.", metavar="NAME")]
 Ridges = Annotated[
     str, typer.Option(help="Relative to the kernel's mean diagonal; 0 among them.", metavar="0,1e-6,...")
 ]

@@ -22,8 +22,8 @@ from exact_cntk.blocks._writer import BlockWriter
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.kernels import cntk
 from exact_cntk.kernels.backends import Backend, describe_backend
-from exact_cntk.kernels.cost import block_memory, element_layers
-from exact_cntk.kernels.spec import KINDS, READOUTS, TRAINED
+from exact_cntk.kernels.cost import block_memory
+from exact_cntk.networks import KINDS, Family
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class BlockSummary:
 
     def __str__(self) -> str:
         header = self.header
-        what = f"{header.family} {header.position}"
+        what = f"{header.name} {header.position}"
         if self.seconds is None:
             return f"{what}: complete already, nothing to do"
         rate = self.element_layers / max(self.seconds, 1e-9)  # a clock may not tell them from none
@@ -90,16 +90,12 @@ def compute_block(
     data: Path,
     out: Path,
     *,
-    family: str,
-    readout: str,
-    trained: str | Sequence[str],
-    filter_size: int,
+    name: str,
+    network: Family,
     depths: Sequence[int],
     kinds: Sequence[str],
     rows: Span,
     cols: Span,
-    pooling_window: int | None = None,
-    flips: bool = False,
     backend: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
@@ -117,9 +113,10 @@ def compute_block(
         The processed images; its order is pool, then test set.
     out : Path
         The HDF5 file.
-    family : str
-        Name of the architecture, recorded with the block.
-    readout, trained, filter_size, depths, kinds, pooling_window, flips, backend, dtype, threads, progress
+    name : str
+        Of the family, recorded with the block.
+    network : Family
+    depths, kinds, backend, dtype, threads, progress
         As `exact_cntk.cntk` takes them; `kinds` is its `get`.
     rows, cols : Span
         Which images; see `exact_cntk.blocks`.
@@ -139,10 +136,8 @@ def compute_block(
             images = loading.result()
         computed_by(chosen.name)
         header = Header(
-            family=family,
-            readout=check.as_choice("readout", readout, READOUTS),
-            trained=",".join(check.as_choices("trained", trained, TRAINED)),
-            filter_size=check.as_filter_size("filter_size", filter_size),
+            name=name,
+            network=network,
             depths=check.as_depths("depths", depths),
             kinds=check.as_choices("kinds", kinds, KINDS),
             backend=chosen.name,
@@ -151,28 +146,25 @@ def compute_block(
             n_train=len(images.train_images),
             n_test=len(images.test_images),
             position=Position(rows, cols),
-            pooling_window=check.as_pooling_window("pooling_window", pooling_window, readout),
-            flips=check.as_flag("flips", flips),
         )
         shape = images.train_images.shape[1:]
-        work = element_layers(
-            header.position.pairs, shape, readout, header.depths[-1], pooling_window=header.pooling_window, flips=flips
-        )
+        work = network.element_layers(header.position.pairs, shape, header.depths[-1])
         if is_complete(out, header) and is_stated(out):
             return BlockSummary(header, chosen, work, None)
         need = block_memory(*header.shape, len(header.datasets), shape, header.depths[-1])
-        require_memory(f"block {header.position} of {family}", need)
-        seconds: dict[str, float] = {}
+        require_memory(f"block {header.position} of {name}", need)
         with replacing(out) as temporary, BlockWriter(temporary, out, header, chosen.instruction_set) as writer:
-            _compute(images, header, writer.put, seconds=seconds, threads=threads, progress=progress)
-    return BlockSummary(header, chosen, work, seconds["kernel"], time.perf_counter() - start)
+            seconds = _compute(images, header, writer.put, threads=threads, progress=progress)
+    return BlockSummary(header, chosen, work, seconds, time.perf_counter() - start)
 
 
-def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], object], **how: Any) -> None:
+def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], object], **how: Any) -> float:
+    """Hand all rows over; the seconds in which the backend was at work on pairs."""
     rows, cols = header.position
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
-    how |= {"backend": header.backend, "dtype": header.dtype, "flips": header.flips, "nested": header.nested}
-    cntk.by_rows(left, right, header.spec, on_rows=on_rows, **how)
+    how |= {"backend": header.backend, "dtype": header.dtype}
+    _, seconds = cntk.by_rows(left, right, header.spec, on_rows=on_rows, **how)
+    return seconds
 
 
 def _rounded(value: float | None) -> float | None:

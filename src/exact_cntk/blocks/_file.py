@@ -6,9 +6,9 @@ what, and where it belongs. The file ends in a checksum of all but the numbers. 
 same bytes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from exact_cntk._support.hdf5 import has_numbers, is_intact, open_to_read, read_attributes, reading
 from exact_cntk.blocks._grid import Position, Span, check_position, dataset_name
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.kernels.spec import KernelSpec, kernel_key
+from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.networks import Family
 
 FORMAT_VERSION = 2
 LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes
@@ -31,12 +32,11 @@ class Header:
 
     Attributes
     ----------
-    family : str
-        Name of the architecture in params.yaml.
-    readout, filter_size, depths, kinds, dtype, pooling_window, flips
+    name : str
+        Of the family in params.yaml; in files the attribute `family`.
+    network : Family
+    depths, kinds, dtype
         As `exact_cntk.cntk` takes them; `kinds` is its `get`.
-    trained : {"all", "hidden", "all,hidden"}
-        Both variants come out of one pass.
     backend : str
         The one that computed, never "auto".
     data_digest : str
@@ -46,10 +46,8 @@ class Header:
     position : Position
     """
 
-    family: str
-    readout: str
-    trained: str
-    filter_size: int
+    name: str
+    network: Family
     depths: tuple[int, ...]
     kinds: tuple[str, ...]
     backend: str
@@ -58,8 +56,6 @@ class Header:
     n_train: int
     n_test: int
     position: Position
-    pooling_window: int | None = None
-    flips: bool = False
 
     def __post_init__(self) -> None:
         check_position(self.position, self.n_train, self.n_test)
@@ -72,41 +68,52 @@ class Header:
     @property
     def common(self) -> dict[str, Any]:
         """All that every block of a kernel shares."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "position"}
+        return {"family": self.name} | self.network.parts() | self._others
+
+    @property
+    def _others(self) -> dict[str, Any]:
+        apart = ("name", "network", "position")
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
 
     @property
     def spec(self) -> KernelSpec:
         """What the backend computes."""
-        variants = tuple(self.trained.split(","))
-        return KernelSpec(self.depths, self.readout, variants, self.filter_size, self.kinds, self.pooling_window)
-
-    @property
-    def nested(self) -> bool:
-        """Whether the block has the NTK of more than one choice of trained layers."""
-        return len(self.spec.trained) > 1
+        return KernelSpec(self.network, self.depths, self.kinds)
 
     @property
     def datasets(self) -> dict[tuple, str]:
         """Names of all datasets, by the key that `exact_cntk.cntk` gives each kernel."""
-        return {
-            key: dataset_name(*key) for key in (kernel_key(output, nested=self.nested) for output in self.spec.outputs)
-        }
+        return {key: dataset_name(*key) for key in self.spec.keys}
 
     def attributes(self) -> dict[str, Any]:
         """As HDF5 stores it."""
-        values = asdict(self) | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}
-        del values["position"]
-        values = without_defaults(values)
-        return values | {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
+        others = self._others | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}
+        place = {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
+        return {"family": self.name} | self.network.stated_parts(**others) | place
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Header":
         """Back from HDF5; KeyError, TypeError or ValueError if they are not a header's."""
-        values = with_defaults(attributes, [field.name for field in fields(cls) if field.name != "position"])
-        values["depths"] = tuple(int(depth) for depth in values["depths"])
-        values["kinds"] = tuple(values["kinds"].split(","))
         rows, cols = (Span(*(int(edge) for edge in attributes[name])) for name in ("rows", "cols"))
-        return cls(**values, position=Position(rows, cols))
+        depths = tuple(int(depth) for depth in attributes["depths"])
+        return cls(**read_common(attributes), depths=depths, position=Position(rows, cols))
+
+
+def read_common(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What the attributes of a block and of a merged kernel have in common, with the names of `Header`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        They are not there, or of other types.
+    """
+    return {
+        "name": attributes["family"],
+        "network": Family.from_parts(attributes),
+        "kinds": tuple(attributes["kinds"].split(",")),
+        **{name: attributes[name] for name in ("backend", "dtype", "data_digest")},
+        **{name: int(attributes[name]) for name in ("n_train", "n_test")},
+    }
 
 
 def read_header(path: Path) -> tuple[Header, str]:
@@ -119,24 +126,6 @@ def read_header(path: Path) -> tuple[Header, str]:
     """
     with _open(path) as file:
         return _header(path, file)
-
-
-# Attributes that a file has only where they are not these.
-_DEFAULTS: dict[str, Any] = {"pooling_window": None, "flips": False}
-
-
-def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as files have them."""
-    return {name: value for name, value in values.items() if name not in _DEFAULTS or value != _DEFAULTS[name]}
-
-
-def with_defaults(attributes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Attributes of these names from a file, numbers as Python's; KeyError for one that is missing."""
-    values = {name: attributes[name] if name in attributes else _DEFAULTS[name] for name in names}
-    for name in ("filter_size", "n_train", "n_test", "depth", "pooling_window"):
-        if values.get(name) is not None:
-            values[name] = int(values[name])
-    return values | {"flips": bool(values["flips"])}
 
 
 def read_kernel(path: Path, kind: str, depth: int, trained: str | None = None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
@@ -78,7 +79,7 @@ def merge_blocks(
     _check_cover(blocks)
     kernel = _kernel(blocks, depth)
     largest = max(header.position.entries for header, _ in blocks.values())
-    what = f"merging {kernel.family} at depth {depth}"
+    what = f"merging {kernel.name} at depth {depth}"
     require_memory(what, COPIES_OF_A_BLOCK * ITEM_BYTES * largest, max_memory_gib)
     require_disk(what, kernel.nbytes, out)
     with replacing(out) as temporary, KernelWriter(temporary, kernel) as writer:
@@ -148,15 +149,14 @@ def _kernel(blocks: Blocks, depth: int) -> Kernel:
     path, (header, _) = next(iter(blocks.items()))
     if depth not in header.depths:
         raise UserError(f"depth is {depth}, but block {path} holds depths {', '.join(map(str, header.depths))}")
-    if header.nested:
+    if header.network.nested:
         raise UserError(
-            f"block {path} has the NTK of {header.trained.replace(',', ' and of ')} layers trained; a merged kernel is "
+            f"block {path} has the NTK of {' and of '.join(header.network.trained)} layers trained; a merged kernel is "
             "of one of them: compute blocks with --trained all or --trained hidden"
         )
-    common = header.common
-    del common["depths"]
+    shared = {field.name: getattr(header, field.name) for field in fields(Kernel) if hasattr(header, field.name)}
     instruction_sets = sorted({instruction_set for _, instruction_set in blocks.values()})
-    return Kernel(**common, depth=depth, instruction_set=", ".join(instruction_sets))
+    return Kernel(**shared, depth=depth, instruction_set=", ".join(instruction_sets))
 
 
 class Writer(Protocol):

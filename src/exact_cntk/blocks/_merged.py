@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from exact_cntk._support.hdf5 import (
     write_checksum,
 )
 from exact_cntk._support.stated_files import statement_attribute
-from exact_cntk.blocks._file import LIBVER, with_defaults, without_defaults
+from exact_cntk.blocks._file import LIBVER, read_common
 from exact_cntk.blocks._grid import Span
 from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.networks import Family
 
 FORMAT_VERSION = 2
 REMEDY = "delete it and merge again"
@@ -44,10 +45,8 @@ class Kernel:
     `instruction_set` lists all with which the blocks were computed, in alphabetical order.
     """
 
-    family: str
-    readout: str
-    trained: str
-    filter_size: int
+    name: str
+    network: Family
     depth: int
     kinds: tuple[str, ...]
     backend: str
@@ -56,8 +55,6 @@ class Kernel:
     data_digest: str
     n_train: int
     n_test: int
-    pooling_window: int | None = None
-    flips: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -69,11 +66,17 @@ class Kernel:
         """Bytes of all datasets together."""
         return len(self.kinds) * self.shape[0] * self.shape[1] * ITEM_BYTES
 
+    def attributes(self) -> dict[str, Any]:
+        """As HDF5 stores it, and as provenance states it."""
+        apart = ("name", "network")
+        others = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
+        return {"family": self.name} | self.network.stated_parts(**others | {"kinds": ",".join(self.kinds)})
+
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Kernel":
         """Back from HDF5; KeyError, TypeError or ValueError if they are not a kernel's."""
-        values = with_defaults(attributes, [field.name for field in fields(cls)])
-        return cls(**values | {"kinds": tuple(values["kinds"].split(","))})
+        own = {"depth": int(attributes["depth"]), "instruction_set": attributes["instruction_set"]}
+        return cls(**read_common(attributes), **own)
 
 
 class KernelWriter:
@@ -124,7 +127,7 @@ def _lay_out(target: "_SparseFile", kernel: Kernel) -> tuple[dict[str, int], Pla
     offsets = {}
     with h5py.File(target, "w", libver=LIBVER) as file:
         file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs.update(without_defaults(asdict(kernel) | {"kinds": ",".join(kernel.kinds)}))
+        file.attrs.update(kernel.attributes())
         file.attrs.update(statement_attribute())
         for kind in kernel.kinds:
             space = h5py.h5s.create_simple(kernel.shape)

@@ -4,10 +4,11 @@ A study that is resumed on another machine thus finds its own grid again.
 """
 
 from math import ceil, isqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from exact_cntk.errors import InputError
-from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes, element_layers
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes
+from exact_cntk.networks import Family
 
 # A block of full size takes from 100 to 280 of these seconds, a block on the diagonal half of that: long against the
 # seconds in which a job starts and ends, short enough to be lost.
@@ -49,11 +50,9 @@ def planned_backend(
     n_test: int,
     image_shape: tuple[int, ...],
     *,
-    readout: str,
+    family: Family,
     depth: int,
     backend: str,
-    pooling_window: int | None = None,
-    flips: bool = False,
 ) -> str:
     """The backend that blocks are cut for: "auto" is the CPU, unless the pass takes that longer than a night.
 
@@ -62,8 +61,7 @@ def planned_backend(
     if backend != "auto":
         return backend
     pairs = n_train * (n_train + 1) // 2 + n_test * n_train
-    layers = element_layers(pairs, image_shape, readout, depth, pooling_window=pooling_window, flips=flips)
-    seconds = layers / NOMINAL_RATES["cpu", readout]
+    seconds = family.element_layers(pairs, image_shape, depth) / NOMINAL_RATES["cpu", family.readout]
     return "cuda" if seconds > NIGHT_SECONDS else "cpu"
 
 
@@ -72,12 +70,10 @@ def block_sizes(
     n_test: int,
     image_shape: tuple[int, ...],
     *,
-    readout: str,
+    family: Family,
     depth: int,
     outputs: int,
     backend: str,
-    pooling_window: int | None = None,
-    flips: bool = False,
 ) -> BlockSizes:
     """Sizes of blocks that take one to five minutes at the nominal rate.
 
@@ -90,25 +86,21 @@ def block_sizes(
         Images of the training pool and of the test set, at least 1 and 0.
     image_shape : tuple
         (P, Q) or (P, Q, C).
-    readout : {"flatten", "lap", "gap"}
+    family : Family
     depth : int
         The deepest of the pass.
     outputs : int
         Kernels that come out of the pass: depths × kinds, the NTK counted for each choice of trained layers.
     backend : {"auto", "cpu", "cuda", "reference"}
         As the parameters name it; its rate is in `exact_cntk.kernels.cost.NOMINAL_RATES`.
-    pooling_window : int, optional
-        Of `lap`.
-    flips : bool
 
     Raises
     ------
     InputError
         So many kernels come out of the pass that 2,000 blocks of `BLOCK_BYTES` do not hold them.
     """
-    options: dict[str, Any] = {"pooling_window": pooling_window, "flips": flips}
-    chosen = planned_backend(n_train, n_test, image_shape, readout=readout, depth=depth, backend=backend, **options)
-    rate = NOMINAL_RATES[chosen, readout] / element_layers(1, image_shape, readout, depth, **options)
+    chosen = planned_backend(n_train, n_test, image_shape, family=family, depth=depth, backend=backend)
+    rate = NOMINAL_RATES[chosen, family.readout] / family.element_layers(1, image_shape, depth)
     most = max(1, BLOCK_BYTES // block_bytes(1, 1, outputs))
     sizes, pairs = _of_area(n_train, n_test, BLOCK_SECONDS * rate, most)
     while sizes.blocks(n_train, n_test) > MAX_BLOCKS:

@@ -1,66 +1,56 @@
 """`exact-cntk data`: from the official archive to the file that the kernels read."""
 
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exact_cntk._support.console import log
+from exact_cntk.data import SOURCES
+from exact_cntk.data._source import RAW_FOLDER
+from exact_cntk.data.sources import find_source
+from exact_cntk.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Fetch and prepare the images.")
-
-
-class _Dataset(StrEnum):
-    DIGITS = "digits"
-    CIFAR10 = "cifar10"
-
-
-class _Downloadable(StrEnum):
-    CIFAR10 = "cifar10"
-
-
-class _Selection(StrEnum):
-    FIRST = "first"
-    STRATIFIED = "stratified"
+DOWNLOADS = [name for name, source in SOURCES.items() if source.download]
 
 
 @app.command()
 def fetch(
-    dataset: Annotated[_Downloadable, typer.Argument(help="The digits come with scikit-learn and need no download.")],
-    out: Annotated[Path, typer.Option(help="Folder for the archive.", metavar="DIR")] = Path("data/raw"),
+    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DOWNLOADS)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for the archive.", metavar="DIR")] = RAW_FOLDER,
     url: Annotated[str | None, typer.Option(help="A mirror instead of the official server; same checksum.")] = None,
 ) -> None:
-    """Download the official archive (170 MB), verify its md5, and keep it.
+    """Download the official archive, verify its md5, and keep it.
 
     A broken download goes on where it stopped, also in a later run. An archive that is there already is only verified.
     """
-    from exact_cntk.data import fetch_cifar10
-
-    path = fetch_cifar10(out) if url is None else fetch_cifar10(out, url=url)
-    log(f"{path}: the official archive of {dataset.value}, md5 verified")
+    archive = find_source(dataset).download
+    if archive is None:
+        raise InputError(f"dataset: {dataset} is not downloaded; allowed: {', '.join(DOWNLOADS)}")
+    log(f"{archive.fetch(out, url=url)}: the official archive of {dataset}, md5 verified")
 
 
 @app.command()
 def prepare(
-    dataset: Annotated[_Dataset, typer.Argument()],
+    dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}.")],
     out: Annotated[
         Path, typer.Option(help="The HDF5 file; a summary is written beside it as .json.", metavar="FILE.h5")
     ],
     source: Annotated[
         Path | None,
-        typer.Option(
-            help="cifar10: the archive, or an extracted folder. [default: data/raw/cifar-10-python.tar.gz]",
-            metavar="PATH",
-            show_default=False,
-        ),
+        typer.Option(help="Its file or folder. [default: its official archive in data/raw]", metavar="PATH"),
     ] = None,
+    options: Annotated[
+        str, typer.Option(help="Parameters of the data set's own, as an object.", metavar="JSON")
+    ] = "{}",
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Accept a source that is not the official one, and say so.")
     ] = False,
     resolution: Annotated[
         int | None,
-        typer.Option(help="Pixels a side, by box averages: digits 8; cifar10 32, 16 or 8. [default: native]"),
+        typer.Option(help="Rows of the images, by averages over boxes that the data set allows. [default: native]"),
     ] = None,
     classes: Annotated[
         list[int] | None,
@@ -68,8 +58,11 @@ def prepare(
     ] = None,
     train_images: Annotated[int | None, typer.Option(help="Size of the training pool. [default: all]")] = None,
     selection: Annotated[
-        _Selection, typer.Option(help="The pool: the first images, or drawn at random and balanced over classes.")
-    ] = _Selection.FIRST,
+        str,
+        typer.Option(
+            help="The pool: the first images, or drawn at random and balanced over classes.", metavar="first|stratified"
+        ),
+    ] = "first",
     seed: Annotated[int, typer.Option(help="Of the stratified selection.")] = 0,
     test_images: Annotated[int | None, typer.Option(help="The first ones of the test set. [default: all]")] = None,
 ) -> None:
@@ -79,15 +72,20 @@ def prepare(
     """
     from exact_cntk.data import prepare as prepare_data
 
+    try:
+        own = dict(json.loads(options))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"options: {options!r} is no JSON object such as {{}} ({error})") from None
     data = prepare_data(
-        dataset.value,
+        dataset,
         out,
         source=source,
+        options=own,
         allow_unverified=allow_unverified,
         resolution=resolution,
         classes=classes or (),
         train_images=train_images,
-        selection=selection.value,
+        selection=selection,
         seed=seed,
         test_images=test_images,
     )

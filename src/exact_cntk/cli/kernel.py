@@ -3,30 +3,26 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exact_cntk._support.console import Data, Family, FilterSize, PoolingWindow, Readout, log, on_terminal, parse_list
+from exact_cntk._support.console import Data, FamilyName, log, on_terminal, parse_list
+from exact_cntk.cli.family import with_family
+
+if TYPE_CHECKING:
+    from exact_cntk.networks import Family
 
 
+@with_family
 def block(
     data: Data,
-    family: Family,
-    readout: Readout,
+    family: FamilyName,
+    network: "Family",
     depths: Annotated[str, typer.Option(help="Convolutional layers + 1; one pass gives all.", metavar="3,4,6,...")],
     rows: Annotated[str, typer.Option(help="Images, counted over training pool and test set.", metavar="START:STOP")],
     cols: Annotated[str, typer.Option(help="Images of the training pool.", metavar="START:STOP")],
     out: Annotated[Path, typer.Option(help="The block.", metavar="FILE.h5")],
-    trained: Annotated[
-        str,
-        typer.Option(
-            help="Layers: all, or all but the first and the last; or both in one pass.", metavar="all|hidden|all,hidden"
-        ),
-    ] = "all",
-    pooling_window: PoolingWindow = None,
-    flips: Annotated[bool, typer.Option("--flips", help="Average over horizontal flips, at twice the cost.")] = False,
-    filter_size: FilterSize = 3,
     kinds: Annotated[str, typer.Option(help="Kernels, one or both.", metavar="ntk,nngp")] = "ntk,nngp",
     backend: Annotated[
         str, typer.Option(help="auto takes the fastest one here.", metavar="auto|cpu|cuda|reference")
@@ -60,12 +56,8 @@ def block(
     summary = compute_block(
         data,
         out,
-        family=family,
-        readout=readout,
-        trained=trained.split(","),
-        pooling_window=pooling_window,
-        flips=flips,
-        filter_size=filter_size,
+        name=family,
+        network=network,
         depths=parse_list("--depths", depths, int),
         kinds=kinds.split(","),
         rows=parse_span(rows, "--rows"),
@@ -110,7 +102,7 @@ def merge(
     with reporting(on_terminal(), "merge", "blocks") as report:
         kernel = merge_blocks(paths, depth, out, max_memory_gib=max_memory_gib, progress=report)
     log(
-        f"{out}: {kernel.family}, depth {kernel.depth}, {' and '.join(kernel.kinds)}, {kernel.shape[0]} x "
+        f"{out}: {kernel.name}, depth {kernel.depth}, {' and '.join(kernel.kinds)}, {kernel.shape[0]} x "
         f"{kernel.shape[1]} from {len(paths)} blocks, {kernel.nbytes / 2**20:.1f} MiB, "
         f"{time.perf_counter() - start:.1f} s"
     )

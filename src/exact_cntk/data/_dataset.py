@@ -1,8 +1,10 @@
 """A data set as its makers published it, before any preprocessing."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np  # for those who read images, not for those who describe them
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Dataset:
     class_names : tuple of str
         Label k means `class_names[k]`.
     full_scale : int
-        The value of a white pixel: 255 for CIFAR-10, 16 for the digits.
+        The value of a white pixel.
     train_images, test_images : ndarray of shape (n, P, Q, C), uint8
     train_labels, test_labels : ndarray of shape (n,), int64
     """
@@ -30,10 +32,10 @@ class Dataset:
     source_digest: str
     class_names: tuple[str, ...]
     full_scale: int
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_images: "np.ndarray"
+    train_labels: "np.ndarray"
+    test_images: "np.ndarray"
+    test_labels: "np.ndarray"
 
 
 def display_name(official_name: str, *, verified: bool, source_digest: str) -> str:

@@ -1,14 +1,38 @@
 """The digits bundled with scikit-learn: 1,797 images of 8x8 pixels, the study that needs no network."""
 
 import hashlib
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from exact_cntk.data._dataset import Dataset, display_name
+from exact_cntk.data._source import Description, Source
 
-N_TRAIN = 1000
 # Computed from scikit-learn 1.9; the file has not changed since it was added in 2010.
 OFFICIAL_DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+
+
+class Digits(Source):
+    """The digits, without files: scikit-learn holds them."""
+
+    description = Description(
+        name="Digits",
+        shape=(8, 8, 1),
+        full_scale=16,
+        resolutions=(8,),
+        class_names=tuple("0123456789"),
+        train_images=1000,
+        test_images=797,
+        images_by_class=(
+            *((99, 79), (102, 80), (100, 77), (104, 79), (98, 83)),
+            *((100, 82), (101, 80), (99, 80), (98, 76), (99, 81)),
+        ),
+    )
+    needs_files = False
+    verifiable = True
+
+    def load(self, prepare: Mapping[str, Any]) -> Dataset:
+        """Read all images."""
+        return load_digits()
 
 
 def load_digits() -> Dataset:
@@ -28,21 +52,25 @@ def load_digits() -> Dataset:
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository (1998),
     of which scikit-learn bundles the test part.
     """
-    from sklearn.datasets import load_digits as load_bundled  # 1 s to import, and only this function needs it
+    # 1 s to import, and a description needs neither.
+    import numpy as np
+    from sklearn.datasets import load_digits as load_bundled
 
     bundled = load_bundled()
     images = bundled.images.astype(np.uint8)[..., np.newaxis]
     labels = bundled.target.astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
     verified = digest == OFFICIAL_DIGEST
+    described = Digits.description
+    first = described.train_images
     return Dataset(
-        name=display_name("Digits", verified=verified, source_digest=digest),
+        name=display_name(described.name, verified=verified, source_digest=digest),
         verified=verified,
         source_digest=digest,
         class_names=tuple(str(name) for name in bundled.target_names),
-        full_scale=16,
-        train_images=images[:N_TRAIN],
-        train_labels=labels[:N_TRAIN],
-        test_images=images[N_TRAIN:],
-        test_labels=labels[N_TRAIN:],
+        full_scale=described.full_scale,
+        train_images=images[:first],
+        train_labels=labels[:first],
+        test_images=images[first:],
+        test_labels=labels[first:],
     )

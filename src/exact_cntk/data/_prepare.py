@@ -2,19 +2,17 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exact_cntk.data._cifar10 import load_cifar10
 from exact_cntk.data._dataset import Dataset
-from exact_cntk.data._digits import load_digits
 from exact_cntk.data._processed import ProcessedData, write_processed
+from exact_cntk.data.sources import SOURCES, describe
 from exact_cntk.errors import InputError, UserError
 
-RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
 SELECTIONS = ("first", "stratified")
 _CHUNK_IMAGES = 2000  # images in float64 or int64 at a time, to keep the memory to that of the result
 
@@ -24,6 +22,7 @@ def prepare(
     out: str | Path,
     *,
     source: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     allow_unverified: bool = False,
     resolution: int | None = None,
     classes: Sequence[int] = (),
@@ -34,20 +33,25 @@ def prepare(
 ) -> ProcessedData:
     r"""Turn a data set into the images that the kernels read, and write them to `out`.
 
-    In this order: pixels are divided by full scale (255; 16 for the digits), averaged over boxes of
-    (native / resolution)² pixels, and standardised, (x − mean_c) / std_c, with mean and standard deviation (ddof 0) of
+    In this order: pixels are divided by full scale (the value of a white one), averaged over boxes of
+    (rows / resolution)² pixels, and standardised, (x − mean_c) / std_c, with mean and standard deviation (ddof 0) of
     each channel c over all pixels of the *whole* training set at that resolution, whichever classes and however many
     images are chosen below. Everything is float64 until the result is rounded to float32.
 
     Parameters
     ----------
-    dataset : {"digits", "cifar10"}
+    dataset : str
+        Name of a source, one of `exact_cntk.data.SOURCES`.
     out : path
         The HDF5 file; a small JSON file with the digest and a summary is written beside it.
-    source, allow_unverified
-        Of CIFAR-10, see `load_cifar10`.
+    source : path, optional
+        File or folder that is read, of a source that needs one. Default: its official download below ``data/raw``.
+    options : mapping, optional
+        Parameters of the source's own.
+    allow_unverified : bool
+        Accept images whose digest is not the official one. The data set's name then says so.
     resolution : int, optional
-        8 for the digits; 32, 16 or 8 for CIFAR-10. Default: native.
+        Rows of the images, one of the source's `resolutions`. Default: their own.
     classes : sequence of int
         The classes kept, renumbered 0, 1, … in the given order. Empty: all.
     train_images : int, optional
@@ -71,28 +75,38 @@ def prepare(
     InputError
         An argument is not what is allowed, or more images are asked for than there are.
     UserError
-        The source can't be used (see `load_cifar10`), a channel is constant, or `out` can't be written.
+        The source can't be used, a channel is constant, or `out` can't be written.
 
     Notes
     -----
     Source: Arora et al. 2019 (arXiv 1904.11955), appendix A and the authors' code. Mean and standard deviation come
     from exact integer sums, so they have the same bits on every machine.
     """
-    _check_arguments(dataset, source, resolution, selection, seed)
-    raw = load_digits() if dataset == "digits" else load_cifar10(source, allow_unverified=allow_unverified)
-    resolution = resolution or RESOLUTIONS[dataset][0]
-    kept = _checked_classes(classes, len(raw.class_names))
+    chosen: dict[str, Any] = {
+        "dataset": dataset,
+        "source": source,
+        "options": options or {},
+        "allow_unverified": allow_unverified,
+        "resolution": resolution,
+        "classes": list(classes),
+    }
+    described, origin = describe(chosen), SOURCES[dataset]
+    _check_selection(selection, seed)
+    own = origin.complete_options(chosen["options"])
+    raw = origin.load(chosen | {"options": own})
+    kept = [int(k) for k in classes] or list(range(len(raw.class_names)))
     train = _choose(raw.train_labels, kept, selection, seed, "train_images", train_images)
     test = _choose(raw.test_labels, kept, "first", seed, "test_images", test_images)
     data = _processed(
         raw,
-        resolution,
+        described.shape[0],
         kept,
         train,
         test,
         parameters={
             "dataset": dataset,
-            "resolution": resolution,
+            **({"options": own} if own else {}),
+            "resolution": described.shape[0],
             "classes": kept,
             "train_images": len(train),
             "selection": selection,
@@ -214,27 +228,8 @@ def _deal(labels: np.ndarray, kept: Sequence[int], seed: int) -> np.ndarray:
     return np.concatenate(index)[order]
 
 
-def _check_arguments(
-    dataset: str, source: str | Path | None, resolution: int | None, selection: str, seed: int
-) -> None:
-    """Refuse what can be refused before the images are loaded."""
-    if dataset not in RESOLUTIONS:
-        raise InputError(f"dataset must be one of {', '.join(RESOLUTIONS)}, got {dataset!r}")
-    if dataset == "digits" and source is not None:
-        raise InputError(f"source must not be given for digits, which come with scikit-learn; got {str(source)!r}")
-    allowed = RESOLUTIONS[dataset]
-    if resolution is not None and resolution not in allowed:
-        raise InputError(f"resolution must be {' or '.join(map(str, allowed))} for {dataset}, got {resolution!r}")
+def _check_selection(selection: str, seed: int) -> None:
     if selection not in SELECTIONS:
         raise InputError(f"selection must be one of {', '.join(SELECTIONS)}, got {selection!r}")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
-
-
-def _checked_classes(classes: Sequence[int], n_classes: int) -> list[int]:
-    kept = list(classes) or list(range(n_classes))
-    if any(isinstance(k, bool) or not isinstance(k, int | np.integer) or not 0 <= k < n_classes for k in kept):
-        raise InputError(f"classes must be integers in 0…{n_classes - 1}, got {list(classes)}")
-    if len(set(kept)) < max(len(kept), 2):
-        raise InputError(f"classes must be at least two different ones, got {list(classes)}")
-    return [int(k) for k in kept]

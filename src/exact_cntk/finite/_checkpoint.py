@@ -32,7 +32,7 @@ class Checkpoint:
         """Take the initial weights as the run's."""
         self._file = file
         identity = hashlib.sha256(repr((torch.__version__, options)).encode())
-        architecture = (network.readout, network.pooling_window, network.output_scale, _device_name(network))
+        architecture = (network.family, network.output_scale, _device_name(network))
         identity.update(repr(architecture).encode())
         for name, weight in network.named_parameters():
             identity.update(f"{name} {weight.requires_grad} {weight.dtype} {tuple(weight.shape)}".encode())

@@ -48,7 +48,7 @@ def kernel_blocks(
         network.image_shape,
         layers=len(network.filters),
         width=len(network.filters[0]),
-        filter_size=spec.filter_size,
+        filter_size=spec.family.filter_size,
         itemsize=left.element_size(),
         budget=budget,
         gradients=gradients,
@@ -83,7 +83,7 @@ def _products(x: Signals, y: Signals, spec: KernelSpec, scratch: int) -> dict[tu
         hidden = torch.zeros_like(last)
         for h in range(1, len(x.inputs)):
             hidden += _layer(x, y, h, spec, scratch)
-        for trained in spec.trained:
+        for trained in spec.family.trained:
             found["ntk", trained] = hidden if trained == "hidden" else _layer(x, y, 0, spec, scratch) + hidden + last
     if "nngp" in spec.kinds:
         found["nngp", None] = last
@@ -91,4 +91,4 @@ def _products(x: Signals, y: Signals, spec: KernelSpec, scratch: int) -> dict[tu
 
 
 def _layer(x: Signals, y: Signals, h: int, spec: KernelSpec, scratch: int) -> torch.Tensor:
-    return layer_kernel(x.inputs[h], x.deltas[h], y.inputs[h], y.deltas[h], spec.filter_size, scratch)
+    return layer_kernel(x.inputs[h], x.deltas[h], y.inputs[h], y.deltas[h], spec.family.filter_size, scratch)

@@ -11,7 +11,7 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
 from exact_cntk.finite.empirical import empirical_kernel
 from exact_cntk.kernels.cntk import cntk
-from exact_cntk.kernels.spec import KINDS, TRAINED
+from exact_cntk.networks import KINDS, TRAINED
 
 DTYPE: Literal["float32"] = "float32"  # of the networks: its rounding is far below any deviation of theirs
 

@@ -15,7 +15,8 @@ from exact_cntk.finite._pass import kernel_blocks
 from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN, DTYPES, check_seed
-from exact_cntk.kernels.spec import KINDS, KernelSpec
+from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.networks import KINDS
 
 DEVICES = ("cpu", "cuda")
 IMAGES_AT_ONCE = 64  # whose features are computed: few layers in memory, and hardly slower than all at once
@@ -219,9 +220,9 @@ def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, see
         images.shape[1:],
         depth=depth,
         width=width,
-        readout=cast(Any, spec.readout),
-        pooling_window=spec.pooling_window,
-        filter_size=spec.filter_size,
+        readout=cast(Any, spec.family.readout),
+        pooling_window=spec.family.pooling_window,
+        filter_size=spec.family.filter_size,
         seed=seed,
         dtype=cast(Any, dtype),
     )
@@ -297,7 +298,7 @@ def _check_memory(spec: KernelSpec, draws: int, left: torch.Tensor, right: torch
     n, m = len(left), len(left if right is None else right)
     result = 8 * draws * len(spec.outputs) * n * m
     below = left.shape[3] + (spec.depths[-1] - 2) * width
-    weights = left.element_size() * width * below * spec.filter_size**2
+    weights = left.element_size() * width * below * spec.family.filter_size**2
     if result + weights > (present := total_memory()):
         raise InputError(
             f"draws, depths and images ask for {draws * len(spec.outputs)} kernels of {n} × {m} in float64, "

@@ -12,7 +12,7 @@ from exact_cntk._support.machine import format_gib, total_memory
 from exact_cntk.errors import InputError
 from exact_cntk.finite._torch import torch
 from exact_cntk.kernels.reference import C_SIGMA
-from exact_cntk.kernels.spec import READOUTS, TRAINED
+from exact_cntk.networks import TRAINED, Family
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -113,20 +113,25 @@ class CNN(torch.nn.Module):
             raise InputError(f"image_shape is {image_shape!r}; allowed are three integers: (rows, columns, channels)")
         P, Q, C0 = (check.as_integer("image_shape", size, at_least=1) for size in image_shape)
         depth = check.as_integer("depth", depth, at_least=2)
-        q = check.as_filter_size("filter_size", filter_size)
+        family = Family.checked(
+            readout=readout,
+            trained=check.as_choice("trained", trained, TRAINED),
+            filter_size=filter_size,
+            pooling_window=pooling_window,
+        )
+        q = family.filter_size
         C = check.as_integer("width", width, at_least=1)
         outputs = check.as_integer("outputs", outputs, at_least=1)
         entropy = check_seed(seed)
         as_dtype = DTYPES[check.as_choice("dtype", dtype, tuple(DTYPES))]
-        hidden_only = check.as_choice("trained", trained, TRAINED) == "hidden"
+        hidden_only = family.trained == ("hidden",)
 
         self.image_shape = (P, Q, C0)
-        self.readout = check.as_choice("readout", readout, READOUTS)
-        self.pooling_window = check.as_pooling_window("pooling_window", pooling_window, self.readout)
+        self.family = family
         self.output_scale = check.as_number("output_scale", output_scale)
         self.layer_scale = math.sqrt(C_SIGMA / (C * q**2))
         shapes = [(C, C0 if h == 0 else C, q, q) for h in range(depth - 1)]
-        last = (outputs, C) if self.readout == "gap" else (outputs, C, P, Q)
+        last = (outputs, C) if family.readout == "gap" else (outputs, C, P, Q)
         _check_memory(C, depth, as_dtype.itemsize * sum(map(math.prod, [*shapes, last])))
         self.filters = torch.nn.ParameterList(
             _weights(shape, entropy, (h,), as_dtype, requires_grad=not (hidden_only and h == 0))
@@ -169,10 +174,9 @@ class CNN(torch.nn.Module):
 
     def pooled(self, layer: torch.Tensor) -> torch.Tensor:
         """Features of x^L, a tensor of shape (n, C, P, Q)."""
-        if self.readout == "gap":
+        if self.family.readout == "gap":
             return layer.mean(dim=(2, 3))
-        if self.pooling_window is not None:
-            w = self.pooling_window
+        if (w := self.family.pooling_window) is not None:
             # Beyond the edge there are zeros, and the divisor is w² there, too.
             layer = torch.nn.functional.avg_pool2d(layer, w, stride=1, padding=w // 2, divisor_override=w**2)
         return layer.flatten(1)

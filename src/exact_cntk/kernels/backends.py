@@ -1,13 +1,14 @@
-"""Backends: the function behind each name, which one "auto" means here, and what it computes with."""
+"""Backends: the module behind each name, which one "auto" means here, and what it computes with."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from exact_cntk._support import validation as check
 from exact_cntk._support.machine import gpu_present
+from exact_cntk._support.progress import Progress
 from exact_cntk.errors import UserError
+from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
 
 BACKENDS = ("auto", "reference", "cpu", "cuda")
 
@@ -33,8 +34,33 @@ class Backend(NamedTuple):
     device: str | None = None
 
 
-def load_backend(name: str) -> Callable[..., np.ndarray]:
-    """The backend's function `compute(x1, x2, spec, *, dtype, threads, progress)`.
+class BackendModule(Protocol):
+    """What the module of a backend has.
+
+    Attributes
+    ----------
+    streams_rows : bool
+        Whether some rows are finished before others, which `compute` then hands to `on_rows`.
+    """
+
+    streams_rows: bool
+
+    def compute(
+        self,
+        x1: np.ndarray,
+        x2: np.ndarray | None,
+        spec: KernelSpec,
+        *,
+        dtype: str,
+        threads: int | None,
+        progress: Progress | None,
+        on_rows: OnRows | None = None,
+    ) -> Computed:
+        """All kernels of `spec`, without flips: of x1 (n, P, Q, C) with x2 (m, P, Q, C), or with itself."""
+
+
+def load_backend(name: str) -> BackendModule:
+    """The module of a backend.
 
     Raises
     ------
@@ -46,15 +72,15 @@ def load_backend(name: str) -> Callable[..., np.ndarray]:
     if name == "reference":
         from exact_cntk.kernels import reference
 
-        return reference.compute
+        return reference
     if name == "cuda":
         from exact_cntk.kernels import cuda
 
         cuda.require_gpu()
-        return cuda.compute
+        return cuda
     from exact_cntk.kernels import cpu
 
-    return cpu.compute
+    return cpu
 
 
 def choose_backend() -> tuple[str, str]:

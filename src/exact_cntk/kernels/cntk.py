@@ -1,8 +1,6 @@
 """The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
 
-import inspect
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +11,8 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
 from exact_cntk.kernels.backends import BACKENDS, load_backend
 from exact_cntk.kernels.flips import averaged
-from exact_cntk.kernels.spec import KernelSpec, kernel_key
+from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.networks import kernel_key
 
 DTYPES = ("float32", "float64")
 
@@ -146,18 +145,12 @@ def cntk(
         filter_size=filter_size,
         get=get,
         pooling_window=pooling_window,
+        flips=flips,
     )
-    return by_rows(
-        x1,
-        x2,
-        spec,
-        flips=check.as_flag("flips", flips),
-        nested=not isinstance(trained, str),
-        backend=backend,
-        dtype=dtype,
-        progress=progress,
-        threads=threads,
-    )
+    kernels, _ = by_rows(x1, x2, spec, backend=backend, dtype=dtype, progress=progress, threads=threads)
+    nested = not isinstance(trained, str)  # also a sequence of one choice
+    keys = (kernel_key(output, nested=nested) for output in spec.outputs)
+    return dict(zip(keys, kernels.values(), strict=True))
 
 
 def by_rows(
@@ -169,33 +162,28 @@ def by_rows(
     dtype: str,
     threads: int | None,
     progress: bool | Progress,
-    flips: bool = False,
-    nested: bool = False,
     on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
-    seconds: dict[str, float] | None = None,
-) -> dict[tuple, np.ndarray]:
+) -> tuple[dict[tuple, np.ndarray], float]:
     """What `cntk` does, handing rows over as they are finished, where the backend finishes some before others.
 
     Parameters
     ----------
-    x1, x2, backend, dtype, threads, progress, flips
+    x1, x2, backend, dtype, threads, progress
         As `cntk` takes them.
     spec : KernelSpec
-    nested : bool
-        Whether the NTK's keys name the trained layers.
     on_rows : callable, optional
         Called with the next rows of all kernels, by key, once for each row. They are not changed afterwards.
-    seconds : dict, optional
-        "kernel" is set to the seconds in which the device, or the CPU, was at work on pairs.
 
     Returns
     -------
     dict
-        All rows, as `cntk` returns them.
+        All rows of all kernels, by the keys of `spec`.
+    float
+        Seconds in which the device, or the CPU, was at work on pairs.
     """
     compute_dtype = check.as_choice("dtype", dtype, DTYPES)
     n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
-    compute = load_backend(check.as_choice("backend", backend, BACKENDS))
+    chosen = load_backend(check.as_choice("backend", backend, BACKENDS))
     bar = reporting(check.as_progress("progress", progress), "kernel", "pairs")
     images, others = _as_image_sets(x1, x2)
     _check_memory(spec, len(images), len(images if others is None else others))
@@ -205,31 +193,24 @@ def by_rows(
     if others is not None:
         others, columns = _in_range(others)
     scaled = bool(exponents.any() or columns.any())
-    keys = list(_keys(spec, nested=nested))
-    options: dict[str, Any] = {}
-    at_work: dict[str, float] = {}  # of one call
-    spent: list[float] = []  # of each
-    if "on_rows" in inspect.signature(compute).parameters:  # a device's, whose rows come one block after the other
-        options["seconds"] = at_work
-        if on_rows is not None and not scaled and not flips:
-            options["on_rows"] = lambda _, rows: on_rows(dict(zip(keys, rows, strict=True)))
+    flips, options, seconds = spec.family.flips, {}, 0.0
+    if on_rows is not None and chosen.streams_rows and not scaled and not flips:
+        options["on_rows"] = lambda _, rows: on_rows(dict(zip(spec.keys, rows, strict=True)))
 
     def plain(x: np.ndarray, y: np.ndarray | None, report: Progress | None) -> np.ndarray:
-        start = time.perf_counter()
-        result = compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
-        spent.append(at_work.get("kernel", time.perf_counter() - start))
-        return result
+        nonlocal seconds
+        result = chosen.compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+        seconds += result.seconds
+        return result.kernels
 
     with bar as report:
-        kernels = averaged(plain, images, others, spec.readout, report) if flips else plain(images, others, report)
-    if seconds is not None:
-        seconds["kernel"] = sum(spent)
+        kernels = averaged(plain, images, others, spec.family, report) if flips else plain(images, others, report)
     if scaled:
         kernels = _rescaled(kernels, exponents, columns)
-    named = dict(zip(keys, kernels, strict=True))
-    if on_rows is not None and "on_rows" not in options:
+    named = dict(zip(spec.keys, kernels, strict=True))
+    if on_rows is not None and not options:
         on_rows(named)
-    return named
+    return named, seconds
 
 
 def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -270,7 +251,3 @@ def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     if not np.isfinite(kernels).all():
         raise InputError("x1 and x2 hold values so large that their kernel overflows float64; scale the images down")
     return kernels
-
-
-def _keys(spec: KernelSpec, *, nested: bool) -> Iterator[tuple]:
-    return (kernel_key(output, nested=nested) for output in spec.outputs)

@@ -1,6 +1,4 @@
-"""What kernels cost: entries of covariance tensors taken through layers, and memory."""
-
-import math
+"""What kernels cost: rates of element-layers (see `exact_cntk.networks.Family`), and memory."""
 
 ITEM_BYTES = 8  # kernels are float64
 COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and hands it over
@@ -27,40 +25,6 @@ NOMINAL_RATES = {
     ("reference", "flatten"): 1e4,
 }
 H200_FLOPS = 4e13  # float64 operations/s of large products, expected; the data sheet has 6.7e13 for tensor cores
-
-
-def element_layers(
-    pairs: int,
-    image_shape: tuple[int, ...],
-    readout: str,
-    depth: int,
-    *,
-    pooling_window: int | None = None,
-    flips: bool = False,
-) -> int:
-    """Entries of all pairs' covariance tensors × ReLU layers (depth − 1) of one pass to `depth`.
-
-    A pair of P×Q images has (P·Q)² entries, of which the readout `flatten` needs P·Q, and `lap` with windows of w×w
-    those whose pixels are less than w apart in either direction.
-
-    Parameters
-    ----------
-    pairs : int
-        Pairs of images; of a symmetric matrix n(n + 1)/2.
-    image_shape : tuple
-        (P, Q) or (P, Q, C).
-    readout : {"flatten", "lap", "gap"}
-    depth : int
-        The deepest of the pass; the others come out of it for free.
-    pooling_window : int, optional
-        w, of `lap`.
-    flips : bool
-        Twice as many, of the pairs with a flipped image.
-    """
-    reach = {"flatten": 1, "lap": pooling_window or 1, "gap": max(image_shape[:2])}[readout]
-    sides = image_shape[:2]
-    entries = math.prod(sum(max(0, side - abs(d)) for d in range(1 - reach, reach)) for side in sides)
-    return pairs * entries * (depth - 1) * (2 if flips else 1)
 
 
 def block_bytes(rows: int, cols: int, outputs: int) -> int:

@@ -4,7 +4,8 @@ import ctypes
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exact_cntk import kernels
+from exact_cntk._support.progress import Progress
 from exact_cntk.errors import UserError
-from exact_cntk.kernels.spec import KernelSpec, Output
+from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
+from exact_cntk.networks import Output
 
 LIBRARY_NAME = "_exact_cntk_core.so"
 ISA_VARIABLE = "EXACT_CNTK_ISA"
@@ -25,6 +28,8 @@ TABLE_BYTES = 1 << 30
 READOUT_CODES = {"flatten": 0, "gap": 1, "lap": 2}  # `exact_cntk_pooling` of kernels/core/api.hpp
 # How often the calling thread looks for progress and for Ctrl-C while the core runs, in seconds.
 POLL_SECONDS = 0.1
+
+streams_rows = False
 
 _OK, _CANCELLED, _NO_MEMORY, _NO_SUCH_ISA = range(4)
 
@@ -64,8 +69,9 @@ def compute(
     *,
     dtype: str = "float32",
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float64]:
+    progress: Progress | None = None,
+    on_rows: OnRows | None = None,
+) -> Computed:
     """Compute all kernel matrices of `spec` in one pass of the compiled core.
 
     The recursion runs in `dtype`; norms, the exact diagonal of K(x, x) and all sums over pixels are float64.
@@ -81,10 +87,12 @@ def compute(
         None takes all cores open to this process. The result is the same, to the byte, for any number.
     progress : callable(done, total) or None
         Called in pairs of images, from the calling thread.
+    on_rows : ignored
+        The core finishes no rows before others.
 
     Returns
     -------
-    array of shape (len(spec.outputs), n, m), float64
+    Computed
 
     Raises
     ------
@@ -94,10 +102,12 @@ def compute(
     KeyboardInterrupt
         Within a fraction of a second; the core's threads have ended by then.
     """
+    del on_rows
+    started = time.perf_counter()
     call = Call(x1, x2, spec, dtype, threads)
     if call.out.size:
         _run(call, progress)
-    return call.out
+    return Computed(call.out, time.perf_counter() - started)
 
 
 class Call:
@@ -138,9 +148,9 @@ class Call:
             height=height,
             width=width,
             channels=channels,
-            filter_size=spec.filter_size,
-            pooling=READOUT_CODES[spec.readout],
-            pooling_window=spec.pooling_window or 0,
+            filter_size=spec.family.filter_size,
+            pooling=READOUT_CODES[spec.family.readout],
+            pooling_window=spec.family.pooling_window or 0,
             input_is_double=self._images[0].dtype == np.float64,
             compute_in_double=dtype == "float64",
             threads=threads or available_threads(),
@@ -192,7 +202,7 @@ def source_digest(directory: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _run(call: Call, progress: Callable[[int, int], None] | None) -> None:
+def _run(call: Call, progress: Progress | None) -> None:
     """Run the core in a thread of its own, so that this one stays open to Ctrl-C and reports progress."""
     core = library()
     status = [_OK]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from exact_cntk._support.progress import Progress
+from exact_cntk.networks import Family
 
 # Rows of a call for K(x, flip x′): an eighth of all, so that a symmetric kernel takes little more than its triangle
 # and the result of one call little memory; but at least so many, since each call makes the columns' norm tables again,
@@ -21,7 +22,7 @@ def flipped(images: np.ndarray) -> np.ndarray:
 
 
 def averaged(
-    compute: Compute, images: np.ndarray, others: np.ndarray | None, readout: str, progress: Progress | None
+    compute: Compute, images: np.ndarray, others: np.ndarray | None, family: Family, progress: Progress | None
 ) -> np.ndarray:
     """(K(x, x′) + K(x, flip x′)) / 2 for all kernels of a pass.
 
@@ -33,13 +34,13 @@ def averaged(
     compute : callable(x1, x2 or None, progress)
         The plain kernels, an array of shape (outputs, n, m).
     images, others : arrays of shape (n, P, Q, C) and (m, P, Q, C)
-    readout : str
+    family : Family
     progress : callable(done, total) or None
         Called in pairs, of which there are twice as many as without flips, or some more.
     """
     n, m = len(images), len(images if others is None else others)
     plain = n * (n + 1) // 2 if others is None else n * m
-    parts = list(_parts(n, max(-(-n // CALLS), FEWEST_ROWS[readout])))
+    parts = list(_parts(n, max(-(-n // CALLS), FEWEST_ROWS[family.readout])))
     widths = [stop if others is None else m for _, stop in parts]
     total = plain + sum((stop - start) * width for (start, stop), width in zip(parts, widths, strict=True))
     done = 0

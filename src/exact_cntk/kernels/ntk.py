@@ -8,7 +8,7 @@ import numpy as np
 
 from exact_cntk._support import validation as check
 from exact_cntk.errors import InputError
-from exact_cntk.kernels.spec import KINDS
+from exact_cntk.networks import KINDS
 
 # Below, 1 ∓ ρ is taken from the vectors' difference or sum: out of a Gram matrix it has an absolute error of 1e-16.
 NEARLY_PARALLEL = 1e-3

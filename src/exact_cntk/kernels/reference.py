@@ -7,18 +7,22 @@ Source: Arora et al. 2019, arXiv 1904.11955v2, section 4 and appendix E.
 """
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
-from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk._support.progress import Progress
+from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
 
 C_SIGMA = 2.0  # 1 / E[relu(u)²] for u ~ N(0, 1): what keeps a layer's norm
 
 # A batch of pairs holds about a dozen tensors at a time: of 2 MiB each they stay near the caches, and a single
 # 32×32 pair (8 MiB a tensor) needs about 100 MiB.
 TENSOR_BYTES = 2 * 2**20
+
+streams_rows = False
 
 
 def compute(
@@ -28,8 +32,9 @@ def compute(
     *,
     dtype: str = "float64",
     threads: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
-) -> np.ndarray:
+    progress: Progress | None = None,
+    on_rows: OnRows | None = None,
+) -> Computed:
     """Every kernel of `spec` between two sets of images.
 
     Parameters
@@ -38,16 +43,17 @@ def compute(
     x2 : array of shape (m, P, Q, C) or None
         None stands for x1: pairs below the diagonal are then mirrored, not computed again.
     spec : KernelSpec
-    dtype, threads : ignored
+    dtype, threads, on_rows : ignored
         Part of the backends' common signature; this one is always float64 on one thread.
     progress : callable(done, total), optional
         Called with numbers of pairs after every batch.
 
     Returns
     -------
-    array of shape (len(spec.outputs), n, m), float64
+    Computed
     """
-    del dtype, threads
+    del dtype, threads, on_rows
+    started = time.perf_counter()
     symmetric = x2 is None
     left = np.ascontiguousarray(x1, dtype=np.float64)
     right = left if x2 is None else np.ascontiguousarray(x2, dtype=np.float64)
@@ -64,7 +70,7 @@ def compute(
             kernels[:, j, i] = values
         if progress is not None:
             progress(min(start + batch, len(rows)), len(rows))
-    return kernels
+    return Computed(kernels, time.perf_counter() - started)
 
 
 def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarray:
@@ -84,19 +90,18 @@ def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarr
     """
     found: dict[tuple[str, int, str | None], np.ndarray] = {}
     Theta: dict[str, np.ndarray] = {}
-    read = partial(read_out, readout=spec.readout, pooling_window=spec.pooling_window)
-    for h, (Sigma, K, K_dot) in enumerate(covariances(x, y, spec.filter_size, layers=spec.depths[-1] - 1), start=1):
+    family = spec.family
+    read = partial(read_out, readout=family.readout, pooling_window=family.pooling_window)
+    for h, (Sigma, K, K_dot) in enumerate(covariances(x, y, family.filter_size, layers=spec.depths[-1] - 1), start=1):
         if h == 1:
-            Theta = {trained: Sigma if trained == "all" else np.zeros_like(Sigma) for trained in spec.trained}
+            Theta = {trained: Sigma if trained == "all" else np.zeros_like(Sigma) for trained in family.trained}
         if h + 1 in spec.depths:
             found["nngp", h + 1, None] = read(K)
-        for trained in spec.trained if "ntk" in spec.kinds else ():
+        for trained in family.trained if "ntk" in spec.kinds else ():
             below = K_dot * Theta[trained]
             if h + 1 in spec.depths:
-                found["ntk", h + 1, trained] = read_out(
-                    below + K if trained == "all" else below, spec.readout, spec.pooling_window
-                )
-            Theta[trained] = box(below + K, spec.filter_size)
+                found["ntk", h + 1, trained] = read(below + K if trained == "all" else below)
+            Theta[trained] = box(below + K, family.filter_size)
     return np.stack([found[output] for output in spec.outputs])
 
 

@@ -1,79 +1,67 @@
 """What one pass of the recursion computes: the contract between the public function and its backends."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from exact_cntk._support import validation as check
+from exact_cntk.networks import KINDS, Family, Output, kernel_key
 
-READOUTS = ("flatten", "lap", "gap")
-TRAINED = ("all", "hidden")
-KINDS = ("ntk", "nngp")
-
-
-class Output(NamedTuple):
-    """One kernel matrix of a pass; `trained` is None for the NNGP kernel, which has no trained layers."""
-
-    kind: str
-    depth: int
-    trained: str | None
-
-
-def kernel_key(output: Output, *, nested: bool) -> tuple:
-    """The key that `exact_cntk.cntk` gives a kernel; where `nested`, the NTK's names its trained layers."""
-    return tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
+# Called with the number of the first of some rows and with these, of shape (outputs, rows, m).
+OnRows = Callable[[int, np.ndarray], object]
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """The kernels of one pass, all of one architecture but for its depth.
+    """The kernels of one pass, all of one family of networks.
 
     Attributes
     ----------
+    family : Family
     depths : tuple of int
         Strictly increasing; the paper's depth, convolutional layers + 1, so depth − 1 ReLU layers.
-    readout : {"flatten", "lap", "gap"}
-    trained : tuple of {"all", "hidden"}
-        Without repeats; both variants come out of one pass.
-    filter_size : int
-        q, odd.
     kinds : tuple of {"ntk", "nngp"}
         Without repeats.
-    pooling_window : int, optional
-        w = 2c + 1 of the readout "lap", odd; None with the others.
     """
 
+    family: Family
     depths: tuple[int, ...]
-    readout: str
-    trained: tuple[str, ...]
-    filter_size: int
     kinds: tuple[str, ...]
-    pooling_window: int | None = None
 
     @classmethod
-    def checked(
-        cls,
-        *,
-        depths: int | Sequence[int],
-        readout: str,
-        trained: str | Sequence[str],
-        filter_size: int,
-        get: str | Sequence[str],
-        pooling_window: int | None,
-    ) -> "KernelSpec":
-        """The arguments of public functions; InputError names the first one that is not allowed."""
-        chosen = check.as_choice("readout", readout, READOUTS)
-        return cls(
-            depths=check.as_depths("depths", depths),
-            readout=chosen,
-            trained=check.as_choices("trained", trained, TRAINED),
-            filter_size=check.as_filter_size("filter_size", filter_size),
-            kinds=check.as_choices("get", get, KINDS),
-            pooling_window=check.as_pooling_window("pooling_window", pooling_window, chosen),
-        )
+    def checked(cls, *, depths: int | Sequence[int], get: str | Sequence[str], **parts: Any) -> "KernelSpec":
+        """The arguments of public functions, `parts` being those of `Family.checked`.
+
+        Raises
+        ------
+        InputError
+            Naming the first argument that is not allowed.
+        """
+        family = Family.checked(**parts)
+        return cls(family, check.as_depths("depths", depths), check.as_choices("get", get, KINDS))
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """The kernel matrices in the order in which every backend returns them."""
-        variants = [(kind, trained) for kind in self.kinds for trained in (self.trained if kind == "ntk" else (None,))]
-        return tuple(Output(kind, depth, trained) for kind, trained in variants for depth in self.depths)
+        return self.family.outputs(self.kinds, self.depths)
+
+    @property
+    def keys(self) -> tuple[tuple, ...]:
+        """What `exact_cntk.cntk` calls the outputs."""
+        return tuple(kernel_key(output, nested=self.family.nested) for output in self.outputs)
+
+
+class Computed(NamedTuple):
+    """What a backend returns.
+
+    Attributes
+    ----------
+    kernels : array of shape (len(spec.outputs), n, m), float64
+    seconds : float
+        In which the device, or the CPU, was at work on pairs.
+    """
+
+    kernels: np.ndarray
+    seconds: float

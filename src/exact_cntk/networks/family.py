@@ -1,7 +1,7 @@
-"""The paper's family of networks as one object: its checks, notation, names, and what its kernels are and cost.
+"""The paper's family of networks as one object: its checks, notation, statements, and what its kernels are and cost.
 
-Whoever computes, stores, names or counts kernels takes a `Family` and spells none of its parts; a new part is added
-here, in the backends that compute it, and in the schema of parameters.
+Whoever computes, stores or counts kernels takes a `Family` and spells none of its parts; a new part is added here, in
+the backends that compute it, and in the schema of parameters. What people read is in `exact_cntk.networks.labels`.
 """
 
 import math
@@ -17,16 +17,7 @@ READOUTS = ("flatten", "lap", "gap")
 TRAINED = ("all", "hidden")
 KINDS = ("ntk", "nngp")
 
-_READOUT_LABELS = {"flatten": "vanilla", "lap": "LAP", "gap": "GAP"}
 _NOTATION = re.compile(r"\(conv(\d+) relu\)\*(\d+) (flatten|gap|lap(\d+)) dense")
-# The paper's names, of networks with filters of 3×3 and without flips.
-_PAPER_NAMES = {
-    ("flatten", "all", "ntk"): "CNTK-V",
-    ("gap", "hidden", "ntk"): "CNTK-GAP",
-    ("flatten", "all", "nngp"): "CNN-GP-V",
-    ("gap", "hidden", "nngp"): "CNN-GP-GAP",
-}
-_PAPER_CNNS = {"flatten": "CNN-V", "gap": "CNN-GAP"}
 
 
 class Output(NamedTuple):
@@ -37,12 +28,17 @@ class Output(NamedTuple):
     trained: str | None
 
 
+def kernel_key(output: Output, *, nested: bool) -> tuple:
+    """The key that `exact_cntk.cntk` gives a kernel; where `nested`, the NTK's names its trained layers."""
+    return tuple(output) if nested and output.trained is not None else (output.kind, output.depth)
+
+
 @dataclass(frozen=True)
 class Family:
     """Convolutional ReLU networks of one design and any depth, ``(conv3 relu)*L flatten dense``, L = depth − 1.
 
     Its kernels are the paper's, whose constants differ from those of the notation by a factor; see `exact_cntk.cntk`,
-    which takes the same parts.
+    which takes the same parts. Nothing is checked here; `checked` does that for what users give.
 
     Attributes
     ----------
@@ -73,7 +69,13 @@ class Family:
         pooling_window: Any = None,
         flips: Any = False,
     ) -> "Family":
-        """What users give; InputError names the first part that is not allowed."""
+        """What users give.
+
+        Raises
+        ------
+        InputError
+            Naming the first part that is not allowed.
+        """
         chosen = check.as_choice("readout", readout, READOUTS)
         return cls(
             readout=chosen,
@@ -85,21 +87,27 @@ class Family:
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, Any]) -> "Family":
-        """Back from `parts` or `stated_parts`, or out of a mapping that has them among others, such as a document.
+        """Back from `parts` or `stated_parts`, or out of a mapping that has them among others, such as a result file.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            They are none.
+            They are not there, or of other types.
         """
         window = parts.get("pooling_window")
-        return cls.checked(
+        return cls(
             readout=parts["readout"],
-            trained=parts["trained"].split(","),
+            trained=tuple(parts["trained"].split(",")),
             filter_size=int(parts["filter_size"]),
             pooling_window=None if window is None else int(window),
             flips=bool(parts.get("flips", False)),
         )
+
+    @classmethod
+    def taken_from(cls, parameters: Mapping[str, Any]) -> tuple["Family", dict[str, Any]]:
+        """A family out of a mapping by `from_parts`, and all else that is in it."""
+        family = cls.from_parts(parameters)
+        return family, {name: value for name, value in parameters.items() if name not in family.parts()}
 
     @classmethod
     def parse(cls, text: str, **parts: Any) -> tuple["Family", int]:
@@ -133,13 +141,28 @@ class Family:
             "filter_size": self.filter_size,
         }
 
-    def stated_parts(self) -> dict[str, Any]:
-        """Parts as result files state them: those that came later only where they are not the paper's."""
-        later: dict[str, Any] = {} if self.pooling_window is None else {"pooling_window": self.pooling_window}
-        if self.flips:
-            later["flips"] = True
-        names = ("readout", "trained", "filter_size")
-        return {name: value for name, value in self.parts().items() if name in names} | later
+    def stated_parts(self, **others: Any) -> dict[str, Any]:
+        """Parts as blocks and result files state them, and `others` among them.
+
+        Window and flips come after these, and only where they are not the paper's, as files were there before them.
+        """
+        stated = self.parts()
+        window, flips = stated.pop("pooling_window"), stated.pop("flips")
+        later = ({} if window is None else {"pooling_window": window}) | ({"flips": True} if flips else {})
+        return stated | others | later
+
+    def arguments(self) -> dict[str, Any]:
+        """As the functions of `exact_cntk.finite` take it.
+
+        Raises
+        ------
+        InputError
+            Kernels are averaged over flips, which networks of finite width are not.
+        """
+        arguments = self.parts()
+        if arguments.pop("flips"):
+            raise InputError("flips is True; networks of finite width know no flips, so leave it out")
+        return arguments
 
     @property
     def nested(self) -> bool:
@@ -171,25 +194,29 @@ class Family:
         entries = math.prod(sum(max(0, side - abs(d)) for d in range(1 - reach, reach)) for side in sides)
         return pairs * entries * (depth - 1) * (2 if self.flips else 1)
 
-    @property
-    def readout_label(self) -> str:
-        """For people: "vanilla", "LAP 3×3", "GAP, flips"."""
-        window = f" {self.pooling_window}×{self.pooling_window}" if self.pooling_window else ""
-        return _READOUT_LABELS[self.readout] + window + (", flips" if self.flips else "")
+    def weights(self, image_shape: Sequence[int], depth: int, width: int, outputs: int = 1) -> list[int]:
+        """Weights of each layer of a network of finite width, the dense one last: L + 1 numbers.
 
-    def paper_name(self, kind: str) -> str | None:
-        """The paper's name of a kernel of one choice of trained layers; None where it has none."""
-        plain = self.filter_size == 3 and not self.flips
-        return _PAPER_NAMES.get((self.readout, ",".join(self.trained), kind)) if plain else None
+        Parameters
+        ----------
+        image_shape : (P, Q, C₀)
+        depth : int
+            L + 1.
+        width : int
+            Channels of every hidden layer.
+        outputs : int
+        """
+        P, Q, channels = image_shape
+        filters = [below * width * self.filter_size**2 for below in (channels, *[width] * (depth - 2))]
+        return [*filters, outputs * width * (1 if self.readout == "gap" else P * Q)]
 
-    @property
-    def paper_cnn(self) -> str | None:
-        """The paper's name of a trained network of finite width; None where it has none."""
-        plain = self.filter_size == 3 and self.trained == ("all",)
-        return _PAPER_CNNS.get(self.readout) if plain else None
+    def operations(self, image_shape: Sequence[int], depth: int, width: int, outputs: int = 1) -> int:
+        """Additions and multiplications of one image's way through that network: two for a weight and a pixel."""
+        *filters, dense = self.weights(image_shape, depth, width, outputs)
+        return 2 * (math.prod(image_shape[:2]) * sum(filters) + dense)
 
     def file_name(self, prefix: str) -> str:
-        """A name that says what the family is, for files: "arch-f3-lap5-flips"."""
+        """A name that says what the family is but for the trained layers: "arch-f3-lap5-flips"."""
         return f"{prefix}-f{self.filter_size}-{self.readout}{self.pooling_window or ''}{'-flips' if self.flips else ''}"
 
 

@@ -1,16 +1,10 @@
 """Checks of parameters that a schema cannot say: each yields a complaint, key, value and what is allowed."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-
-def nearest(name: object, allowed: Sequence[str]) -> str:
-    """Ask whether the nearest of the allowed names was meant, if one is near."""
-    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
-    matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    return f", did you mean {matches[0]!r}?" if matches else ""
+from exact_cntk.errors import nearest
 
 
 def computed_depths(params: Mapping[str, Any]) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
 from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
@@ -23,7 +24,7 @@ from exact_cntk.study.passes import (
 )
 from exact_cntk.study.rates import Rates, h200_solve_seconds, measure_speed
 from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
-from exact_cntk.study.work import ALL_CLASSES, SIDE_BY_SIDE, Fits, Work
+from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 
 DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = (
@@ -45,7 +46,7 @@ class Cost:
     pairs : int
         Pairs of images, over all passes; one pass serves all its depths and kinds.
     element_layers : int
-        See `exact_cntk.kernels.cost.element_layers`.
+        See `exact_cntk.networks.Family.element_layers`.
     blocks : int
         Files, over all passes.
     largest : tuple of int
@@ -216,7 +217,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     if calibration_seconds > 0:
         share = calibration_seconds / len(by_family)
         speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
-    n_classes = len(checked["prepare"]["classes"]) or ALL_CLASSES
+    n_classes = len(describe(checked["prepare"]).class_names)
     subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
     largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
     try:
@@ -267,7 +268,7 @@ def expected_seconds(
     seconds = 0.0
     for one in passes:
         if backend == "cuda":
-            speed = NOMINAL_RATES["cuda", one.readout]
+            speed = NOMINAL_RATES["cuda", one.network.readout]
         else:
             speed = measure_speed(shape, one, params["kernels"]["dtype"], backend, calibration_seconds / len(passes))
         seconds += one.layers(pairs[one.kernel_id], shape) / speed
@@ -310,7 +311,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         largest=max((position.shape for _, positions in grids for position in positions), key=math.prod),
         share=max(count for _, count in layers) / total,
         seconds_here=total / speed if speed else None,
-        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.readout] for one, count in layers),
+        seconds_h200=sum(count / NOMINAL_RATES["cuda", one.network.readout] for one, count in layers),
         memory=max(pass_memory(params, one) for one in passes),
         disk=ITEM_BYTES * entries,
     )
@@ -318,7 +319,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
 
 def _row_name(one: KernelPass) -> str:
     """A family, or the grid of architectures, whose passes share a row."""
-    return one.family if one.pool_images is None else "architectures"
+    return one.name if one.pool_images is None else "architectures"
 
 
 def _speed(params: Mapping[str, Any], passes: Sequence[KernelPass], backend: str, seconds: float) -> float:

@@ -14,18 +14,15 @@ from typing import Any
 import yaml
 
 from exact_cntk.blocks._sizes import MAX_BLOCKS
+from exact_cntk.data import describe
 from exact_cntk.errors import InputError
+from exact_cntk.networks import contradictions
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.passes import kernel_passes, pass_block_sizes
 from exact_cntk.study.schema import fit_schema
 from exact_cntk.study.sections._collect import section_contradictions
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
-
-# Images by data set: (training, test) over all classes, and the resolutions that box averaging reaches.
-_IMAGES = {"digits": (1000, 797), "cifar10": (50_000, 10_000)}
-_RESOLUTIONS = {"digits": (8,), "cifar10": (32, 16, 8)}
-_CIFAR10_CLASSES = 10
 
 
 def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str, Any]:
@@ -118,22 +115,17 @@ def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
-    dataset = prepare["dataset"]
-    if prepare["resolution"] not in _RESOLUTIONS[dataset]:
-        allowed = ", ".join(map(str, _RESOLUTIONS[dataset]))
-        yield f"prepare.resolution: {prepare['resolution']} is not possible with dataset {dataset}; allowed: {allowed}"
-    if prepare["source"] is not None and dataset != "cifar10":
-        yield f"prepare.source: {prepare['source']!r} with dataset {dataset}, which needs none; set it to null"
+    try:
+        described = describe(prepare)
+    except InputError as error:
+        yield f"prepare.{error}"
+        return
     if wrong := next((one for one in prepare["source"] or "" if one in "{}" or not _printable(one)), None):
         yield (
             f"prepare.source: {prepare['source']!r} holds {wrong!r}, which no file of the workflow can have in its "
             f"name; rename the file or folder, or make a link to it"
         )
-    if len(prepare["classes"]) == 1:
-        yield f"prepare.classes: {prepare['classes']} is one class alone; give at least two, or [] for all"
-    for key, images in zip(("train_images", "test_images"), _IMAGES[dataset], strict=True):
-        if prepare["classes"] and dataset == "cifar10":  # balanced; those of digits are counted when they are read
-            images = images * len(prepare["classes"]) // _CIFAR10_CLASSES
+    for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:
             yield f"prepare.{key}: {prepare[key]} is more than the {images} images that there are"
 
@@ -150,9 +142,7 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         if family["name"] in names:
             yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
         names.add(family["name"])
-        if family["filter_size"] % 2 == 0:
-            yield f"{key}.filter_size: {family['filter_size']} is even; filters have a centre, so give an odd size"
-        yield from _window_contradictions(key, family)
+        yield from contradictions(key, family)
         seen: set[int] = set()
         for j, depths in enumerate(family["depth_passes"]):
             if any(a >= b for a, b in pairwise(depths)):
@@ -161,17 +151,6 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
     yield from _block_contradictions(params)
-
-
-def _window_contradictions(key: str, family: Mapping[str, Any]) -> Iterator[str]:
-    window = family.get("pooling_window")
-    if family["readout"] != "lap":
-        if window is not None:
-            yield f"{key}.pooling_window: {window} with readout {family['readout']}; windows are lap's, so leave it out"
-    elif window is None:
-        yield f"{key}.pooling_window: missing with readout lap; give an odd number of pixels, the side of its windows"
-    elif window % 2 == 0:
-        yield f"{key}.pooling_window: {window} is even; windows have a centre, so give an odd size"
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

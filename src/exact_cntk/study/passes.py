@@ -7,52 +7,46 @@ from typing import Any
 
 from exact_cntk.blocks._grid import Position, Span, block_name, block_positions, kernel_id
 from exact_cntk.blocks._sizes import BlockSizes, block_sizes, planned_backend
-from exact_cntk.kernels.cost import NOMINAL_RATES, block_memory, element_layers
-
-_CHANNELS = {"digits": 1, "cifar10": 3}
+from exact_cntk.data import describe
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_memory
+from exact_cntk.networks import Family
 
 
 @dataclass(frozen=True)
 class KernelPass:
-    """One pass of the recursion: a family's architecture at all depths that are computed together.
+    """One pass of the recursion: a family of networks at all depths that are computed together.
 
     Attributes
     ----------
-    family, readout, filter_size, depths, pooling_window, flips
-        As `exact_cntk.cntk` takes them.
-    trained : {"all", "hidden", "all,hidden"}
-        Both variants come out of one pass.
+    name : str
+        Of the family.
+    network : Family
+    depths : tuple of int
     kinds : tuple of {"ntk", "nngp"}
     pool_images : int, optional
         How many images of the pool, its first ones, the kernels are computed between; None: all. With a number, blocks
         have the size that suits the pass, whatever the parameters say of the study's own kernels.
     """
 
-    family: str
-    readout: str
-    trained: str
-    filter_size: int
+    name: str
+    network: Family
     depths: tuple[int, ...]
     kinds: tuple[str, ...] = ("ntk", "nngp")
-    pooling_window: int | None = None
-    flips: bool = False
     pool_images: int | None = None
 
     @property
     def kernel_id(self) -> str:
         """Name of the pass and of the folder of its blocks."""
-        return kernel_id(self.family, self.depths)
+        return kernel_id(self.name, self.depths)
 
     @property
     def outputs(self) -> int:
         """Number of kernels that come out of it."""
-        variants = {"ntk": len(self.trained.split(",")), "nngp": 1}
-        return len(self.depths) * sum(variants[kind] for kind in self.kinds)
+        return len(self.network.outputs(self.kinds, self.depths))
 
     def layers(self, pairs: int, shape: tuple[int, ...], depth: int | None = None) -> int:
         """Count the element-layers of pairs of images, by default to its deepest."""
-        options: dict[str, Any] = {"pooling_window": self.pooling_window, "flips": self.flips}
-        return element_layers(pairs, shape, self.readout, depth or self.depths[-1], **options)
+        return self.network.element_layers(pairs, shape, depth or self.depths[-1])
 
 
 def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
@@ -60,16 +54,7 @@ def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
     if params["kernels"] is None:
         return ()
     return tuple(
-        KernelPass(
-            family["name"],
-            family["readout"],
-            family["trained"],
-            family["filter_size"],
-            tuple(depths),
-            tuple(params["kernels"]["kinds"]),
-            family.get("pooling_window"),
-            family.get("flips", False),
-        )
+        KernelPass(family["name"], Family.from_parts(family), tuple(depths), tuple(params["kernels"]["kinds"]))
         for family in params["kernels"]["families"]
         for depths in family["depth_passes"]
     )
@@ -79,13 +64,13 @@ def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     """List (family, depth) of every merged kernel: families in the order of the file, depths increasing."""
     depths: dict[str, list[int]] = {}
     for one in kernel_passes(params):
-        depths.setdefault(one.family, []).extend(one.depths)
+        depths.setdefault(one.name, []).extend(one.depths)
     return tuple((family, depth) for family in depths for depth in sorted(depths[family]))
 
 
 def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
     """Shape (P, Q, C) of the study's images."""
-    return prepare["resolution"], prepare["resolution"], _CHANNELS[prepare["dataset"]]
+    return describe(prepare).shape
 
 
 def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
@@ -103,12 +88,10 @@ def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
         one.pool_images or prepare["train_images"],
         prepare["test_images"],
         image_shape(prepare),
-        readout=one.readout,
+        family=one.network,
         depth=max(one.depths),
         outputs=one.outputs,
         backend=kernels["backend"],
-        pooling_window=one.pooling_window,
-        flips=one.flips,
     )
 
 
@@ -137,13 +120,11 @@ def pass_seconds(params: Mapping[str, Any], one: KernelPass, position: Position)
         one.pool_images or prepare["train_images"],
         prepare["test_images"],
         shape,
-        readout=one.readout,
+        family=one.network,
         depth=one.depths[-1],
         backend=params["kernels"]["backend"],
-        pooling_window=one.pooling_window,
-        flips=one.flips,
     )
-    return one.layers(position.pairs, shape) / NOMINAL_RATES[backend, one.readout]
+    return one.layers(position.pairs, shape) / NOMINAL_RATES[backend, one.network.readout]
 
 
 def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:

@@ -12,12 +12,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from exact_cntk._support.machine import cores
-from exact_cntk.kernels.cntk import cntk
+from exact_cntk.kernels.cntk import by_rows
 from exact_cntk.kernels.cost import H200_FLOPS
+from exact_cntk.kernels.spec import KernelSpec
 from exact_cntk.regression.kernel_regression import kernel_regression
 from exact_cntk.regression.solvers.choice import EIGH_LIMIT, prefers_gpu
 from exact_cntk.study.passes import KernelPass
-from exact_cntk.study.work import ALL_CLASSES, BACKWARD, Convolutions, Work, forward_operations
+from exact_cntk.study.work import BACKWARD, Convolutions, Work
 
 LARGEST_RUN = 2000  # images a side, when the pace of a kernel is measured
 # Training images of fits that are timed. Below the first, what it takes beside linear algebra is all; between them goes
@@ -25,7 +26,7 @@ LARGEST_RUN = 2000  # images a side, when the pace of a kernel is measured
 SMALL_FITS, SMALL_CHOLESKY = (100, 800), 2000
 TIMED_RIDGES = (1e-3, 1e-2)
 PRODUCT = 1000  # rows of the matrices that are multiplied
-STEP_DEPTH = 6  # of the network whose steps are timed
+STEP_DEPTH, OUTPUTS = 6, 10  # of the network whose steps are timed
 LARGEST_STEP = 5e10  # operations of a step that is timed
 TORCH_SECONDS = 2.5  # to import torch
 # Operations/s where nothing is measured: of one core, if there is no torch; and of one H100 or H200 in float32 and in
@@ -108,7 +109,7 @@ def time_start() -> float:
 def time_fit(n: int, method: str, threads: int) -> float:
     """Seconds of one regression of n random images, by a method, along a path of `TIMED_RIDGES`."""
     features = np.random.default_rng(0).standard_normal((n, n))
-    K, labels = features @ features.T, np.arange(n) % ALL_CLASSES
+    K, labels = features @ features.T, np.arange(n) % OUTPUTS
     start = time.perf_counter()
     with threadpool_limits(threads):
         kernel_regression(K, labels, ridges=TIMED_RIDGES, method=method)
@@ -120,18 +121,17 @@ def time_steps(form: Convolutions, threads: int, seconds: float) -> float:
     from exact_cntk import finite
     from exact_cntk.finite._torch import torch
 
-    network: dict[str, Any] = {"width": form.width, "filter_size": form.filter_size, "readout": "gap"}
-    images, limit = form.images, min(LARGEST_STEP, seconds * CPU_CONVOLUTIONS / 4)
+    width, images, limit = form.width, form.images, min(LARGEST_STEP, seconds * CPU_CONVOLUTIONS / 4)
 
     def step() -> int:
-        return images * (1 + BACKWARD) * forward_operations(form.shape, network, STEP_DEPTH)
+        return images * (1 + BACKWARD) * form.network.operations(form.shape, STEP_DEPTH, width, OUTPUTS)
 
     while step() > limit and images > 1:
         images = math.ceil(images / 2)
-    while step() > limit and network["width"] > 1:
-        network["width"] = math.ceil(network["width"] / 2)
+    while step() > limit and width > 1:
+        width = math.ceil(width / 2)
     x, labels = np.random.default_rng(0).standard_normal((images, *form.shape)), np.zeros(images)
-    model = finite.CNN(form.shape, depth=STEP_DEPTH, outputs=ALL_CLASSES, **network)
+    model = finite.CNN(form.shape, depth=STEP_DEPTH, width=width, outputs=OUTPUTS, **form.network.arguments())
 
     def run(steps: int) -> float:
         start = time.perf_counter()
@@ -160,15 +160,12 @@ def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, back
     The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
     follows from it, by way of smaller ones where a pair takes next to nothing.
     """
-
-    options: dict[str, Any] = {"readout": one.readout, "pooling_window": one.pooling_window, "flips": one.flips}
-    options |= {"trained": one.trained.split(","), "filter_size": one.filter_size, "depths": one.depths}
-    options |= {"get": one.kinds, "backend": backend, "dtype": dtype}
+    spec = KernelSpec(one.network, one.depths, one.kinds)
 
     def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
         start = time.perf_counter()
-        cntk(images[:n], images[n:], **options)
+        by_rows(images[:n], images[n:], spec, backend=backend, dtype=dtype, threads=None, progress=False)
         return time.perf_counter() - start
 
     run(1)

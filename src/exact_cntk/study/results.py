@@ -1,7 +1,7 @@
 """Load the metrics files of a study into tidy data frames."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exact_cntk.data import describe
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kernel_label
 from exact_cntk.study.documents import check_images, read_document, unpack_answers
 from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
 
@@ -22,13 +25,6 @@ _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size", "dep
 
 # What a metrics file must have.
 _KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
-
-_PAPER_NAMES = {
-    ("flatten", "all", "ntk"): "CNTK-V",
-    ("gap", "hidden", "ntk"): "CNTK-GAP",
-    ("flatten", "all", "nngp"): "CNN-GP-V",
-    ("gap", "hidden", "nngp"): "CNN-GP-GAP",
-}
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,10 @@ class Study:
     @property
     def is_paper_data(self) -> bool:
         """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
-        named = re.fullmatch(r"CIFAR-10( \(unverified.*\))?", self.dataset) is not None
-        return named and self.data.get("image_shape") == [32, 32, 3] and len(self.data.get("classes", [])) == 10
+        paper = describe({"dataset": "cifar10"})
+        named = re.fullmatch(rf"{re.escape(paper.name)}( \(unverified.*\))?", self.dataset) is not None
+        classes = len(self.data.get("classes", []))
+        return named and self.data.get("image_shape") == list(paper.shape) and classes == len(paper.class_names)
 
 
 def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> Study:
@@ -148,10 +146,18 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     )
 
 
-def kernel_label(family: str, kind: str, readout: str, trained: str, filter_size: int, *, flips: bool = False) -> str:
-    """The paper's name of a kernel where it has one, else family and kind."""
-    name = _PAPER_NAMES.get((readout, trained, kind)) if filter_size == 3 and not flips else None
-    return name or f"{family} {kind.upper()}"
+def kernel_columns(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What identifies the kernel of a row, from a result file: family, its parts, kind, and its label `kernel`.
+
+    Parameters
+    ----------
+    document : mapping
+        With `family`, the name, and the family's parts.
+    kind : {"ntk", "nngp"}
+    """
+    names = ("family", "readout", "trained", "filter_size")
+    label = kernel_label(document["family"], Family.from_parts(document), kind)
+    return {name: document[name] for name in names} | {"kind": kind, "kernel": label}
 
 
 def binomial_error(accuracy: Any, n_test: Any) -> Any:
@@ -189,11 +195,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    row = {name: document[name] for name in ("family", "readout", "trained", "filter_size", "depth")}
-    row |= {name: result[name] for name in ("kind", "train_images", "repeat")}
-    names = ("family", "kind", "readout", "trained", "filter_size")
-    row["kernel"] = kernel_label(*(row[name] for name in names), flips=document.get("flips", False))
-    return row
+    row = kernel_columns(document, result["kind"]) | {"depth": document["depth"]}
+    return row | {name: result[name] for name in ("train_images", "repeat")}
 
 
 def _accuracy_row(result: dict[str, Any]) -> dict[str, Any]:

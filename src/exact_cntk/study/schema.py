@@ -18,8 +18,7 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
 
-from exact_cntk.errors import InputError
-from exact_cntk.study.checks import nearest
+from exact_cntk.errors import InputError, nearest
 from exact_cntk.study.sections import KEYS, has_parameters, schema_file
 
 # Whole numbers up to here are exact for whoever reads them as floating-point numbers, as JSON's readers may.

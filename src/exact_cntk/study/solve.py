@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def solve(
     with open_kernel(kernel_file) as (kernel, file):
         check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         check_subsets(subsets, kernel.n_train)
-        what = f"solving {kernel.family} at depth {kernel.depth}"
+        what = f"solving {kernel.name} at depth {kernel.depth}"
         solvers = {}
         for subset in subsets:
             problem = Problem(subset.train_images, len(data.class_names), len(ridges))
@@ -105,7 +104,7 @@ def solve(
                 log(f"{what} on {subset}: {_describe(solvers[subset])}")
         problems = [(kind, one, repeat) for kind in kernel.kinds for one in subsets for repeat in range(one.repeats)]
         results = []
-        with reporting(progress, f"solve {kernel.family}, depth {kernel.depth}", "problems") as report:
+        with reporting(progress, f"solve {kernel.name}, depth {kernel.depth}", "problems") as report:
             for done, (kind, subset, repeat) in enumerate(problems, start=1):
                 options: dict[str, Any] = {"ridges": ridges, "max_memory_gib": max_memory_gib}
                 options["method"] = solvers[subset].method
@@ -156,7 +155,8 @@ def solve_to_files(
     metrics, kernel, solvers = solve(kernel_file, data_file, checkpoints=checkpoints, **options)
     write_result(metrics_file, metrics)
     if provenance_file is not None:
-        parameters = {name: value for name, value in asdict(kernel).items() if name not in ("data_digest",)}
+        parameters = kernel.attributes() | kernel.network.parts() | {"kinds": kernel.kinds}
+        del parameters["data_digest"]
         parameters |= {"subsets": [str(subset) for subset in options["subsets"]], "ridges": list(options["ridges"])}
         parameters["solvers"] = solvers
         where = provenance(
@@ -221,13 +221,8 @@ def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
-        "family": kernel.family,
-        "readout": kernel.readout,
-        "trained": kernel.trained,
-        "filter_size": kernel.filter_size,
-        "depth": kernel.depth,
-        **({} if kernel.pooling_window is None else {"pooling_window": kernel.pooling_window}),
-        **({"flips": True} if kernel.flips else {}),
+        "family": kernel.name,
+        **kernel.network.stated_parts(depth=kernel.depth),
         "data": describe_data(data),
         "results": results,
     }

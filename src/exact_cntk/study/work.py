@@ -3,11 +3,11 @@
 Cheap to import.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-ALL_CLASSES = 10  # of digits as of CIFAR-10
+from exact_cntk.networks import Family
+
 BACKWARD = 2  # passes forward that one backward costs
 # Problems of so many training images have all cores; smaller ones one each, side by side. The last digits of a linear
 # solver depend on the number of threads, so that it must not vary where it need not.
@@ -25,14 +25,14 @@ class Fits(NamedTuple):
 class Convolutions(NamedTuple):
     """Additions and multiplications of training steps, and their form, on which the pace of convolutions depends much.
 
-    The form is the shape (P, Q, C) of images, the network's width and filter size, the number of images in a step, and
-    whether a GPU rounds products to TF32.
+    The form is the shape (P, Q, C) of images, the network and its width, the number of images in a step, and whether a
+    GPU rounds products to TF32.
     """
 
     operations: float
     shape: tuple[int, int, int]
+    network: Family
     width: int
-    filter_size: int
     images: int
     tf32: bool = False
 
@@ -66,17 +66,3 @@ class Work:
     torch: bool = False
     all_cores: bool = False
     gpu: bool = False
-
-
-def forward_operations(shape: Sequence[int], network: Mapping[str, Any], depth: int, outputs: int = ALL_CLASSES) -> int:
-    """Additions and multiplications of one image's way through a network of depth − 1 convolutions.
-
-    Parameters
-    ----------
-    shape : (P, Q, C₀)
-    network : mapping
-        `width`, `filter_size`, `readout`.
-    """
-    (P, Q, C0), C, q = shape, network["width"], network["filter_size"]
-    convolutions = P * Q * q**2 * C * (C0 + (depth - 2) * C)
-    return 2 * (convolutions + outputs * C * (1 if network["readout"] == "gap" else P * Q))

@@ -11,6 +11,7 @@ from kernel_files import DEPTHS, KINDS, edit, entries, environment, make_header
 from exact_cntk.blocks import Position, Span, read_header, read_kernel, write_block
 from exact_cntk.blocks._file import is_complete
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_foreign_content(block, header):
 
 
 @pytest.mark.parametrize(
-    "change", [{"data_digest": "f" * 64}, {"depths": (3,)}, {"trained": "hidden"}, {"dtype": "float64"}]
+    "change",
+    [{"data_digest": "f" * 64}, {"depths": (3,)}, {"network": Family("flatten", ("hidden",))}, {"dtype": "float64"}],
 )
 def test_another_header_is_not_complete(block, data, header, change):
     assert not is_complete(block, make_header(data, header.position, **change))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from itertools import pairwise
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,6 +18,8 @@ from exact_cntk._support.atomic import replacing
 from exact_cntk.blocks import BlockWriter, Position, Span, _writer, compute_block, read_kernel, write_block
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER
 from exact_cntk.errors import UserError
+from exact_cntk.kernels.spec import Computed
+from exact_cntk.networks import Family
 
 POSITION = Position(Span(9, 22), Span(0, 9))
 
@@ -153,18 +156,17 @@ def test_backend_that_finishes_rows_before_others(tmp_path, data_file, data, mon
     from exact_cntk.kernels import cntk as cntk_module
     from exact_cntk.kernels import reference
 
-    def compute(*arguments, on_rows, seconds, **options):
-        out = reference.compute(*arguments, **options)
+    def compute(*arguments, on_rows, **options):
+        out = reference.compute(*arguments, **options).kernels
         for start, stop in ((0, 2), (2, 3), (3, 8)):
             on_rows(start, out[:, start:stop])
-        seconds["kernel"] = 0.25
-        return out
+        return Computed(out, 0.25)
 
-    arguments = {"family": "tiny", "readout": "gap", "trained": "all", "filter_size": 3, "backend": "reference"}
+    arguments = {"name": "tiny", "network": Family("gap"), "backend": "reference"}
     arguments |= {"depths": [3, 4], "kinds": ["ntk", "nngp"], "rows": Span(24, 32), "cols": Span(0, 5)}
     compute_block(data_file, tmp_path / "once.h5", **arguments)
-    compute.__module__ = "exact_cntk.kernels.cuda.backend"
-    monkeypatch.setattr(cntk_module, "load_backend", lambda _: compute)
+    module = SimpleNamespace(compute=compute, streams_rows=True)
+    monkeypatch.setattr(cntk_module, "load_backend", lambda _: module)
     summary = compute_block(data_file, tmp_path / "streamed.h5", **arguments)
     assert (tmp_path / "streamed.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
     assert summary.seconds == 0.25

@@ -6,8 +6,9 @@ import pytest
 from exact_cntk import cntk
 from exact_cntk.blocks import Span, compute_block, read_header, read_kernel
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 
-OPTIONS = {"family": "tiny", "readout": "gap", "trained": "hidden", "filter_size": 3, "backend": "reference"}
+OPTIONS = {"name": "tiny", "network": Family("gap", ("hidden",)), "backend": "reference"}
 SPAN = {"depths": [3, 4], "kinds": ["ntk", "nngp"]}
 
 
@@ -25,7 +26,7 @@ def test_holds_the_kernel_of_these_images(tmp_path, data_file, data, rows, cols)
     header, _ = read_header(out)
     assert header == summary.header
     assert (header.data_digest, header.n_train, header.n_test) == (data.digest, 24, 10)
-    assert (header.backend, header.dtype, header.trained) == ("reference", "float64", "hidden")
+    assert (header.backend, header.dtype, header.network) == ("reference", "float64", OPTIONS["network"])
 
 
 def test_a_complete_block_stays(tmp_path, data_file, data, monkeypatch):
@@ -53,9 +54,6 @@ def test_says_which_backend_and_why(tmp_path, data_file, data, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"readout": "mean"}, "readout is 'mean'"),
-        ({"trained": "none"}, "trained is 'none'"),
-        ({"filter_size": 4}, "filter_size is 4"),
         ({"depths": [1]}, "depths is 1"),
         ({"kinds": ["ntk", "cntk"]}, "kinds is 'cntk'"),
         ({"backend": "gpu"}, "backend is 'gpu'"),

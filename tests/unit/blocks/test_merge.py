@@ -1,6 +1,7 @@
 """Merging: the kernel is put together exactly, or the file at fault is named."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from kernel_files import KINDS, edit, entries, factor, make_blocks, make_header
 from exact_cntk.blocks import Position, Span, block_name, merge_blocks, open_kernel, read_list, write_block
 from exact_cntk.blocks import _merge as merging
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 
 
 @pytest.fixture
@@ -105,6 +107,7 @@ def test_not_hdf5(block_files, out):
         ("family", "cntk-gap"),
         ("readout", "gap"),
         ("trained", "hidden"),
+        ("flips", True),
         ("filter_size", 5),
         ("kinds", ("ntk",)),
         ("depths", (3,)),
@@ -118,7 +121,11 @@ def test_a_foreign_block_is_named(data, full, block_files, out, name, value, num
     """Also if it is the first one: the majority is right."""
     position = Position(Span(0, 9), Span(0, 9)) if number == 0 else Position(Span(18, 24), Span(9, 18))
     assert block_files[number].name == block_name(position)
-    header = make_header(data, position, **{name: value})
+    if name in Family("flatten").parts():
+        changes = {"network": replace(Family("flatten"), **{name: (value,) if name == "trained" else value})}
+    else:
+        changes = {"name" if name == "family" else name: value}
+    header = make_header(data, position, **changes)
     write_block(block_files[number], header, entries(full, header), "avx2")
     message = refusal(block_files, out)
     assert message.startswith(f"block {block_files[number]} does not belong to the others: its {name} is {value!r}")

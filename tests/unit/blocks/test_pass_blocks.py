@@ -9,9 +9,10 @@ from exact_cntk.blocks import Span, block_positions, compute_block, merge_blocks
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import UserError
-from exact_cntk.kernels.cost import element_layers
+from exact_cntk.networks import Family
 
-PASS = {"readout": "lap", "pooling_window": 3, "flips": True, "filter_size": 3, "depths": [3, 4]}
+FAMILY = Family("lap", ("all", "hidden"), pooling_window=3, flips=True)
+PASS = {"name": "a", "network": FAMILY, "depths": [3, 4], "kinds": ["ntk", "nngp"]}
 POOL, TEST, N = 12, 5, 8
 
 
@@ -28,9 +29,7 @@ def blocks(data, tmp_path_factory):
     for rows, cols in block_positions(N, TEST, 5):
         rows = Span(rows.start + POOL - N, rows.stop + POOL - N) if rows.start >= N else rows
         out = folder / f"{rows.start}-{cols.start}.h5"
-        compute_block(
-            *(data[0], out), family="a", trained=["all", "hidden"], kinds=["ntk", "nngp"], rows=rows, cols=cols, **PASS
-        )
+        compute_block(data[0], out, rows=rows, cols=cols, **PASS)
     return sorted(folder.glob("*.h5"))
 
 
@@ -38,7 +37,8 @@ def test_block_set_is_what_the_public_function_gives(data, blocks):
     held = read_block_set(blocks, N)
     images = data[1].train_images[:N], data[1].test_images
     left = np.concatenate(images)
-    expected = cntk(left, images[0], trained=["all", "hidden"], get=("ntk", "nngp"), **PASS)
+    how = {"readout": "lap", "pooling_window": 3, "flips": True, "trained": ["all", "hidden"], "depths": [3, 4]}
+    expected = cntk(left, images[0], get=("ntk", "nngp"), **how)
     assert set(held.header.datasets) == set(expected)
     assert held.pairs == N * (N + 1) // 2 + N * TEST
     for key, kernel in expected.items():
@@ -49,14 +49,13 @@ def test_block_set_is_what_the_public_function_gives(data, blocks):
 
 def test_header_tells_the_pass(blocks):
     header, _ = read_header(blocks[0])
-    assert (header.readout, header.pooling_window, header.flips, header.trained) == ("lap", 3, True, "all,hidden")
+    assert (header.name, header.network) == ("a", FAMILY)
 
 
 def test_same_block_is_complete_and_another_is_not(data, blocks):
     before = blocks[0].read_bytes()
     position = read_header(blocks[0])[0].position
-    how = PASS | {"family": "a", "kinds": ["ntk", "nngp"], "rows": position.rows, "cols": position.cols}
-    assert compute_block(data[0], blocks[0], trained=["all", "hidden"], **how).seconds is None
+    assert compute_block(data[0], blocks[0], rows=position.rows, cols=position.cols, **PASS).seconds is None
     assert blocks[0].read_bytes() == before
 
 
@@ -68,8 +67,8 @@ def test_gaps_strangers_and_mixtures_are_refused(data, blocks, tmp_path):
     whole = []
     for rows, cols in block_positions(POOL, TEST, POOL):
         whole.append(tmp_path / f"{rows.start}-{cols.start}.h5")
-        how = {"readout": "flatten", "filter_size": 3, "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
-        compute_block(data[0], whole[-1], family="a", trained=["all", "hidden"], **how)
+        how = PASS | {"network": Family("flatten", ("all", "hidden")), "depths": [3], "kinds": ["ntk"]}
+        compute_block(data[0], whole[-1], rows=rows, cols=cols, **how)
     with pytest.raises(UserError, match="has the NTK of all and of hidden layers trained"):
         merge_blocks(whole, 3, tmp_path / "k.h5")
 
@@ -82,13 +81,3 @@ def test_verb_computes_the_same_block(data, blocks, tmp_path):
     assert out.read_bytes() == next(block for block in blocks if block.name == "0-0.h5").read_bytes()
     wrong = CliRunner().invoke(app, [part for part in command if part not in ("--pooling-window", "3")])
     assert wrong.exit_code == 2 and "pooling_window is None with readout 'lap'" in wrong.output
-
-
-@pytest.mark.parametrize("window", [1, 3, 5, 15, 17])
-def test_element_layers_of_local_pooling(window):
-    p = np.arange(8)
-    near = (np.abs(p[:, None] - p) < window).sum() ** 2
-    assert element_layers(2, (8, 8, 1), "lap", 3, pooling_window=window) == 2 * near * 2
-    assert element_layers(2, (8, 8, 1), "lap", 3, pooling_window=window, flips=True) == 2 * near * 2 * 2
-    assert element_layers(1, (8, 8), "lap", 2, pooling_window=1) == element_layers(1, (8, 8), "flatten", 2)
-    assert element_layers(1, (8, 8), "lap", 2, pooling_window=15) == element_layers(1, (8, 8), "gap", 2)

@@ -9,11 +9,12 @@ from exact_cntk.blocks import BlockSizes, block_positions, block_sizes, planned_
 from exact_cntk.blocks._cover import find_fault
 from exact_cntk.blocks._sizes import BLOCK_BYTES, MAX_BLOCKS
 from exact_cntk.errors import InputError
-from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes, element_layers
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes
+from exact_cntk.networks import Family
 
 PASSES = st.fixed_dictionaries(
     {
-        "readout": st.sampled_from(["gap", "flatten"]),
+        "family": st.sampled_from([Family("gap"), Family("flatten")]),
         "depth": st.integers(2, 40),
         "outputs": st.integers(1, 40),
         "backend": st.sampled_from(["auto", "cpu", "cuda", "reference"]),
@@ -24,15 +25,16 @@ KERNELS = st.tuples(st.integers(1, 50_000), st.integers(0, 10_000), st.sampled_f
 
 def seconds(position, side, given_pass):
     """At the nominal rate of the backend that blocks are cut for."""
-    work = element_layers(position.pairs, (side, side), given_pass["readout"], given_pass["depth"])
-    return work / NOMINAL_RATES[given_pass["backend"], given_pass["readout"]]
+    family = given_pass["family"]
+    work = family.element_layers(position.pairs, (side, side), given_pass["depth"])
+    return work / NOMINAL_RATES[given_pass["backend"], family.readout]
 
 
 @given(KERNELS, PASSES)
 def test_blocks_take_minutes_unless_memory_or_the_problem_bounds_them(kernel, one):
     n_train, n_test, side = kernel
     sizes = block_sizes(n_train, n_test, (side, side, 3), **one)
-    known = {name: one[name] for name in ("readout", "depth", "backend")}
+    known = {name: one[name] for name in ("family", "depth", "backend")}
     named = one | {"backend": planned_backend(n_train, n_test, (side, side), **known)}
     positions = block_positions(n_train, n_test, sizes)
     assert len(positions) == sizes.blocks(n_train, n_test) <= MAX_BLOCKS
@@ -67,21 +69,21 @@ def test_pieces_are_even(kernel, one):
 
 def test_the_grids_of_the_paper_s_columns():
     # A grid that changes makes every finished block of a study useless.
-    gap = {"readout": "gap", "depth": 21, "outputs": 10, "backend": "cuda"}
+    gap = {"family": Family("gap"), "depth": 21, "outputs": 10, "backend": "cuda"}
     assert block_sizes(2000, 10_000, (32, 32, 3), **gap) == BlockSizes(2000, 3334)
     assert block_sizes(50_000, 10_000, (32, 32, 3), **gap) == BlockSizes(2500, 2500)
-    assert block_sizes(50_000, 10_000, (32, 32, 3), **gap | {"readout": "flatten"}) == BlockSizes(2500, 2500)
+    assert block_sizes(50_000, 10_000, (32, 32, 3), **gap | {"family": Family("flatten")}) == BlockSizes(2500, 2500)
     assert block_sizes(2000, 10_000, (32, 32, 3), **gap | {"backend": "cpu"}) == BlockSizes(250, 278)
 
 
 def test_auto_is_a_gpu_only_for_what_takes_a_cpu_longer_than_a_night():
     night = 8 * 3600 * NOMINAL_RATES["cpu", "gap"]
     depth = 21
-    pairs = night / element_layers(1, (32, 32), "gap", depth)
+    pairs = night / Family("gap").element_layers(1, (32, 32), depth)
     for factor, backend in ((0.9, "cpu"), (1.1, "cuda")):
         n_train = round((factor * pairs * 2) ** 0.5)
         for given_backend, expected in (("auto", backend), ("cpu", "cpu"), ("cuda", "cuda")):
-            named = planned_backend(n_train, 0, (32, 32), readout="gap", depth=depth, backend=given_backend)
+            named = planned_backend(n_train, 0, (32, 32), family=Family("gap"), depth=depth, backend=given_backend)
             assert named == expected
 
 
@@ -89,4 +91,4 @@ def test_auto_is_a_gpu_only_for_what_takes_a_cpu_longer_than_a_night():
 def test_more_kernels_than_blocks_hold(n_train, n_test):
     assume(n_train > 5000)
     with pytest.raises(InputError, match=r"30000 kernels of .* several passes"):
-        block_sizes(n_train, n_test, (8, 8), readout="flatten", depth=30_000, outputs=30_000, backend="cpu")
+        block_sizes(n_train, n_test, (8, 8), family=Family("flatten"), depth=30_000, outputs=30_000, backend="cpu")

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from cifar10_files import BATCHES, IMAGES_PER_BATCH, make_batches, python2_dumps, write_archive, write_folder
 
-from exact_cntk.data import _archive, fetch_cifar10, load_cifar10
+from exact_cntk.data import _cifar10_files, fetch_cifar10, load_cifar10
 from exact_cntk.errors import UserError
 
 
@@ -24,8 +25,9 @@ def md5_of(content: bytes) -> str:
 @pytest.fixture
 def official(monkeypatch, contents, archive):
     """Declare the tiny data set the official one."""
-    monkeypatch.setattr(_archive, "OFFICIAL_MD5", {name: md5_of(content) for name, content in contents.items()})
-    monkeypatch.setattr(_archive, "ARCHIVE_MD5", md5_of(archive.read_bytes()))
+    monkeypatch.setattr(_cifar10_files, "OFFICIAL_MD5", {name: md5_of(content) for name, content in contents.items()})
+    made = replace(_cifar10_files.ARCHIVE, md5=md5_of(archive.read_bytes()))
+    monkeypatch.setattr(_cifar10_files, "ARCHIVE", made)
 
 
 @pytest.mark.usefixtures("official")
@@ -184,7 +186,7 @@ def test_links_and_repeated_members_are_refused(tmp_path, contents):
 
 
 def test_a_huge_member_is_refused_unread(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(_archive, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(_cifar10_files, "_MAX_BYTES", 1000)
     with pytest.raises(UserError, match="bytes; a file of CIFAR-10 has at most 1000"):
         load_cifar10(folder, allow_unverified=True)
 
@@ -206,8 +208,8 @@ def test_fetch_keeps_no_archive_of_another_content(tmp_path):
 
 def test_dvc_points_to_the_archive_that_fetch_brings():
     pointer = yaml.safe_load((Path(__file__).parents[3] / "data/raw/cifar-10-python.tar.gz.dvc").read_text())
-    assert pointer["deps"][0]["path"] == _archive.ARCHIVE_URL
+    assert pointer["deps"][0]["path"] == _cifar10_files.ARCHIVE.url
     (out,) = pointer["outs"]
-    assert out["path"] == _archive.ARCHIVE_NAME
-    assert out["md5"] == _archive.ARCHIVE_MD5
-    assert out["size"] == _archive.ARCHIVE_BYTES
+    assert out["path"] == _cifar10_files.ARCHIVE.path.name
+    assert out["md5"] == _cifar10_files.ARCHIVE.md5
+    assert out["size"] == _cifar10_files.ARCHIVE.n_bytes

@@ -39,7 +39,9 @@ def test_prepare_with_every_option(tmp_path, archive):
 
 def test_errors_are_the_users(tmp_path):
     out = tmp_path / "study.h5"
-    assert "resolution must be 8" in run("prepare", "digits", "--resolution", 9, "--out", out, error=InputError)
+    assert "resolution: 9 is not possible with Digits; allowed: 8" in run(
+        "prepare", "digits", "--resolution", 9, "--out", out, error=InputError
+    )
     assert not out.exists()
 
 

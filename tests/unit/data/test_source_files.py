@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exact_cntk.data import _archive, load_cifar10, source_files
+from exact_cntk.data import _cifar10_files, load_cifar10, source_files
 from exact_cntk.errors import UserError
 
 NAMES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta"]
@@ -80,4 +80,4 @@ def test_listing_files_loads_neither_numpy_nor_torch():
 
 
 def test_order_is_that_of_the_digest():
-    assert list(_archive.OFFICIAL_MD5) == NAMES
+    assert list(_cifar10_files.OFFICIAL_MD5) == NAMES

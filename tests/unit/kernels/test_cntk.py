@@ -2,6 +2,7 @@ import doctest
 import subprocess
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import exact_cntk
 from exact_cntk import cntk
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.kernels import cntk as cntk_module
+from exact_cntk.kernels.spec import Computed
 
 OPTIONS = {"readout": "gap", "backend": "reference"}
 
@@ -29,9 +31,10 @@ def backend(monkeypatch):
             progress(1, 2)
             progress(2, 2)
         m = len(x1 if x2 is None else x2)
-        return np.arange(len(spec.outputs), dtype=float)[:, None, None] + np.zeros((len(x1), m))
+        return Computed(np.arange(len(spec.outputs), dtype=float)[:, None, None] + np.zeros((len(x1), m)), 0.5)
 
-    monkeypatch.setattr(cntk_module, "load_backend", lambda name: compute)
+    module = SimpleNamespace(compute=compute, streams_rows=False)
+    monkeypatch.setattr(cntk_module, "load_backend", lambda name: module)
     return calls
 
 
@@ -64,7 +67,7 @@ def test_backend_gets_what_the_user_asked_for(backend):
     x = images().astype(np.float32)
     cntk(x, x.astype(np.float64), depths=3, readout="flatten", filter_size=5, dtype="float64", threads=2)
     (call,) = backend
-    assert call["spec"].filter_size == 5
+    assert call["spec"].family.filter_size == 5
     assert call["spec"].trained == ("all",)
     assert (call["dtype"], call["threads"], call["progress"]) == ("float64", 2, None)
     assert call["x1"].dtype == call["x2"].dtype == np.float64

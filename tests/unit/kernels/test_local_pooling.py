@@ -9,6 +9,7 @@ from exact_cntk import cntk
 from exact_cntk.errors import InputError
 from exact_cntk.kernels import reference
 from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.networks import Family
 
 OPTIONS = {"depths": (2, 4), "trained": ("all", "hidden"), "get": ("ntk", "nngp"), "backend": "reference"}
 
@@ -40,7 +41,7 @@ def test_reads_out_as_defined(window, shape):
 def test_is_the_kernel_of_a_pooled_last_layer(filter_size):
     """The NNGP kernel is linear in the last layer's covariances: pooling them is pooling the features."""
     x, y = images(2, (3, 4, 2)), images(2, (3, 4, 2), seed=1)
-    spec = KernelSpec((3,), "lap", ("all",), filter_size, ("nngp",), pooling_window=3)
+    spec = KernelSpec(Family("lap", filter_size=filter_size, pooling_window=3), (3,), ("nngp",))
     *_, (_, K, _) = reference.covariances(x, y, filter_size, layers=2)
     expected = [pooled_by_pixels(one, 3) for one in K]
     np.testing.assert_allclose(reference.kernels_of_pairs(x, y, spec)[0], expected, rtol=1e-13)

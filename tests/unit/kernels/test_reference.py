@@ -8,8 +8,11 @@ import pytest
 
 from exact_cntk.kernels import reference
 from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.networks import Family
 
-ALL = {"trained": ("all", "hidden"), "kinds": ("ntk", "nngp")}
+
+def everything(depths: tuple[int, ...], readout: str, **parts) -> KernelSpec:
+    return KernelSpec(Family(readout, ("all", "hidden"), **parts), depths, ("ntk", "nngp"))
 
 
 def random_images(*shape, seed=0):
@@ -19,7 +22,7 @@ def random_images(*shape, seed=0):
 def scalar_kernels(x, y, spec):
     """The recurrences of one pair, pixel by pixel: no arrays beyond the images, no shared code."""
     P, Q, C = x.shape
-    q, L = spec.filter_size, spec.depths[-1] - 1
+    q, L = spec.family.filter_size, spec.depths[-1] - 1
     reach = range(-(q // 2), q // 2 + 1)
     inside = [(i, j) for i in range(P) for j in range(Q)]
 
@@ -58,16 +61,16 @@ def scalar_kernels(x, y, spec):
     assert L >= 1
     values = []
     for kind, depth, trained in spec.outputs:
-        if spec.readout == "flatten":
+        if spec.family.readout == "flatten":
             values.append(sum(entry(kind, depth - 1, trained, p, p) for p in inside))
-        elif spec.readout == "gap":
+        elif spec.family.readout == "gap":
             total = sum(entry(kind, depth - 1, trained, p, r) for p in inside for r in inside)
             values.append(total / len(inside) ** 2)
         else:
-            c = spec.pooling_window // 2
+            c = spec.family.pooling_window // 2
             windows = [[p for p in inside if max(abs(p[0] - i), abs(p[1] - j)) <= c] for i, j in inside]
             total = sum(entry(kind, depth - 1, trained, p, r) for window in windows for p in window for r in window)
-            values.append(total / spec.pooling_window**4)
+            values.append(total / spec.family.pooling_window**4)
     return np.array(values)
 
 
@@ -75,7 +78,7 @@ def scalar_kernels(x, y, spec):
 @pytest.mark.parametrize("filter_size", [1, 3, 5])
 def test_equals_a_scalar_transcription(readout, window, filter_size):
     x, y = random_images(2, 3, 2, 2)
-    spec = KernelSpec((2, 3, 4), readout, filter_size=filter_size, pooling_window=window, **ALL)
+    spec = everything((2, 3, 4), readout, filter_size=filter_size, pooling_window=window)
     ours = reference.kernels_of_pairs(x[None], y[None], spec)[:, 0]
     np.testing.assert_allclose(ours, scalar_kernels(x, y, spec), rtol=1e-12, atol=1e-13)
 
@@ -138,8 +141,8 @@ def finite_net(images, filter_size, layers, width, readout, rng):
 @pytest.mark.parametrize("readout", ["flatten", "gap"])
 def test_wide_random_nets_have_these_kernels(readout):
     images = random_images(2, 3, 4, 2, seed=1)
-    spec = KernelSpec((4,), readout, filter_size=3, **ALL)
-    exact = dict(zip(spec.outputs, reference.compute(images, None, spec), strict=True))
+    spec = everything((4,), readout)
+    exact = dict(zip(spec.outputs, reference.compute(images, None, spec).kernels, strict=True))
     rng = np.random.default_rng(2)
     sampled = {output: [] for output in spec.outputs}
     for _ in range(16):
@@ -161,7 +164,7 @@ def test_same_patches_in_other_places_have_correlation_one():
     shape = random_images(3, 3, 2) + 0.1
     x[0, 2:5, 2:5] = shape
     x[1, 4:7, 3:6] = shape
-    for kernel in reference.compute(x, None, KernelSpec((2,), "gap", filter_size=3, **ALL)):
+    for kernel in reference.compute(x, None, everything((2,), "gap")).kernels:
         np.testing.assert_allclose(kernel, kernel[0, 0], rtol=1e-14)
 
 
@@ -191,33 +194,33 @@ def test_black_images_have_kernel_zero():
     x = random_images(3, 4, 4, 1)
     x[1] = 0
     for readout in ("flatten", "gap"):
-        kernels = reference.compute(x, None, KernelSpec((2, 4), readout, filter_size=3, **ALL))
+        kernels = reference.compute(x, None, everything((2, 4), readout)).kernels
         assert np.isfinite(kernels).all()
         assert (kernels[:, 1] == 0).all()
 
 
 def test_one_pass_gives_every_depth():
     x = random_images(3, 4, 3, 2)
-    together = KernelSpec((2, 3, 5), "gap", filter_size=3, **ALL)
+    together = everything((2, 3, 5), "gap")
     apart = {}
     for depth in together.depths:
-        spec = KernelSpec((depth,), "gap", filter_size=3, **ALL)
-        apart |= dict(zip(spec.outputs, reference.compute(x, None, spec), strict=True))
-    for output, kernel in zip(together.outputs, reference.compute(x, None, together), strict=True):
+        spec = everything((depth,), "gap")
+        apart |= dict(zip(spec.outputs, reference.compute(x, None, spec).kernels, strict=True))
+    for output, kernel in zip(together.outputs, reference.compute(x, None, together).kernels, strict=True):
         np.testing.assert_array_equal(kernel, apart[output])
 
 
 def test_symmetric_case_equals_the_general_one_and_reports_half_the_pairs(monkeypatch):
     monkeypatch.setattr(reference, "TENSOR_BYTES", 8 * 12**2 * 4)  # batches of 4 pairs
     x = random_images(5, 4, 3, 2)
-    spec = KernelSpec((3,), "flatten", filter_size=3, **ALL)
+    spec = everything((3,), "flatten")
     calls = []
-    symmetric = reference.compute(x, None, spec, progress=lambda done, total: calls.append((done, total)))
+    symmetric = reference.compute(x, None, spec, progress=lambda done, total: calls.append((done, total))).kernels
     assert calls == [(4, 15), (8, 15), (12, 15), (15, 15)]
     np.testing.assert_array_equal(symmetric, symmetric.transpose(0, 2, 1))
-    np.testing.assert_allclose(symmetric, reference.compute(x, x, spec), rtol=1e-13)
+    np.testing.assert_allclose(symmetric, reference.compute(x, x, spec).kernels, rtol=1e-13)
 
 
 def test_hidden_layers_of_depth_two_are_none():
-    spec = KernelSpec((2,), "gap", ("hidden",), 3, ("ntk",))
-    assert (reference.compute(random_images(2, 3, 3, 1), None, spec) == 0).all()
+    spec = KernelSpec(Family("gap", ("hidden",)), (2,), ("ntk",))
+    assert (reference.compute(random_images(2, 3, 3, 1), None, spec).kernels == 0).all()

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.images import cifar_like
 from recording.jpeg_quality import Experiment, extrapolate, main, reencoded
 from recording.real.clock import Clock
-from recording.real.images import CLASSES
+from recording.real.images import CIFAR10
 
 from exact_cntk.data import Dataset
 from exact_cntk.errors import UserError
@@ -20,7 +20,9 @@ pytest.importorskip("PIL.Image", reason="pillow reads and writes JPEGs")
 def raw():
     images = (cifar_like(44, 8, 8) * 40 + 128).clip(0, 255).astype(np.uint8)
     labels = np.arange(44) % 10
-    return Dataset("Noise", False, "0" * 64, CLASSES, 255, images[:32], labels[:32], images[32:], labels[32:])
+    return Dataset(
+        "Noise", False, "0" * 64, CIFAR10.class_names, 255, images[:32], labels[:32], images[32:], labels[32:]
+    )
 
 
 def test_lower_quality_loses_more(raw):

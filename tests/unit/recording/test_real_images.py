@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from recording.real.images import CLASSES, is_jpeg_archive, load_images, read_jpegs
+from recording.real.images import CIFAR10, is_jpeg_archive, load_images, read_jpegs
 
 from exact_cntk.errors import UserError
 
@@ -27,7 +27,9 @@ def write_archive(path, names, side=32):
 
 @pytest.fixture
 def archive(tmp_path):
-    names = [f"{part}/{name}/{i:04d}.jpg" for part in ("train", "test") for name in CLASSES for i in range(2)]
+    names = [
+        f"{part}/{name}/{i:04d}.jpg" for part in ("train", "test") for name in CIFAR10.class_names for i in range(2)
+    ]
     return write_archive(tmp_path / "copy.tar.xz", names)
 
 

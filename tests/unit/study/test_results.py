@@ -5,6 +5,7 @@ import pytest
 from synthetic import write_study
 
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 from exact_cntk.study import results
 
 
@@ -110,21 +111,17 @@ def test_two_classes_are_not_the_paper_s_data(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "label"),
+    ("family", "name", "kind", "label"),
     [
-        (("any", "ntk", "flatten", "all", 3), "CNTK-V"),
-        (("any", "ntk", "gap", "hidden", 3), "CNTK-GAP"),
-        (("any", "nngp", "gap", "hidden", 3), "CNN-GP-GAP"),
-        (("wide", "ntk", "flatten", "all", 5), "wide NTK"),
-        (("all-gap", "ntk", "gap", "all", 3), "all-gap NTK"),
+        (Family("gap", ("hidden",)), "any", "nngp", "CNN-GP-GAP"),
+        (Family("flatten", filter_size=5), "wide", "ntk", "wide NTK"),
+        (Family("flatten", flips=True), "v-flips", "ntk", "v-flips NTK"),  # which has no name in the paper
     ],
 )
-def test_kernel_label(arguments, label):
-    assert results.kernel_label(*arguments) == label
-
-
-def test_kernel_averaged_over_flips_has_no_name_in_the_paper():
-    assert results.kernel_label("v-flips", "ntk", "flatten", "all", 3, flips=True) == "v-flips NTK"
+def test_kernel_columns(family, name, kind, label):
+    columns = results.kernel_columns({"family": name, "study": "a", **family.stated_parts(depth=3)}, kind)
+    assert (columns["family"], columns["kind"], columns["kernel"]) == (name, kind, label)
+    assert set(columns) == {"family", "kind", "kernel", "readout", "trained", "filter_size"}
 
 
 def test_binomial_error():

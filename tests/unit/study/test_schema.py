@@ -100,7 +100,7 @@ def test_a_value_is_what_its_key_wants(key, value, wanted):
         ("prepare.train_images", 60.5, ["prepare.train_images: 60.5 is not of type 'integer'"]),
         ("prepare.train_images", True, ["prepare.train_images: True is not of type 'integer'"]),
         ("prepare.train_images", 1e300, ["prepare.train_images: 1e+300 is not of type 'integer'"]),
-        ("prepare.resolution", "7", ["prepare.resolution: 7 is unknown", "8, 16, 32"]),
+        ("prepare.resolution", "7", ["prepare.resolution: 7 is not possible", "Digits", "allowed: 8"]),
         ("prepare.source", "", ["prepare.source: ''", "null downloads"]),
         ("kernels.block_images", "500.5", ["kernels.block_images: '500.5'", "auto"]),
         ("cnns", "", ["cnns: ''", "'null'"]),

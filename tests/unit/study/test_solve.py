@@ -8,6 +8,7 @@ from kernel_files import edit, entries, make_data, make_header, make_kernel
 
 from exact_cntk.blocks import block_positions, merge_blocks, write_block
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 from exact_cntk.regression import ridge_path as ridges
 from exact_cntk.regression.solvers import choice, tiled
 from exact_cntk.study.solve import solve, solve_to_files
@@ -52,17 +53,17 @@ def test_agrees_with_solving_by_hand(kernel_file, data_file, data, full):
 
 
 def test_metrics_say_of_local_pooling_and_flips_where_there_are(tmp_path, kernel_file, data_file, data, full):
-    how = {"subsets": SUBSETS, "ridges": RIDGES}
+    how, family = {"subsets": SUBSETS, "ridges": RIDGES}, Family("lap", pooling_window=5, flips=True)
     plain, *_ = solve(kernel_file, data_file, **how)
     assert "pooling_window" not in plain and "flips" not in plain
     paths = []
     for position in block_positions(24, 10, 24):
-        header = make_header(data, position, readout="lap", pooling_window=5, flips=True)
+        header = make_header(data, position, network=family)
         paths.append(tmp_path / f"{position.rows.start}.h5")
         write_block(paths[-1], header, entries(full, header), "avx2")
     merged = tmp_path / "lap.h5"
     kernel = merge_blocks(paths, 3, merged)
-    assert (kernel.readout, kernel.pooling_window, kernel.flips) == ("lap", 5, True)
+    assert kernel.network == family
     local, *_ = solve(merged, data_file, **how)
     assert (local["readout"], local["pooling_window"], local["flips"]) == ("lap", 5, True)
     assert local["results"] == plain["results"]

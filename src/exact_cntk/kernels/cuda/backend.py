@@ -1,24 +1,24 @@
 """The `cuda` backend's `compute`: the variant of the kernels, and what fits on the device."""
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from exact_cntk._support.machine import format_gib
+from exact_cntk._support.progress import Progress
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cpu import Call
 from exact_cntk.kernels.cuda import device as devices
 from exact_cntk.kernels.cuda import plan
 from exact_cntk.kernels.cuda.device import Device, DeviceMemoryError
 from exact_cntk.kernels.cuda.remote import Remote
-from exact_cntk.kernels.cuda.run import OnRows, Run
-from exact_cntk.kernels.spec import KernelSpec
+from exact_cntk.kernels.cuda.run import Run
+from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
 
 # Of the device's free memory, what tables may take; drivers and allocation in whole pages want some too.
 TABLE_SHARE = 0.85
 LEAST_SHARE = 1e-3
+
+streams_rows = True
 
 
 def compute(
@@ -28,11 +28,10 @@ def compute(
     *,
     dtype: str = "float32",
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     on_rows: OnRows | None = None,
-    seconds: dict[str, float] | None = None,
     device: Device | None = None,
-) -> NDArray[np.float64]:
+) -> Computed:
     """Compute all kernel matrices of `spec` in one pass on the current GPU.
 
     The recursion runs on the GPU in `dtype`; the host, by the compiled core, makes the norms, takes K(x, x) from its
@@ -45,15 +44,14 @@ def compute(
     on_rows : callable(start, rows) or None
         Called from this thread as soon as rows [start, start + len) of all outputs are final, with a view of the result
         of shape (outputs, len, m): in increasing order, each row once.
-    seconds : dict or None
-        Gets "kernel", the time in which kernels ran, by the GPU's clock, and "wall", that of the call.
     device : Device or None
         None takes the current GPU.
 
     Returns
     -------
-    array of shape (len(spec.outputs), n, m), float64
-        The same bytes at every run on GPUs of one architecture, whatever their memory and the number of threads.
+    Computed
+        The same bytes at every run on GPUs of one architecture, whatever their memory and the number of threads; the
+        seconds are those in which kernels ran, by the GPU's clock.
 
     Raises
     ------
@@ -64,20 +62,17 @@ def compute(
     KeyboardInterrupt
         Within a second; no thread and no work on the GPU is left by then.
     """
-    started = time.perf_counter()
     call = Call(x1, x2, spec, dtype, threads)
     if device is None:
         device = devices.open_device()
-    kernel_seconds = 0.0
+    seconds = 0.0
     if call.out.size:
         variant = _choose_variant(call, device)
         with Remote(call, variant.gains) as remote:
             run = _fit(device, remote, variant)
             run.all_pairs(progress, on_rows)
-            kernel_seconds = run.kernel_seconds
-    if seconds is not None:
-        seconds["kernel"], seconds["wall"] = kernel_seconds, time.perf_counter() - started
-    return call.out
+            seconds = run.kernel_seconds
+    return Computed(call.out, seconds)
 
 
 def _choose_variant(call: Call, device: Device) -> plan.Variant:

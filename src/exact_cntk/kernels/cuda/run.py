@@ -1,26 +1,24 @@
 """The pass over all pairs: the device computes stripes of sums while the host finishes those before."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exact_cntk._support.machine import format_gib
+from exact_cntk._support.progress import Progress
 from exact_cntk.kernels.cpu import POLL_SECONDS
 from exact_cntk.kernels.cuda import plan
 from exact_cntk.kernels.cuda.device import Device, DeviceMemoryError, Event, Kernel, Stream
 from exact_cntk.kernels.cuda.remote import PassShape, Remote
 from exact_cntk.kernels.cuda.stripes import Pace, Stripe, chunk_sizes, cut, stripe_capacity, stripe_pairs, tile_list
 from exact_cntk.kernels.cuda.tables import Tables, Uploader
+from exact_cntk.kernels.spec import OnRows
 
 # Stripes in flight: one that the host finishes, one that runs, and one that starts when its blocks find room.
 SLOTS = 3
-
-OnRows = Callable[[int, NDArray[np.float64]], object]
-OnProgress = Callable[[int, int], None]
 
 
 class _Slot:
@@ -114,7 +112,7 @@ class Run:
             return rows, rows, chunks
         return rows, Tables(device, uploader, self._remote, True, chunks[1]), chunks
 
-    def all_pairs(self, progress: OnProgress | None, on_rows: OnRows | None) -> None:
+    def all_pairs(self, progress: Progress | None, on_rows: OnRows | None) -> None:
         """Do it all, and return or raise with nothing left running."""
         finisher = ThreadPoolExecutor(1, thread_name_prefix="exact_cntk sums")
         number = 0
@@ -216,7 +214,7 @@ class Run:
         self._pace.measured(slot.pairs, max(seconds, whole / SLOTS))
         self._remote.finish(stripe.row, stripe.rows, stripe.column, stripe.columns, slot.host_sums, slot.host_near)
 
-    def _take_oldest(self, progress: OnProgress | None, on_rows: OnRows | None) -> None:
+    def _take_oldest(self, progress: Progress | None, on_rows: OnRows | None) -> None:
         """Wait for the oldest stripe in flight, open to Ctrl-C, and report."""
         future, stripe = self._in_flight.popleft()
         while wait([future], POLL_SECONDS).not_done:
@@ -227,6 +225,6 @@ class Run:
             start, stop = stripe.final
             on_rows(start, self._remote.call.out[:, start:stop])
 
-    def _report(self, progress: OnProgress | None) -> None:
+    def _report(self, progress: Progress | None) -> None:
         if progress is not None:
             progress(self._remote.call.done, self._remote.call.total)

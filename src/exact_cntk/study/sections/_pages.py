@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk._support.atomic import write_texts
-from exact_cntk.errors import InputError, UserError
-from exact_cntk.study.checks import nearest
+from exact_cntk.errors import InputError, UserError, nearest
 from exact_cntk.study.documents import plain_numbers, write_result
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.sections import KEYS, plan

@@ -6,8 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exact_cntk.errors import UserError
-from exact_cntk.study.checks import nearest
+from exact_cntk.errors import UserError, nearest
 from exact_cntk.study.sections import KEYS, Job, plan
 
 

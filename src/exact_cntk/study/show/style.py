@@ -23,7 +23,6 @@ BLUE, ORANGE, GREEN, PURPLE, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", 
 KIND_COLORS = {"ntk": BLUE, "nngp": VERMILION}
 KIND_NAMES = {"ntk": "NTK", "nngp": "CNN-GP"}
 READOUT_COLORS = {"flatten": BLUE, "gap": VERMILION}
-READOUT_NAMES = {"flatten": "vanilla", "gap": "GAP"}
 FAMILY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 

@@ -9,8 +9,9 @@ from exact_cntk.blocks import Span, _compute, compute_block, read_header, read_k
 from exact_cntk.kernels import cuda
 from exact_cntk.kernels.backends import Backend
 from exact_cntk.kernels.cuda import backend as backend_module
+from exact_cntk.networks import Family
 
-OPTIONS = {"family": "tiny", "readout": "flatten", "trained": "all", "filter_size": 3, "threads": 1}
+OPTIONS = {"name": "tiny", "network": Family("flatten"), "threads": 1}
 OPTIONS |= {"depths": [3, 4], "kinds": ["ntk", "nngp"]}
 
 

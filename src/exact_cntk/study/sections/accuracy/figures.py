@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from exact_cntk.networks.labels import READOUT_NAMES
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections.accuracy.results import RIDGES, accuracy_by_depth
 from exact_cntk.study.show import references
@@ -19,7 +20,6 @@ from exact_cntk.study.show.style import (
     GREY,
     KIND_COLORS,
     KIND_NAMES,
-    READOUT_NAMES,
     SETTINGS,
     depth_axis,
     depth_colors,

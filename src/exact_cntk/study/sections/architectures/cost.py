@@ -12,7 +12,7 @@ from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 def count_architectures(params: Mapping[str, Any]) -> int:
     """Count the architectures of the grid."""
     passes = architecture_passes(params)
-    return sum(len(architecture_outputs(one.depths, one.trained.split(","))) for one in passes)
+    return sum(len(architecture_outputs(one.depths, one.network.trained)) for one in passes)
 
 
 def expected_work(params: Mapping[str, Any]) -> list[Work]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import BlockSet, Header, read_block_set
+from exact_cntk.blocks import BlockSet, read_block_set
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError
-from exact_cntk.kernels.cost import ITEM_BYTES, element_layers
-from exact_cntk.kernels.spec import Output, kernel_key
+from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.networks import Output, kernel_key
 from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import check_images, describe_data, write_result
 from exact_cntk.study.fits import KERNEL_ERROR, Fit, check_ridges, fit_and_test
@@ -92,14 +92,14 @@ def solve_pass(
     data, block_set = load_processed(data_file), read_block_set(blocks, train_images)
     header = block_set.header
     remedy = "compute its blocks again"
-    check_images(f"the pass {header.family}", header.data_digest, data_file, data.digest, remedy)
+    check_images(f"the pass {header.name}", header.data_digest, data_file, data.digest, remedy)
     need = _memory(block_set, data, len(ridges), max_memory_gib)
-    require_memory(f"solving the architectures of {header.family}", need, max_memory_gib)
+    require_memory(f"solving the architectures of {header.name}", need, max_memory_gib)
     problem = _Problem(block_set, data, [*subsets, Subset(train_images, 1)], list(ridges), max_memory_gib)
-    outputs = [one for one in architecture_outputs(header.depths, header.spec.trained) if one.kind in header.kinds]
+    outputs = [one for one in architecture_outputs(header.depths, header.network.trained) if one.kind in header.kinds]
     parts = FinishedParts(out.with_name(f".{out.name}.parts.json"), problem.description(), save_seconds=0)
     results: list[dict[str, Any]] = []
-    with reporting(progress, f"solve {header.family}", "architectures") as report:
+    with reporting(progress, f"solve {header.name}", "architectures") as report:
         for done, output in enumerate(outputs, start=1):
             results += parts.part(repr(output), partial(problem.solve, output))
             if report is not None:
@@ -129,9 +129,9 @@ class _Problem:
 
     def solve(self, output: Output) -> list[dict[str, Any]]:
         """The results of one architecture, of all training sets."""
-        kernel = self.blocks.kernel(*kernel_key(output, nested=self.blocks.header.nested))
+        kernel = self.blocks.kernel(*kernel_key(output, nested=self.blocks.header.network.nested))
         architecture = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
-        name = f"{output.kind} of {self.blocks.header.family} at depth {output.depth}"
+        name = f"{output.kind} of {self.blocks.header.name} at depth {output.depth}"
         return [
             architecture
             | {"train_images": subset.train_images, "repeat": repeat}
@@ -157,24 +157,25 @@ def _document(
     study: str, block_set: BlockSet, data: ProcessedData, results: list[dict[str, Any]], timings: Path | None
 ) -> dict[str, Any]:
     header, shape = block_set.header, data.train_images.shape[1:]
-    names = ("family", "readout", "pooling_window", "flips", "filter_size", "backend", "dtype")
+    parts = header.network.parts()
+    del parts["trained"]  # each result has its own
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
         "data": describe_data(data),
-        **{name: getattr(header, name) for name in names},
+        "family": header.name,
+        **parts,
+        "backend": header.backend,
+        "dtype": header.dtype,
         "train_images": block_set.n,
         "test_images": header.n_test,
-        "element_layers_per_pair": {str(depth): _layers_per_pair(header, shape, depth) for depth in header.depths},
+        "element_layers_per_pair": {
+            str(depth): header.network.element_layers(1, shape, depth) for depth in header.depths
+        },
         "pairs": block_set.pairs,
         "seconds": None if timings is None else measured_seconds(block_set, timings),
         "results": results,
     }
-
-
-def _layers_per_pair(header: Header, shape: tuple[int, ...], depth: int) -> int:
-    options: dict[str, Any] = {"pooling_window": header.pooling_window, "flips": header.flips}
-    return element_layers(1, shape, header.readout, depth, **options)
 
 
 def measured_seconds(block_set: BlockSet, timings: Path) -> float | None:

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from exact_cntk.kernels.spec import Output
+from exact_cntk.networks import Family, Output
 from exact_cntk.study.checks import increasing, odd, within
-from exact_cntk.study.passes import KernelPass, block_files
+from exact_cntk.study.passes import KernelPass, block_files, image_shape
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
@@ -30,7 +30,7 @@ SECTION = Section(
 )
 
 FORMAT_VERSION = 1  # of architectures/<pass>.json
-_READOUT_NAMES = {"flatten": "vanilla", "lap": "LAP", "gap": "GAP"}
+PREFIX = "arch"  # of the names of passes, which no family of `kernels` has
 
 
 def architecture_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
@@ -50,19 +50,8 @@ def architecture_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
     if grid is None:
         return ()
     return tuple(
-        KernelPass(
-            family=_family(filter_size, readout, window, flips),
-            readout=readout,
-            trained=",".join(grid["trained"]),
-            filter_size=filter_size,
-            depths=tuple(grid["depths"]),
-            pooling_window=window,
-            flips=flips,
-            pool_images=grid["train_images"],
-        )
-        for filter_size, (readout, window), flips in itertools.product(
-            grid["filter_sizes"], list(_readouts(grid)), grid["flips"]
-        )
+        KernelPass(family.file_name(PREFIX), family, tuple(grid["depths"]), pool_images=grid["train_images"])
+        for family in _families(grid)
     )
 
 
@@ -77,26 +66,11 @@ def architecture_outputs(depths: Iterable[int], trained_layers: Iterable[str]) -
     ]
 
 
-def name_readout(readout: str, pooling_window: int | None, flips: bool) -> str:
-    """For people: "vanilla", "LAP 3×3", "GAP, flips"."""
-    window = f" {pooling_window}×{pooling_window}" if readout == "lap" else ""
-    return _READOUT_NAMES[readout] + window + (", flips" if flips else "")
-
-
-def name_kind(kind: str, trained: str | None) -> str:
-    """For people: "NTK" (all layers trained), "NTK, hidden" (only those) or "CNN-GP"."""
-    return "CNN-GP" if kind == "nngp" else "NTK" + (", hidden" if trained == "hidden" else "")
-
-
-def _readouts(grid: Mapping[str, Any]) -> Iterator[tuple[str, int | None]]:
-    for readout in grid["readouts"]:
-        for window in grid["pooling_windows"] if readout == "lap" else [None]:
-            yield readout, window
-
-
-def _family(filter_size: int, readout: str, window: int | None, flips: bool) -> str:
-    """Name of a pass in file names, for example "arch-f3-lap5-flips"; no family of `kernels` has the prefix."""
-    return f"arch-f{filter_size}-{readout}{window or ''}{'-flips' if flips else ''}"
+def _families(grid: Mapping[str, Any]) -> Iterator[Family]:
+    for filter_size, readout in itertools.product(grid["filter_sizes"], grid["readouts"]):
+        windows = grid["pooling_windows"] if readout == "lap" else [None]
+        for window, flips in itertools.product(windows, grid["flips"]):
+            yield Family(readout, tuple(grid["trained"]), filter_size, window, flips)
 
 
 def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
@@ -104,7 +78,7 @@ def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
     yield from increasing("architectures.depths", grid["depths"])
     for i, size in enumerate(grid["filter_sizes"]):
         yield from odd(f"architectures.filter_sizes[{i}]", size, "filters")
-    windows, largest = grid["pooling_windows"], 2 * params["prepare"]["resolution"] - 1
+    windows, largest = grid["pooling_windows"], 2 * max(image_shape(params["prepare"])[:2]) - 1
     for i, window in enumerate(windows):
         yield from odd(f"architectures.pooling_windows[{i}]", window, "windows")
         if window > largest:
@@ -142,9 +116,7 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
         "ridges": params["solve"]["ridges"],
     }
     return {
-        one.family: Job(
-            "solve_architectures", (f"architectures/{one.family}.json",), parameters, block_files(params, one)
-        )
+        one.name: Job("solve_architectures", (f"architectures/{one.name}.json",), parameters, block_files(params, one))
         for one in architecture_passes(params)
     }
 
@@ -152,5 +124,5 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
     """Name the families and folders of blocks of the grid, which are made of its numbers."""
     for one in architecture_passes(params):
-        yield FileName("family", one.family, "the grid of architectures", one.family)
+        yield FileName("family", one.name, "the grid of architectures", one.name)
         yield FileName("folder of blocks", one.kernel_id, "architectures.depths", list(one.depths))

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kind_label, readout_label
 from exact_cntk.study.documents import unpack_answers
-from exact_cntk.study.sections.architectures.plan import name_kind, name_readout
 from exact_cntk.study.stats.comparison import KINDS, Comparison, Resampled
 from exact_cntk.study.stats.statistics import pearson, regret, spearman
 
@@ -140,7 +141,7 @@ def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resample
         or contradicts itself.
     """
     if not documents:
-        raise UserError("architectures: no files of results; run the workflow, or `exact-cntk architectures`, first")
+        raise UserError("architectures: no results: run its jobs first, see `exact-cntk section run architectures`")
     _check_alike(documents)
     table = _architectures(documents)
     accuracy: list[dict[str, Any]] = []
@@ -192,10 +193,10 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
         shared = {name: document[name] for name in ("readout", "pooling_window", "flips", "filter_size")}
         n, m = document["train_images"], document["test_images"]
         per_pair = {int(depth): count for depth, count in document["element_layers_per_pair"].items()}
-        group = name_readout(**{name: shared[name] for name in ("readout", "pooling_window", "flips")})
+        group = readout_label(Family.from_parts({"trained": "", **document}))  # each result has its own trained layers
         variants = dict.fromkeys((one["depth"], one["kind"], one["trained"]) for one in document["results"])
         for depth, kind, trained in variants:
-            variant = name_kind(kind, trained)
+            variant = kind_label(kind, trained)
             seconds = document["seconds"]
             rows.append(
                 shared

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exact_cntk._support.machine import cores, gpu_present
+from exact_cntk.data import describe
+from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
-from exact_cntk.study.work import ALL_CLASSES, BACKWARD, Convolutions, Work, forward_operations
+from exact_cntk.study.work import BACKWARD, Convolutions, Work
 
 # An epoch of as many operations is some ten seconds of a CPU: a GPU, if there is one, and more cores are worth while.
 HEAVY_OPERATIONS = 1e12
@@ -15,11 +17,17 @@ CURVE_BYTES = 100  # of an epoch, in text
 
 
 def epoch_operations(
-    shape: Sequence[int], network: Mapping[str, Any], depth: int, train_images: int, held_out_images: int
+    network: Family,
+    shape: Sequence[int],
+    depth: int,
+    width: int,
+    outputs: int,
+    train_images: int,
+    held_out_images: int,
 ) -> int:
     """Additions and multiplications of an epoch: its steps, and the row of the learning curve."""
     seen = (1 + BACKWARD) * train_images + train_images + held_out_images
-    return seen * forward_operations(shape, network, depth)
+    return seen * network.operations(shape, depth, width, outputs)
 
 
 def trains_long(params: Mapping[str, Any]) -> bool:
@@ -38,9 +46,7 @@ def expected_work(params: Mapping[str, Any]) -> list[Work]:
     return [
         Work(
             jobs=jobs,
-            convolutions=Convolutions(
-                cnns["max_epochs"] * operations, shape, filter_size=network["filter_size"], **form
-            ),
+            convolutions=Convolutions(cnns["max_epochs"] * operations, shape, network, **form),
             torch=True,
             all_cores=long,
             gpu=long and gpu_present(),
@@ -72,27 +78,26 @@ def expected_disk(params: Mapping[str, Any]) -> int:
     return results + 2 * _largest_weights(params) * (1 if trains_long(params) else cores())
 
 
-def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int, int]]:
-    """(family with the study's width, operations of an epoch, number of such runs)."""
+def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Family, int, int]]:
+    """(family, operations of an epoch, number of such runs)."""
     cnns, prepare = params["cnns"], params["prepare"]
     if cnns is None:
         return
-    shape, pool, left_out = image_shape(prepare), prepare["train_images"], cnns["validation_images"]
+    data, pool, left_out = describe(prepare), prepare["train_images"], cnns["validation_images"]
+    shape, outputs = data.shape, len(data.class_names)
     for family in cnns["families"]:
-        network = family | {"width": cnns["width"]}
+        network, width, rates = Family.from_parts(family), cnns["width"], len(cnns["rates"])
         for depth in family["depths"]:
-            rates = len(cnns["rates"])
-            yield network, epoch_operations(shape, network, depth, pool - left_out, left_out), rates
-            test = epoch_operations(shape, network, depth, pool, prepare["test_images"])
-            yield network, test, rates * cnns["seeds"]
+            form = (network, shape, depth, width, outputs)
+            yield network, epoch_operations(*form, pool - left_out, left_out), rates
+            yield network, epoch_operations(*form, pool, prepare["test_images"]), rates * cnns["seeds"]
 
 
 def _largest_weights(params: Mapping[str, Any]) -> int:
     """Bytes of the weights of the largest network."""
-    cnns, shape = params["cnns"], image_shape(params["prepare"])
-    C = cnns["width"]
+    cnns, data = params["cnns"], describe(params["prepare"])
     return max(
-        4 * C * (f["filter_size"] ** 2 * (shape[2] + (depth - 2) * C) + ALL_CLASSES * math.prod(shape[:2]))
-        for f in cnns["families"]
-        for depth in f["depths"]
+        4 * sum(Family.from_parts(family).weights(data.shape, depth, cnns["width"], len(data.class_names)))
+        for family in cnns["families"]
+        for depth in family["depths"]
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from exact_cntk.blocks._grid import kernel_name
+from exact_cntk.networks import Family
 from exact_cntk.study.checks import increasing, odd
 from exact_cntk.study.sections._section import FileName, Job, Section
 
@@ -78,17 +79,16 @@ def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
 def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
     """The runs, by architecture and `run_name`, and what gathers those of an architecture, by its name."""
     cnns = params["cnns"]
-    families = {} if cnns is None else {family["name"]: family for family in cnns["families"]}
+    families = {} if cnns is None else {one["name"]: Family.from_parts(one) for one in cnns["families"]}
     trained: dict[str, Job] = {}
     for run in runs(params):
         protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
         protocol += ["validation_images"] * (run.split == "validation")
-        architecture = ("readout", "trained", "filter_size")
         name = f"{kernel_name(run.family, run.depth)}/{run_name(run.rate, run.seed, run.split)}"
         parameters = (
             {"study": params["study"]}
             | run._asdict()
-            | {part: families[run.family][part] for part in architecture}
+            | families[run.family].stated_parts()
             | {part: cnns[part] for part in protocol}
         )
         trained[name] = Job("train_cnn", (f"training/{name}.json",), parameters)

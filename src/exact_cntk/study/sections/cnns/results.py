@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import network_label
 from exact_cntk.study.documents import read_documents, unpack_answers
 from exact_cntk.study.results import Study
 from exact_cntk.study.show import references
-
-NAMES = {"flatten": "CNN-V", "gap": "CNN-GAP"}
 
 KEYS = ("family", "readout", "depth", "width", "train_images", "runs", "rate", "validation", "accuracy", "protocol")
 
@@ -53,7 +53,7 @@ class Results:
 
 
 def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int = 0) -> Results:
-    """Read what `exact-cntk gather-runs` wrote; nothing is resampled.
+    """Read the gathered runs; nothing is resampled.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int =
     """
     documents = read_documents(study.data, files, keys=KEYS)
     if not documents:
-        raise UserError("the section cnns has no results: run `exact-cntk gather-runs` first, or the rule cnns")
+        raise UserError("the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`")
     ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))
     right = {}
     for path, one in ordered:
@@ -113,16 +113,10 @@ def _network(one: dict[str, Any]) -> dict[str, Any]:
     names = ("family", "readout", "trained", "filter_size", "depth", "width", "train_images", "test_images")
     values = ("rate", "accuracy", "accuracy_sd", "rate_test_chosen", "accuracy_test_chosen")
     row: dict[str, Any] = {name: one[name] for name in names}
-    row["network"] = network_label(one)
+    row["network"] = network_label(one["family"], Family.from_parts(one))
     row |= {"seeds": len(seeds), "diverged_seeds": one["diverged_seeds"]}
     row["solved_seeds"] = 0 if one["accuracy"] is None else len(seeds) - one["diverged_seeds"]
     return row | {name: np.nan if one[name] is None else one[name] for name in values}
-
-
-def network_label(one: dict[str, Any]) -> str:
-    """The paper's name of a network where it has one, else its family's."""
-    plain = one["filter_size"] == 3 and one["trained"] == "all"
-    return NAMES.get(one["readout"], one["family"]) if plain else str(one["family"])
 
 
 def _rates(one: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,7 +128,7 @@ def _rates(one: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 **{name: one[name] for name in ("family", "readout", "depth")},
-                "network": network_label(one),
+                "network": network_label(one["family"], Family.from_parts(one)),
                 "rate": entry["rate"],
                 "validation_accuracy": np.nan if entry["accuracy"] is None else entry["accuracy"],
                 "test_accuracy": np.mean(known) if known else np.nan,
@@ -157,8 +151,9 @@ def _curves(path: Path, one: dict[str, Any]) -> pd.DataFrame:
         frame = pd.read_csv(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as learning curves: {error}; gather its runs again") from error
+    label = network_label(one["family"], Family.from_parts(one))
     for column, name in enumerate(("family", "network", "readout", "depth")):
-        frame.insert(column, name, network_label(one) if name == "network" else one[name])
+        frame.insert(column, name, label if name == "network" else one[name])
     return frame
 
 

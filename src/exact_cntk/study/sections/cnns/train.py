@@ -18,6 +18,7 @@ from exact_cntk._support.devices import sole_device
 from exact_cntk._support.progress import Progress
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import describe_data, pack_answers, rounded, write_result
 from exact_cntk.study.sections.cnns.cost import HEAVY_OPERATIONS, epoch_operations
 from exact_cntk.study.sections.cnns.plan import SPLITS
@@ -39,9 +40,10 @@ class Run:
 
     Attributes
     ----------
-    family : str
-        The architecture's name.
-    readout, trained, filter_size, depth, width, output_scale
+    name : str
+        Of the family.
+    network : Family
+    depth, width, output_scale
         As `exact_cntk.finite.CNN` takes them.
     rate : float
     seed : int
@@ -54,10 +56,8 @@ class Run:
         The last ones of the training pool, which the split "validation" does not train on.
     """
 
-    family: str
-    readout: str
-    trained: str
-    filter_size: int
+    name: str
+    network: Family
     depth: int
     width: int
     output_scale: float
@@ -124,7 +124,8 @@ def train(
     """
     data = load_processed(data_file)
     sets = split_data(data, run)
-    work = epoch_operations(data.train_images.shape[1:], asdict(run), run.depth, len(sets[0][0]), len(sets[1][0]))
+    shape, outputs = data.train_images.shape[1:], len(data.class_names)
+    work = epoch_operations(run.network, shape, run.depth, run.width, outputs, len(sets[0][0]), len(sets[1][0]))
     name = check.as_choice("device", device, DEVICES)
     wants_gpu = name == "cuda" or (name == "auto" and work >= HEAVY_OPERATIONS)
     kept = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")
@@ -137,7 +138,8 @@ def train(
         "format_version": FORMAT_VERSION,
         "study": study or data_file.stem,
         "data": describe_data(data),
-        **{name: getattr(run, name) for name in ARCHITECTURE},
+        "family": run.name,
+        **run.network.stated_parts(depth=run.depth, width=run.width, output_scale=run.output_scale),
         "train_images": len(sets[0][0]),
         "held_out_images": len(sets[1][0]),
         "protocol": {name: getattr(run, name) for name in PROTOCOL},
@@ -193,12 +195,10 @@ def _place(
         data.train_images.shape[1:],
         depth=run.depth,
         width=run.width,
-        readout=run.readout,  # type: ignore[arg-type]
-        filter_size=run.filter_size,
-        trained=run.trained,  # type: ignore[arg-type]
         outputs=len(data.class_names),
         output_scale=run.output_scale,
         seed=run.seed,
+        **run.network.arguments(),
     ).to("cuda" if on_gpu else "cpu")
     if compiled is None:
         compiled = on_gpu and finite.compiles(network, min(run.batch_images, IMAGES_AT_ONCE), log)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from exact_cntk.networks.labels import READOUT_NAMES
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections.correlation.analysis import Analysis
 from exact_cntk.study.show import references
@@ -20,7 +21,6 @@ from exact_cntk.study.show.style import (
     GREY,
     MARKERS,
     READOUT_COLORS,
-    READOUT_NAMES,
     SETTINGS,
     VERMILION,
     WIDTH,

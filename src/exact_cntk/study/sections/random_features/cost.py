@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.random_features.plan import (
     DTYPES,
@@ -57,7 +58,7 @@ def expected_disk(params: Mapping[str, Any]) -> int:
 def _operations(params: Mapping[str, Any]) -> Iterator[float]:
     """Floating-point operations of the jobs, as many of float32."""
     section, shape = params["random_features"], image_shape(params["prepare"])
-    families = {one["name"]: one for one in params["kernels"]["families"]}
+    families = {one["name"]: Family.from_parts(one) for one in params["kernels"]["families"]}
     work = WORK_GIB["cuda" if params["kernels"]["backend"] == "cuda" else "cpu"]
     n, m, sweep = section["train_images"], section["test_images"], section["sweep"]
     for name in section["families"]:
@@ -72,7 +73,7 @@ def _operations(params: Mapping[str, Any]) -> Iterator[float]:
 
 
 def _empirical(
-    architecture: Mapping[str, Any],
+    family: Family,
     shape: tuple[int, int, int],
     depth: int,
     width: int,
@@ -89,7 +90,7 @@ def _empirical(
     pixels, channels = math.prod(shape[:2]), shape[2]
     an_image = 4 * pixels * (4 * channels + (4 * depth + 5) * width)
     block = max(1, int(work_gib * 2**30 / 2 / an_image))
-    convolutions = 2 * pixels * architecture["filter_size"] ** 2 * width * (channels + (depth - 2) * width)
+    convolutions = 2 * pixels * sum(family.weights(shape, depth, width)[:-1])
     across, down = math.ceil(columns / block), math.ceil(rows / block)
     passes = 2 * (rows + down * columns) + rows * across + columns * down
-    return convolutions * passes + 2 * count_features(shape, architecture, "ntk", depth, width) * rows * columns
+    return convolutions * passes + 2 * count_features(shape, family, "ntk", depth, width) * rows * columns

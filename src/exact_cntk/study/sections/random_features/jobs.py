@@ -5,7 +5,6 @@ along the whole ridge path, on the first training images and on halves of them; 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import check_images, describe_data, rounded, write_result
 from exact_cntk.study.fits import KERNEL_ERROR, check_ridges
 from exact_cntk.study.sections._run import Context
@@ -31,28 +31,9 @@ FEATURE_ERROR = {"float32": 1e-5, "float64": 1e-12}
 ON_GPU = 2000  # training images from which a GPU solves what it has computed
 
 
-@dataclass(frozen=True)
-class Family:
-    """An architecture but for its depth, as in ``kernels.families``."""
-
-    family: str
-    readout: str
-    trained: str
-    filter_size: int = 3
-    pooling_window: int | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the functions of `exact_cntk.finite` take."""
-        options = asdict(self)
-        del options["family"]
-        if self.pooling_window is None:
-            del options["pooling_window"]
-        return options
-
-
 def solve_draw(
     data_file: Path,
+    name: str,
     family: Family,
     *,
     depths: Sequence[int],
@@ -72,7 +53,10 @@ def solve_draw(
     ----------
     data_file : Path
         Processed images.
+    name : str
+        Of the family.
     family : Family
+        Without flips.
     depths, kinds : sequences
         Networks, and of each the kernels "ntk" (gradients by the trained weights) and "nngp" (its last layer).
     width, draw : int
@@ -105,16 +89,16 @@ def solve_draw(
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
     place = _device(device)
-    options = {**family.options, "get": tuple(kinds), "width": width, "draws": [draw], "device": place}
-    with reporting(progress, f"random features of {family.family}, draw {draw}", "kernels") as report:
+    options = {**family.arguments(), "get": tuple(kinds), "width": width, "draws": [draw], "device": place}
+    with reporting(progress, f"random features of {name}, draw {draw}", "kernels") as report:
         for done, depth in enumerate(depths, start=1):
             kernels = {dtype: _draw_kernels(images, depth, dtype, options) for dtype in DTYPES}
             for kind in kinds:
-                features = count_features(images.data.train_images.shape[1:], family.options, kind, depth, width)
+                features = count_features(images.data.train_images.shape[1:], family, kind, depth, width)
                 for dtype in DTYPES:
                     K, K_test = kernels[dtype][kind]
                     exact = kernels["float64"][kind][0] if dtype == "float32" else None
-                    where = f"{family.family}, {kind}, depth {depth}, draw {draw}"
+                    where = f"{name}, {kind}, depth {depth}, draw {draw}"
                     lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
                     method = "cuda" if place == "cuda" and train_images >= ON_GPU else "auto"
                     how = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
@@ -122,7 +106,7 @@ def solve_draw(
             if report is not None:
                 report(done, len(depths))
     drawn = {"source": "features", "width": width, "draw": draw}
-    return _document(study or data_file.stem, images, family, drawn, results)
+    return _document(study or data_file.stem, images, (name, family), drawn, results)
 
 
 def solve_exact(
@@ -163,7 +147,7 @@ def solve_exact(
         for done, path in enumerate(kernel_files, start=1):
             with open_kernel(path) as (kernel, file):
                 _check_kernel(path, kernel, data_file, images)
-                families.add(_family_of(kernel))
+                families.add((kernel.name, kernel.network))
                 for kind in kernel.kinds:
                     stored = file[kind]
                     K = stored[:train_images, :train_images]
@@ -185,6 +169,7 @@ def solve_exact(
 
 def sweep_widths(
     data_file: Path,
+    name: str,
     family: Family,
     *,
     kinds: Sequence[str],
@@ -200,7 +185,7 @@ def sweep_widths(
 
     Parameters
     ----------
-    data_file, family, kinds, depth, study, device
+    data_file, name, family, kinds, depth, study, device
         As `solve_draw` takes them.
     widths, draws
         As `exact_cntk.finite.width_sweep` takes them.
@@ -225,7 +210,7 @@ def sweep_widths(
     data = load_processed(data_file)
     _check_count("images", images, len(data.train_labels))
     place, sweeps = _device(device), []
-    with reporting(progress, f"width sweep of {family.family}", "kinds") as report:
+    with reporting(progress, f"width sweep of {name}", "kinds") as report:
         for done, kind in enumerate(kinds, start=1):
             found = width_sweep(
                 data.train_images[:images],
@@ -235,7 +220,7 @@ def sweep_widths(
                 draws=draws,
                 confidence=CONFIDENCE,
                 device=place,  # type: ignore[arg-type]
-                **family.options,
+                **family.arguments(),
             )
             sweeps.append(
                 {
@@ -250,7 +235,7 @@ def sweep_widths(
             if report is not None:
                 report(done, len(kinds))
     head = {"format_version": FORMAT_VERSION, "study": study or data_file.stem, "data": describe_data(data)}
-    return head | asdict(family) | {"source": "sweep", "depth": depth, "images": images, "sweeps": sweeps}
+    return head | _stated(name, family) | {"source": "sweep", "depth": depth, "images": images, "sweeps": sweeps}
 
 
 def _draw_kernels(
@@ -272,18 +257,22 @@ def _precisions(dtype: str, K: np.ndarray, K_test: np.ndarray) -> Iterator[tuple
 
 
 def _document(
-    study: str, images: Images, family: Family, drawn: Mapping[str, Any], results: list[dict[str, Any]]
+    study: str, images: Images, family: tuple[str, Family], drawn: Mapping[str, Any], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
         "data": describe_data(images.data),
-        **asdict(family),
+        **_stated(*family),
         **drawn,
         "train_images": images.train,
         "test_images": images.test,
         "results": results,
     }
+
+
+def _stated(name: str, family: Family) -> dict[str, Any]:
+    return {"family": name} | family.stated_parts(pooling_window=family.pooling_window)
 
 
 def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float]) -> Images:
@@ -301,12 +290,8 @@ def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
 
 def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: Images) -> None:
     check_images(f"kernel {path}", kernel.data_digest, data_file, images.data.digest, "compute its blocks again")
-    if kernel.flips:
+    if kernel.network.flips:
         raise UserError(f"kernel {path} is averaged over flips, which networks are not; take one that is not")
-
-
-def _family_of(kernel: Kernel) -> Family:
-    return Family(kernel.family, kernel.readout, kernel.trained, kernel.filter_size, kernel.pooling_window)
 
 
 def _work_gib(device: str) -> float:
@@ -334,9 +319,8 @@ def run(job: Job, context: Context) -> str:
         del parameters["device"]
         document = solve_exact(context.inputs, context.data, **parameters)
     else:
-        names = ("family", "readout", "trained", "filter_size", "pooling_window")
-        family = Family(**{name: parameters.pop(name) for name in names})
+        family, parameters = Family.taken_from(parameters)
         compute = solve_draw if job.step == "random_features_draw" else sweep_widths
-        document = compute(context.data, family, **parameters)
+        document = compute(context.data, parameters.pop("family"), family, **parameters)
     write_result(context.files[0], document)
     return f"{len(document.get('results', document.get('sweeps', [])))} results"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import read_documents
-from exact_cntk.study.results import Study, binomial_error, kernel_label
+from exact_cntk.study.results import Study, binomial_error, kernel_columns
 from exact_cntk.study.sections.random_features.figures import condition, ridge_paths, width_sweep
 from exact_cntk.study.sections.random_features.results import (
     ACCURACIES,
@@ -56,7 +56,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     ----------
     study : Study
     files : sequence of paths
-        Those of ``exact-cntk random-features``.
+        Those of the section's jobs.
     resamples, seed : int
         Not used: spreads are over networks.
 
@@ -83,7 +83,10 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
                 raise UserError(f"{path}: a result lacks {error}; compute this file again") from error
     present = {row["source"] for row in problems}
     if missing := {"features", "exact"} - present:
-        raise UserError(f"no results of {' and '.join(sorted(missing))}; run `exact-cntk random-features` first")
+        raise UserError(
+            f"no results of {' and '.join(sorted(missing))}: run its jobs first, see "
+            "`exact-cntk section run random_features`"
+        )
     frame, paths = pd.DataFrame(problems), pd.DataFrame(path_rows)
     for one, names in ((frame, VALUES), (paths, ["test_accuracy", "loo_accuracy", "loo_error", "condition_number"])):
         one[names] = one[names].astype(float)
@@ -292,9 +295,7 @@ _SWEEP = [*KERNEL, "depth", "width", "network", "deviation", "slope", "low", "hi
 
 def _row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """What identifies a problem."""
-    names = ("family", "readout", "trained", "filter_size")
-    row = {name: document[name] for name in names} | {name: result[name] for name in ("kind", "depth", "dtype")}
-    row["kernel"] = kernel_label(row["family"], row["kind"], row["readout"], row["trained"], row["filter_size"])
+    row = kernel_columns(document, result["kind"]) | {name: result[name] for name in ("depth", "dtype")}
     drawn = document["source"] == "features"
     row |= {"source": document["source"], "width": document["width"] if drawn else 0}
     row |= {"draw": document["draw"] if drawn else -1, "features": result["features"] if drawn else 0}
@@ -308,12 +309,9 @@ def _path_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sweep_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
-    architecture = {name: document[name] for name in ("family", "readout", "trained", "filter_size", "depth")}
     rows = []
     for one in document["sweeps"]:
-        label = kernel_label(
-            document["family"], one["kind"], document["readout"], document["trained"], document["filter_size"]
-        )
+        kernel = kernel_columns(document, one["kind"]) | {"depth": document["depth"]}
         fit = dict(
             zip(
                 ("slope", "low", "high", "confidence"), (one["slope"], *one["interval"], one["confidence"]), strict=True
@@ -321,8 +319,7 @@ def _sweep_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
         )
         for width, deviations in zip(one["widths"], one["deviations"], strict=True):
             for network, deviation in enumerate(deviations):
-                place = {"kind": one["kind"], "kernel": label, "width": width, "network": network}
-                rows.append(architecture | place | {"deviation": deviation} | fit)
+                rows.append(kernel | {"width": width, "network": network, "deviation": deviation} | fit)
     return rows
 
 

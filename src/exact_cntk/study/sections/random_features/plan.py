@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exact_cntk.blocks._grid import kernel_name
+from exact_cntk.networks import Family
 from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, tangent_kernel, within
 from exact_cntk.study.sections._section import FileName, Job, Section
 
@@ -48,7 +49,8 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
     if section is None:
         return {}
     images = {name: section[name] for name in ("train_images", "test_images")} | {"ridges": params["solve"]["ridges"]}
-    architectures = {family["name"]: _architecture(params, family) for family in params["kernels"]["families"]}
+    families = [family for family in params["kernels"]["families"] if family["name"] in section["families"]]
+    architectures = {family["name"]: _architecture(params, family) for family in families}
     made: dict[str, Job] = {}
 
     def add(step: str, name: str, parameters: Mapping[str, Any], inputs: tuple[str, ...] = ()) -> None:
@@ -69,7 +71,7 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
 
 def _architecture(params: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
     """A family but for its depth, and the kinds of kernels."""
-    parts = {name: family.get(name) for name in ("readout", "pooling_window", "trained", "filter_size")}
+    parts = Family.from_parts(family).arguments()
     return {"study": params["study"], "family": family["name"]} | parts | {"kinds": params["kernels"]["kinds"]}
 
 
@@ -86,32 +88,16 @@ def train_sizes(n: int) -> list[int]:
     return [size for size in sizes if size >= 2]
 
 
-def count_features(
-    image_shape: tuple[int, ...], architecture: Mapping[str, Any], kind: str, depth: int, width: int
-) -> int:
+def count_features(image_shape: tuple[int, ...], family: Family, kind: str, depth: int, width: int) -> int:
     """How many features a network of one output has: a bound for the rank of its empirical kernel.
 
-    Trained weights for the NTK: C·C₀·q² + (L − 1)·C²·q² + C (GAP; C·P·Q otherwise), the first and the last of these
-    left out if only hidden layers are trained. For the NNGP kernel the last layer: C, or C·P·Q.
-
-    Parameters
-    ----------
-    image_shape : (P, Q, C₀)
-    architecture : mapping
-        With `readout`, `trained` and `filter_size`.
-    kind : {"ntk", "nngp"}
-    depth : int
-        L + 1.
-    width : int
-        C.
+    Trained weights for the NTK, without the first and the last layer's if only hidden layers are trained. For the NNGP
+    kernel the last layer's channels, or its channels and pixels.
     """
-    P, Q, channels = image_shape
-    last = width if architecture["readout"] == "gap" else width * P * Q
+    first, *hidden, last = family.weights(image_shape, depth, width)
     if kind == "nngp":
         return last
-    taps = architecture["filter_size"] ** 2
-    hidden = (depth - 2) * width**2 * taps
-    return hidden if architecture["trained"] == "hidden" else width * channels * taps + hidden + last
+    return sum(hidden) if family.trained == ("hidden",) else first + sum(hidden) + last
 
 
 def contradictions(features: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:

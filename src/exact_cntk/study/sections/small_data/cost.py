@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from exact_cntk.data import describe
+from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.small_data.plan import jobs
-from exact_cntk.study.work import ALL_CLASSES, BACKWARD, Convolutions, Fits, Work, forward_operations
+from exact_cntk.study.work import BACKWARD, Convolutions, Fits, Work
 
 RIDGES = 2  # the paper's protocol, and the one that leave-one-out chooses
 PREDICTED_AT_ONCE = 256  # images, by a network
@@ -40,8 +42,8 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     images = 4 * (pool + prepare["test_images"]) * pixels + 2 * 8 * (n + prepare["test_images"]) * pixels
     layers = 0
     if small["cnns"]:
-        unfolded = 2 + max(one["filter_size"] for one in small["cnns"]["families"]) ** 2
-        layers = 4 * PREDICTED_AT_ONCE * prepare["resolution"] ** 2 * small["cnns"]["width"] * unfolded
+        unfolded = 2 + max(Family.from_parts(one).filter_size for one in small["cnns"]["families"]) ** 2
+        layers = 4 * PREDICTED_AT_ONCE * math.prod(image_shape(prepare)[:2]) * small["cnns"]["width"] * unfolded
     return images + max(fit, layers)
 
 
@@ -65,7 +67,7 @@ def _baseline_work(params: Mapping[str, Any], name: str) -> Work:
         fits = tuple(Fits(n, RIDGES, repeats * len(small["bandwidths"])) for n in sizes)
         return Work(jobs=1, fits=fits, products=repeats * sum(2 * n * (n + tests) * pixels for n in sizes))
     if name == "logistic":
-        classes = len(prepare["classes"]) or ALL_CLASSES
+        classes = len(describe(prepare).class_names)
         steps = repeats * LOGISTIC_STEPS * (3 * len(small["inverse_penalties"]) + 1)
         products = steps * sum(4 * n * min(n, pixels) * classes for n in sizes)
         return Work(jobs=1, seconds=steps * len(sizes) * LOGISTIC_OVERHEAD, products=products)
@@ -77,13 +79,13 @@ def _network_work(params: Mapping[str, Any], network: Mapping[str, Any]) -> Work
     """Of a network on all of its training sets, if no training ends early."""
     small, prepare = params["small_data"], params["prepare"]
     cnns, shape = small["cnns"], image_shape(prepare)
-    network = {**network, "width": cnns["width"]}
+    family, outputs = Family.from_parts(network), len(describe(prepare).class_names)
     sizes = [n for n in small["train_images"] if n <= cnns["max_train_images"]]
     # the rates on all but the images held out, then all; an epoch's row is one pass more
     trained = (2 + BACKWARD) * cnns["epochs"] * sum(sizes) * (0.8 * len(cnns["rates"]) + 1)
     passes = cnns["subsets"] * (trained + len(sizes) * prepare["test_images"])
-    operations = passes * forward_operations(shape, network, network["depth"])
-    form = Convolutions(operations, shape, cnns["width"], network["filter_size"], cnns["batch_images"])
+    operations = passes * family.operations(shape, network["depth"], cnns["width"], outputs)
+    form = Convolutions(operations, shape, family, cnns["width"], cnns["batch_images"])
     return Work(jobs=1, convolutions=form, torch=True)
 
 

@@ -1,7 +1,6 @@
 """The result files of the study of small training sets: one a method, all on the same training sets."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from exact_cntk._support import validation as check
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.data import ProcessedData, load_processed
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import describe_data, write_result
 from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
@@ -79,8 +79,9 @@ def kernel_to_file(
     need = fitting_bytes(max(design.train_images), len(data.train_labels))
     require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
     kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
-    names = ("family", "readout", "trained", "filter_size", "flips", "depth")
-    parameters = {name: value for name, value in asdict(kernel).items() if name in names} | {"ridges": list(ridges)}
+    stated = kernel.network.stated_parts(depth=kernel.depth, flips=kernel.network.flips)
+    stated.pop("pooling_window", None)
+    parameters = {"family": kernel.name} | stated | {"ridges": list(ridges)}
     return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
 
 
@@ -121,6 +122,7 @@ def baseline_to_file(
 
 def network_to_file(
     name: str,
+    family: Family,
     data_file: Path,
     out: Path,
     design: Design,
@@ -138,11 +140,12 @@ def network_to_file(
     ----------
     name : str
         Of the network.
+    family : Family
     max_train_images, network_subsets : int
         Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
         At least one.
     **options
-        Those of `small_data_cnn.Network`.
+        Those of `Network`.
     data_file, out, design, study, checkpoint, progress :
         As in `baseline_to_file`.
     """
@@ -154,8 +157,8 @@ def network_to_file(
     parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
     return method_to_file(
         name,
-        Network(**options),
-        parameters,
+        Network(family, **options),
+        family.stated_parts(**parameters),
         data_file,
         out,
         design,
@@ -269,9 +272,10 @@ def run(job: Job, context: Context) -> str:
         method = parameters["method"]
         document = baseline_to_file(method, context.data, out, design, checkpoint=kept, **settings, **common)
     else:
-        settings = {name: parameters[name] for name in ("readout", "trained", "filter_size", "depth", "width")}
+        settings = {name: parameters[name] for name in ("depth", "width")}
         settings |= {"output_scale": float(parameters["output_scale"])}
         settings |= {name: parameters[name] for name in ("rates", "batch_images", "epochs")}
         settings |= {name: parameters[name] for name in ("max_train_images", "network_subsets")}
-        document = network_to_file(parameters["name"], context.data, out, design, checkpoint=kept, **settings, **common)
+        name, family = parameters["name"], Family.from_parts(parameters)
+        document = network_to_file(name, family, context.data, out, design, checkpoint=kept, **settings, **common)
     return f"{len(document['results'])} results"

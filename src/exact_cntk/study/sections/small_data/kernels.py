@@ -68,7 +68,7 @@ def kernel_results(
     with open_kernel(kernel_file) as (kernel, file):
         check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         results = []
-        with reporting(progress, f"{kernel.family}, depth {kernel.depth}", "fits") as report:
+        with reporting(progress, f"{kernel.name}, depth {kernel.depth}", "fits") as report:
             for i, kind in enumerate(kernel.kinds):
                 fits = []
                 for j, draw in enumerate(draws, start=1):

@@ -10,6 +10,7 @@ import numpy as np
 
 from exact_cntk.finite import CNN, predict_classes, train_sgd
 from exact_cntk.finite._torch import torch
+from exact_cntk.networks import Family
 from exact_cntk.study.sections.small_data.baselines import Predictions
 
 HELD_OUT = 5  # one image in so many of each class, and at least one, chooses the rate
@@ -22,7 +23,8 @@ class Network:
 
     Attributes
     ----------
-    readout, trained, filter_size, depth, width, output_scale
+    family : Family
+    depth, width, output_scale
         As `exact_cntk.finite.CNN` takes them.
     rates : sequence of float
         Learning rates.
@@ -38,9 +40,7 @@ class Network:
     all training images. Weights and order of images are a function of the seed.
     """
 
-    readout: str
-    trained: str
-    filter_size: int
+    family: Family
     depth: int
     width: int
     output_scale: float
@@ -68,8 +68,8 @@ class Network:
 
     def _train(self, x: np.ndarray, labels: np.ndarray, rate: float, seed: list[int]) -> tuple[CNN, float]:
         """The trained network and its loss, which is not finite if training diverged."""
-        options: dict[str, Any] = {"depth": self.depth, "width": self.width, "filter_size": self.filter_size}
-        options |= {"readout": self.readout, "trained": self.trained, "output_scale": self.output_scale}
+        options: dict[str, Any] = {"depth": self.depth, "width": self.width, "output_scale": self.output_scale}
+        options |= self.family.arguments()
         network = CNN(x.shape[1:], outputs=int(labels.max()) + 1, seed=seed, **options)
         rows = train_sgd(
             network,

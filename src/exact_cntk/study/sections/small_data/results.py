@@ -10,8 +10,10 @@ import pandas as pd
 from scipy.stats import t as student
 
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
+from exact_cntk.networks.labels import kernel_label
 from exact_cntk.study.documents import read_documents
-from exact_cntk.study.results import Study, kernel_label
+from exact_cntk.study.results import Study
 from exact_cntk.study.stats.statistics import COVERAGE
 
 BASELINES = {"rbf": "RBF kernel", "logistic": "logistic regression", "forest": "random forest"}
@@ -57,7 +59,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     ----------
     study : Study
     files : sequence of paths
-        Those of ``exact-cntk small-data``.
+        Those of the section's jobs.
     resamples, seed : int
         Not used: intervals are Student's.
 
@@ -76,7 +78,9 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
             )
         rows.extend(_rows(document))
     if sets is None:
-        raise UserError("no results of small training sets; run `exact-cntk small-data` first")
+        raise UserError(
+            "no results of small training sets: run its jobs first, see `exact-cntk section run small_data`"
+        )
     frame = pd.DataFrame(rows)
     frame["accuracy"] = frame["accuracy"].astype(float)
     frame = frame.sort_values("order", kind="stable", ignore_index=True).drop(columns="order")
@@ -168,8 +172,7 @@ def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for result in document["results"]:
         row: dict[str, Any] = {"method": "", "type": "baseline", "kind": "", "ridge": "", "base": ""}
         if method == "kernel":
-            architecture = [given[name] for name in ("readout", "trained", "filter_size")]
-            name = kernel_label(given["family"], result["kind"], *architecture, flips=given["flips"])
+            name = kernel_label(given["family"], Family.from_parts(given), result["kind"])
             ridge = "no ridge" if result["ridge"] == "none" else "ridge chosen"
             row |= {"type": "kernel", "method": f"{name}, depth {given['depth']}, {ridge}", "kind": result["kind"]}
             row |= {"ridge": result["ridge"], "base": f"{given['family']} {given['depth']}"}

@@ -1,6 +1,7 @@
 """The grid of architectures: its passes and names, solving them, and what beginners' mistakes say."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from exact_cntk.blocks import _sizes, compute_block
 from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.params import check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_passes
 from exact_cntk.study.sections._collect import all_passes
@@ -24,7 +26,7 @@ from exact_cntk.study.sections.architectures.cost import (
     expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes, name_kind, name_readout
+from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
@@ -48,14 +50,14 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
     grid = {"filter_sizes": [1, 3], "readouts": ["flatten", "lap", "gap"], "pooling_windows": [3, 5]}
     study = params(**grid, flips=[False, True], depths=[2, 3, 5])
     passes = architecture_passes(study)
-    assert len(passes) == len({one.family for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
-    assert {(one.readout, one.pooling_window) for one in passes} == {
+    assert len(passes) == len({one.name for one in passes}) == len({one.kernel_id for one in passes}) == 2 * 4 * 2
+    assert {(one.network.readout, one.network.pooling_window) for one in passes} == {
         ("flatten", None),
         ("lap", 3),
         ("lap", 5),
         ("gap", None),
     }
-    assert passes[0].family == "arch-f1-flatten" and passes[5].family == "arch-f1-lap5-flips"
+    assert passes[0].name == "arch-f1-flatten" and passes[5].name == "arch-f1-lap5-flips"
     # at depth 2 no layer is hidden, which leaves 2 + 3 + 3 kernels
     assert count_architectures(study) == len(passes) * 8
     assert all_passes(study) == kernel_passes(study) + passes
@@ -89,30 +91,10 @@ def test_blocks_hold_the_full_set_and_the_test_images():
     assert {position.rows.start for position in positions} == {0, pool}  # one block each, whatever block_images is
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        (("flatten", None, False), "vanilla"),
-        (("lap", 5, False), "LAP 5×5"),
-        (("gap", None, True), "GAP, flips"),
-    ],
-)
-def test_names(arguments, name):
-    assert name_readout(*arguments) == name
-
-
 def test_grid_that_no_blocks_hold(monkeypatch):
     monkeypatch.setattr(_sizes, "BLOCK_BYTES", 8)
     with pytest.raises(InputError, match=r"architectures\.depths: no blocks suit arch-f3-lap3-d2"):
         params()
-
-
-def test_names_of_kinds():
-    assert [name_kind("ntk", "all"), name_kind("ntk", "hidden"), name_kind("nngp", None)] == [
-        "NTK",
-        "NTK, hidden",
-        "CNN-GP",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +113,12 @@ def blocks(data, tmp_path_factory):
         compute_block(
             data[0],
             folder / f"{rows.start}-{cols.start}.h5",
-            family=one.family,
-            trained=one.trained.split(","),
+            name=one.name,
+            network=one.network,
             kinds=one.kinds,
             depths=one.depths,
             rows=rows,
             cols=cols,
-            **PASS,
         )
     return sorted(folder.glob("*.h5"))
 
@@ -214,8 +195,8 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
     ):
         rows = rows if rows.start == 0 else type(rows)(POOL, POOL + TEST)
         out[rows] = tmp_path / f"{rows.start}.h5"
-        how = {"readout": "gap", "filter_size": 1, "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
-        compute_block(data[0], out[rows], family="a", trained="all", **how)
+        how = {"network": Family("gap", filter_size=1), "depths": [3], "kinds": ["ntk"], "rows": rows, "cols": cols}
+        compute_block(data[0], out[rows], name="a", **how)
     document = solved(list(out.values()), data, tmp_path / "a.json")
     full = document["results"][-1]
     assert full["accuracy"] is full["test_correct_hex"] is None
@@ -243,10 +224,25 @@ def test_blocks_of_other_images(blocks, data, tmp_path):
         solve_pass(blocks, other, tmp_path / "a.json", train_images=N, subsets=[Subset(8, 3)], ridges=RIDGES)
 
 
-def test_verb(blocks, data, tmp_path):
-    out = tmp_path / "a.json"
-    command = ["architectures", "--data", str(data[0]), "--train-images", str(N), "--subset", "8x3"]
-    result = CliRunner().invoke(app, [*command, "--ridges", "0,1e-3", "--out", str(out), *map(str, blocks)])
-    assert result.exit_code == 0 and json.loads(out.read_text())["pooling_window"] == 3
-    missing = CliRunner().invoke(app, [*command, "--out", str(out), "nowhere.h5"])
-    assert missing.exit_code == 2 and "nowhere.h5 is missing" in missing.output
+def test_job(blocks, data, tmp_path):
+    """From the study's parameters alone, and the blocks where the study has them."""
+    study = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+    study["prepare"] |= {"train_images": POOL, "test_images": TEST}
+    study["solve"] |= {"subsets": [{"train_images": POOL, "repeats": 1}], "ridges": RIDGES}
+    study["architectures"] |= {"train_images": N, "small_train_images": [8]}
+    study |= dict.fromkeys(["cnns", "random_features", "small_data"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    job = jobs(check_params(study))["arch-f3-lap3-flips"]
+    command = ["section", "run", "architectures", "arch-f3-lap3-flips", "--params", str(tmp_path / "params.yaml")]
+    command += ["--study-dir", str(tmp_path), "--data", str(data[0])]
+    missing = CliRunner().invoke(app, command)
+    assert missing.exit_code == 2 and f"{job.inputs[0]} is missing" in missing.output
+    assert [Path(path).name for path in sorted(job.inputs)] == [path.name for path in blocks]
+    (tmp_path / job.inputs[0]).parent.mkdir(parents=True)
+    for block in blocks:
+        shutil.copy(block, (tmp_path / job.inputs[0]).parent)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / job.files[0]).read_text(encoding="utf-8"))
+    assert document["pooling_window"] == 3
+    assert document["results"] == solved(blocks, data, tmp_path / "a.json", study="ci")["results"]

@@ -14,6 +14,7 @@ from kernel_files import N_TEST, N_TRAIN, linear_kernel, make_data, make_kernel
 from exact_cntk import kernel_regression
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import load_params
 from exact_cntk.study.sections import open_section, write_section
@@ -27,11 +28,11 @@ from exact_cntk.study.subsets import Subset
 pytest.importorskip("torch")
 
 from exact_cntk.finite import random_features
-from exact_cntk.study.sections.random_features.jobs import Family, solve_draw, solve_exact, sweep_widths
+from exact_cntk.study.sections.random_features.jobs import solve_draw, solve_exact, sweep_widths
 
 RIDGES = [0.0, 1e-6, 1e-2]
-VANILLA = Family("cntk-v", "flatten", "all")
-POOLED = Family("cntk-gap", "gap", "hidden")
+VANILLA = ("cntk-v", Family("flatten"))
+POOLED = ("cntk-gap", Family("gap", ("hidden",)))
 DRAW: dict[str, Any] = {
     "depths": [3],
     "kinds": ["ntk", "nngp"],
@@ -55,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = study / "random_features"
     own.mkdir()
     for number in range(3):
-        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, VANILLA, draw=number, **DRAW))
+        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, *VANILLA, draw=number, **DRAW))
     images = {name: DRAW[name] for name in ("train_images", "test_images", "ridges")}
     write_json(own / "cntk-v-exact.json", solve_exact([kernel_file], data_file, **images))
-    swept = sweep_widths(data_file, VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
+    swept = sweep_widths(data_file, *VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
     write_json(own / "cntk-v-sweep.json", swept)
     return study
 
@@ -70,7 +71,7 @@ def one(document: dict[str, Any], **of: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 def test_draw_is_regression_on_explicit_features(data_file: Path, data: ProcessedData, kind: str) -> None:
-    document = solve_draw(data_file, VANILLA, draw=1, **DRAW | {"kinds": [kind]})
+    document = solve_draw(data_file, *VANILLA, draw=1, **DRAW | {"kinds": [kind]})
     images = np.concatenate([data.train_images, data.test_images])
     features = random_features(images, depth=3, readout="flatten", width=4, get=kind, draw=1, dtype="float64")[kind]
     K, K_test = features[:N_TRAIN] @ features[:N_TRAIN].T, features[N_TRAIN:] @ features[:N_TRAIN].T
@@ -85,16 +86,16 @@ def test_draw_is_regression_on_explicit_features(data_file: Path, data: Processe
 
 
 def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
+    document = solve_draw(data_file, *VANILLA, draw=0, **DRAW)
     for kind in ("ntk", "nngp"):
-        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in costs.DTYPES)
+        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in plan.DTYPES)
         assert double["rounding"] is None
         assert 1e-9 < single["rounding"] < 1e-5  # a few units in the last place of float32, 6e-8
 
 
 def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, POOLED, draw=0, **DRAW)
-    for dtype in costs.DTYPES:
+    document = solve_draw(data_file, *POOLED, draw=0, **DRAW)
+    for dtype in plan.DTYPES:
         found = one(document, kind="nngp", dtype=dtype, train_images=N_TRAIN)
         assert found["features"] == 4
         assert found["rank"] <= 4
@@ -105,8 +106,8 @@ def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path
 
 
 def test_every_size_is_solved_on_the_first_images(data_file: Path, data: ProcessedData) -> None:
-    document = solve_draw(data_file, VANILLA, draw=0, **DRAW)
-    fewer = solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": N_TRAIN // 2})
+    document = solve_draw(data_file, *VANILLA, draw=0, **DRAW)
+    fewer = solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"train_images": N_TRAIN // 2})
     names = {"kind": "ntk", "dtype": "float64", "train_images": N_TRAIN // 2}
     half, alone = one(document, **names), one(fewer, **names)
     assert half["test_accuracy"] == alone["test_accuracy"]
@@ -116,7 +117,7 @@ def test_every_size_is_solved_on_the_first_images(data_file: Path, data: Process
 
 def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_json(tmp_path / name, solve_draw(data_file, POOLED, draw=2, **DRAW))
+        write_json(tmp_path / name, solve_draw(data_file, *POOLED, draw=2, **DRAW))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -125,9 +126,9 @@ def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_pat
 @pytest.mark.parametrize("trained", ["all", "hidden"])
 def test_number_of_features(kind: str, readout: str, trained: str) -> None:
     images = np.ones((2, 3, 4, 2), dtype=np.float32)
-    architecture: dict[str, Any] = {"readout": readout, "trained": trained, "filter_size": 3}
-    features = random_features(images, depth=4, width=5, get=kind, **architecture)[kind]
-    assert costs.count_features((3, 4, 2), architecture, kind, 4, 5) == features.shape[1]
+    family = Family(readout, (trained,))
+    features = random_features(images, depth=4, width=5, get=kind, **family.arguments())[kind]
+    assert plan.count_features((3, 4, 2), family, kind, 4, 5) == features.shape[1]
 
 
 def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
     data = make_data(data_file)
     kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
     document = solve_exact([kernel_file], data_file, train_images=20, test_images=5, ridges=RIDGES)
-    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in costs.DTYPES)
+    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in plan.DTYPES)
     assert double["rounding"] is None
     assert 0 < single["rounding"] < 2**-24 * 20  # half a unit in the last place of each entry
     assert double["features"] is None
@@ -148,8 +149,8 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
 def test_kernel_averaged_over_flips_is_no_network_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import kernel_files
 
-    header = kernel_files.make_header
-    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, flips=True))
+    header, family = kernel_files.make_header, Family("flatten", flips=True)
+    monkeypatch.setattr(kernel_files, "make_header", lambda *given: header(*given, network=family))
     data = make_data(tmp_path / "squares.h5")
     kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
     with pytest.raises(UserError, match="is averaged over flips, which networks are not"):
@@ -158,11 +159,11 @@ def test_kernel_averaged_over_flips_is_no_network_s(tmp_path: Path, monkeypatch:
 
 def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train_images is 25; allowed are 2 to 24"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"train_images": 25})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"train_images": 25})
     with pytest.raises(InputError, match=r"test_images is 0; allowed are 1 to 10"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"test_images": 0})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"test_images": 0})
     with pytest.raises(InputError, match=r"ridges are \[0\.1\], but must hold 0"):
-        solve_draw(data_file, VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
+        solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
     other = make_data(tmp_path / "other.h5", seed=1)
     kernel_file = make_kernel(tmp_path, other, linear_kernel(other))
     with pytest.raises(UserError, match="made from other images"):
@@ -242,7 +243,7 @@ class TestUnsolved:
         section, results = found
         row = section.losses(results).query("kind == 'ntk'").iloc[0]
         chosen = results.problems.query("kind == 'ntk' and train_images == 24 and draw > 0")
-        single, double = (chosen[chosen.dtype == name] for name in costs.DTYPES)
+        single, double = (chosen[chosen.dtype == name] for name in plan.DTYPES)
         assert (row.solved, row.draws) == (2, 3)
         assert row.lost_without_ridge == pytest.approx(
             double.accuracy_loo_ridge.median() - double.unchecked_accuracy.median()
@@ -289,8 +290,8 @@ def test_table2_has_one_row_a_kernel_and_its_own_dataset(folder: Path) -> None:
 
 @pytest.mark.parametrize("readout", ["flatten", "lap"])
 def test_families_of_all_readouts_are_swept(folder: Path, readout: str) -> None:
-    family = Family("one", readout, "all", 3, 3 if readout == "lap" else None)
-    swept = sweep_widths(folder / "squares.h5", family, kinds=["ntk"], depth=3, widths=[4, 8], images=3, draws=2)
+    family = Family(readout, pooling_window=3 if readout == "lap" else None)
+    swept = sweep_widths(folder / "squares.h5", "a", family, kinds=["ntk"], depth=3, widths=[4, 8], images=3, draws=2)
     assert np.isfinite(swept["sweeps"][0]["deviations"]).all()
 
 
@@ -336,7 +337,7 @@ def test_study_without_a_sweep_has_its_figure_all_the_same(folder: Path, tmp_pat
 
 def test_missing_exact_kernels_are_named(folder: Path) -> None:
     files = sorted((folder / "random_features").glob("*-draw-*.json"))
-    with pytest.raises(UserError, match="no results of exact; run `exact-cntk random-features`"):
+    with pytest.raises(UserError, match="no results of exact: run its jobs first"):
         open_section("random_features", folder, files=files)
 
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.networks import Family
 from exact_cntk.study import resume
 from exact_cntk.study.sections.small_data import jobs as small_data_jobs
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
@@ -168,7 +169,7 @@ def test_settings_that_are_not_allowed(data_file, tmp_path, change, message):
 def test_a_network_is_trained_on_one_set_at_least(data, data_file, tmp_path, change, message):
     options = {"max_train_images": 6, "network_subsets": 2, **NETWORK, **TRAINING}
     with pytest.raises(InputError, match=message):
-        network_to_file("cnn-v", data_file, tmp_path / "a.json", DESIGN, **options | change)
+        network_to_file("cnn-v", Family("flatten"), data_file, tmp_path / "a.json", DESIGN, **options | change)
 
 
 def test_a_folder_is_no_checkpoint(data, data_file, tmp_path):
@@ -239,7 +240,7 @@ def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_f
     assert seeds == [4] * 4 + [5] * 6
 
 
-NETWORK = {"readout": "flatten", "trained": "all", "filter_size": 3, "depth": 3, "width": 4, "output_scale": 0.05}
+NETWORK = {"depth": 3, "width": 4, "output_scale": 0.05}
 TRAINING = {"rates": [1.0, 1e6], "batch_images": 4, "epochs": 2}
 
 
@@ -247,7 +248,7 @@ def test_networks(tmp_path, data, data_file):
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
         options = {"max_train_images": 6, "network_subsets": 2, **NETWORK, **TRAINING}
-        document = network_to_file("cnn-v", data_file, file, DESIGN, **options)
+        document = network_to_file("cnn-v", Family("flatten"), data_file, file, DESIGN, **options)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert [(row["train_images"], row["repeat"]) for row in document["results"]] == [(6, 0), (6, 1)]
     assert document["sets"] == describe_subsets(draw_subsets(data.train_labels, *DESIGN), DESIGN.seed)

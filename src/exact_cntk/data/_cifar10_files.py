@@ -13,12 +13,14 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from exact_cntk.data._source import Download
 from exact_cntk.errors import UserError
 
-ARCHIVE_NAME = "cifar-10-python.tar.gz"
-ARCHIVE_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
-ARCHIVE_BYTES = 170_498_071
+ARCHIVE = Download(
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    md5="c58f30108f718f92721af3b95e74349a",
+    n_bytes=170_498_071,
+)
 FOLDER_NAME = "cifar-10-batches-py"
 # In the order in which they are read and digested.
 OFFICIAL_MD5 = {
@@ -82,7 +84,7 @@ def source_files(source: Path) -> list[Path]:
         if source.is_file():
             return [source]
         there = source.exists()
-    except OSError as error:  # a folder that is not ours, or a name longer than any can be
+    except OSError as error:  # a folder of another user, or a name longer than any can be
         raise UserError(f"{source}: cannot be read: {error.strerror}; {_GIVE}") from error
     if there:
         raise UserError(f"{source}: neither a file nor a folder; {_GIVE}")
@@ -127,8 +129,8 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
         return files
     with _open(source) as stream:
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if md5 != ARCHIVE_MD5 and not allow_unverified:
-            raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE_MD5}; {_REMEDY}")
+        if md5 != ARCHIVE.md5 and not allow_unverified:
+            raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE.md5}; {_REMEDY}")
         stream.seek(0)  # the very bytes that were hashed, not whatever has the name by now
         return _read_archive(stream, source)
 

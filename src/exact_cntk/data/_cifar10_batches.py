@@ -1,0 +1,79 @@
+"""The images and labels in the content of CIFAR-10's files."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exact_cntk.data._cifar10_files import SourceFiles
+from exact_cntk.data._dataset import Dataset, display_name
+from exact_cntk.data._source import Description
+from exact_cntk.data._unpickle import load_pickled_dict
+from exact_cntk.errors import UserError
+
+
+def read_batches(files: SourceFiles, path: Path, described: Description) -> Dataset:
+    """Take the images and labels out of the seven files at `path`, which hold what is described but for its number."""
+    _refuse_repeated_batch(files, path)
+    class_names = _class_names(files, path, len(described.class_names))
+    batches = [
+        _batch(files.contents[name], f"{path}: {name}", described) for name in files.contents if name != "batches.meta"
+    ]
+    verified = not files.unofficial
+    digest = files.digest
+    return Dataset(
+        name=display_name(described.name, verified=verified, source_digest=digest),
+        verified=verified,
+        source_digest=digest,
+        class_names=class_names,
+        full_scale=described.full_scale,
+        train_images=np.concatenate([images for images, _ in batches[:-1]]),
+        train_labels=np.concatenate([labels for _, labels in batches[:-1]]),
+        test_images=batches[-1][0],
+        test_labels=batches[-1][1],
+    )
+
+
+def _refuse_repeated_batch(files: SourceFiles, path: Path) -> None:
+    """A batch copied over another would train on the test images, or count some images twice."""
+    first_with: dict[bytes, str] = {}
+    for name, content in files.contents.items():
+        if content in first_with:
+            raise UserError(f"{path}: {name} has the same content as {first_with[content]}")
+        first_with[content] = name
+
+
+def _class_names(files: SourceFiles, path: Path, n_classes: int) -> tuple[str, ...]:
+    names = load_pickled_dict(files.contents["batches.meta"], f"{path}: batches.meta").get("label_names")
+    if not isinstance(names, list) or not all(isinstance(name, str | bytes) for name in names):
+        raise UserError(f"{path}: batches.meta: label_names must be a list of strings, got {type(names).__name__}")
+    texts = tuple(name.decode("latin-1") if isinstance(name, bytes) else name for name in names)
+    if len(set(texts)) != n_classes or len(texts) != n_classes:
+        raise UserError(f"{path}: batches.meta: label_names must be {n_classes} different names, got {texts}")
+    return texts
+
+
+def _batch(content: bytes, name: str, described: Description) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, P, Q, C) and labels (n,) of one file, whose rows are channel-major."""
+    n_values, n_classes = math.prod(described.shape), len(described.class_names)
+    batch = load_pickled_dict(content, name)
+    rows = batch.get("data")
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != n_values:
+        raise UserError(f"{name}: data must be uint8 of shape (n, {n_values}), got {_describe(rows)}")
+    if len(rows) == 0:
+        raise UserError(f"{name}: holds no image")
+    labels = np.asarray(batch["labels"]) if isinstance(batch.get("labels"), list | np.ndarray) else None
+    if labels is None or labels.shape != (len(rows),) or labels.dtype.kind not in "iu":
+        raise UserError(f"{name}: labels must be {len(rows)} integers, one an image, got {_describe(labels)}")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise UserError(f"{name}: labels must be in 0…{n_classes - 1}, got {labels.min()}…{labels.max()}")
+    P, Q, C = described.shape
+    images = np.ascontiguousarray(rows.reshape(-1, C, P, Q).transpose(0, 2, 3, 1))
+    return images, labels.astype(np.int64)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    return "nothing" if value is None else type(value).__name__
