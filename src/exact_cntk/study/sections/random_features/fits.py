@@ -58,7 +58,7 @@ def nested_results(
             "train_images": n,
             "test_images": images.test,
             "rank": _rank(fit.regression.eigenvalues, dtype),
-            "rounding": None if exact is None else rounded(_relative_error(part, exact[:n, :n])),
+            "rounding": None if exact is None else rounded(_norm(part - exact[:n, :n]) / _norm(exact[:n, :n])),
             "unchecked_accuracy": _unchecked_accuracy(part, K_test[:, :n], labels, images.test_labels),
         } | fit.whole_path()
         if n < images.train:
@@ -70,11 +70,6 @@ def _rank(eigenvalues: np.ndarray | None, dtype: str) -> int | None:
     if eigenvalues is None:
         return None
     return int((eigenvalues > len(eigenvalues) * np.finfo(dtype).eps * eigenvalues[0]).sum())
-
-
-def _relative_error(K: np.ndarray, exact: np.ndarray) -> float:
-    """‖K − exact‖ / ‖exact‖ in the 2-norm."""
-    return _norm(K - exact) / _norm(exact)
 
 
 def _norm(A: np.ndarray) -> float:
