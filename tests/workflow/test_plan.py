@@ -62,7 +62,7 @@ def test_without_sections(fresh):
 def test_one_family_of_a_preset(fresh):
     preset = "config/cifar10-2k.yaml"
     params = load_params(ROOT / preset)
-    (blocks,) = [kernel_blocks(params, one) for one in kernel_passes(params) if one.family == "cntk-v"]
+    (blocks,) = [kernel_blocks(params, one) for one in kernel_passes(params) if one.name == "cntk-v"]
     depths = [depth for family, depth in kernel_depths(params) if family == "cntk-v"]
     assert fresh.planned("cntk_v", "--configfile", preset) == {
         **dict.fromkeys(["cntk_v", "fetch_data", "preprocess"], 1),
