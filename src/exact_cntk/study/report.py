@@ -81,7 +81,7 @@ def write_report(
 
 
 def inline_svg(path: Path, description: str) -> str:
-    """An SVG file as an element of a page: without prolog and fixed size, with a text for screen readers and unique ids."""
+    """An SVG file as an element of a page: without prolog and fixed size, with unique ids and a text to read aloud."""
     text = path.read_text(encoding="utf-8")
     start = text.find("<svg")
     if start < 0:

@@ -51,6 +51,11 @@ def table1_wide(version: str = "v2") -> pd.DataFrame:
     return _wide([c for c in read()["table1"]["columns"] if version == "all" or c["source"] == "paper"], "table1")
 
 
+def table1_printed(version: str = "v2") -> pd.DataFrame:
+    """`table1_wide` for people: texts with two decimals."""
+    return table1_wide(version).map("{:.2f}".format).reset_index()
+
+
 def table2() -> pd.DataFrame:
     """Table 2 (appendix B): random features and exact kernels on two classes; percent, one row per depth."""
     return _wide(read()["table2"]["columns"], "table2")
