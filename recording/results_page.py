@@ -17,13 +17,14 @@ import pandas as pd
 from benchmarks.machine import ROOT
 from matplotlib.figure import Figure
 
+from exact_cntk.networks.labels import READOUT_NAMES
 from exact_cntk.study.results import Study, load
 from exact_cntk.study.sections.accuracy.results import accuracy_by_depth
 from exact_cntk.study.sections.correlation.analysis import analyse
 from exact_cntk.study.sections.correlation.page import people_table
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import percent, signed_points, to_markdown
-from exact_cntk.study.show.style import GREY, READOUT_NAMES, SETTINGS, depth_colors, legend, new_figure, title, to_svg
+from exact_cntk.study.show.style import GREY, SETTINGS, depth_colors, legend, new_figure, title, to_svg
 from recording.jpeg_quality import extrapolate
 from recording.real.plan import Piece, catalogue
 from recording.real.state import State

@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
-from exact_cntk.study.sections import SECTIONS, read_pages
+from exact_cntk.study.sections import plan, read_pages
 from exact_cntk.study.show.markup import to_markdown
 
 RECORDED = ROOT / "docs" / "results"
@@ -53,7 +53,7 @@ class SectionPage:
     def collect(self, study_dir: Path, folder: Path) -> Path:
         """Copy what a finished study says of the section to `folder`/study; that folder."""
         target = folder / study_dir.name
-        names = SECTIONS[self.key]
+        names = plan(self.key).SECTION
         files = [study_dir / "tables" / f"{stem}.csv" for stem in names.tables if stem not in self.unrecorded]
         files += [study_dir / "figures" / f"{stem}.svg" for stem in names.figures]
         files += sorted((study_dir / self.key).glob("*.json")) if self.results else []

@@ -33,10 +33,11 @@ def test_killed_between_write_and_rename(tmp_path, name):
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from exact_cntk import _atomic, cli
-_atomic._sync = lambda path: os.kill(os.getpid(), {int(name)})
+from exact_cntk import cli
+from exact_cntk._support import atomic
+atomic._sync = lambda path: os.kill(os.getpid(), {int(name)})
 signal.signal(signal.SIGTERM, cli._terminate)
-_atomic.write_bytes(Path(sys.argv[1]), b"complete, but not yet renamed")
+atomic.write_bytes(Path(sys.argv[1]), b"complete, but not yet renamed")
 """
     target = tmp_path / "file"
     done = subprocess.run([sys.executable, "-c", script, str(target)], env=environment(), check=False)

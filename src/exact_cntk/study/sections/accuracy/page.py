@@ -77,7 +77,8 @@ def shown(study: Study) -> list[tuple[str, pd.DataFrame]]:
         spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
         for column, ridge in kernels.RIDGES.items():
             caption = f"{size:,} training images, {ridge}{spread}; %"
-            rows.append((with_notes(caption, study.unsolved), kernels.own_accuracies(study, size, column)))
+            note = kernels.size_note(study, size) if column == "accuracy" else ""
+            rows.append((with_notes(caption, note), kernels.own_accuracies(study, size, column)))
     caption = with_notes("Test accuracy without and with the chosen ridge", study.unsolved)
     return [
         *rows,

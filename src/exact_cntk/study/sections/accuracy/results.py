@@ -237,7 +237,7 @@ def table1_markdown(study: Study) -> str:
         for column, ridge in RIDGES.items():
             lines += [f"## {size:,} training images, {ridge}{spread}", ""]
             lines += [to_markdown(own_accuracies(study, size, column)), ""]
-            note = _note(study, size) if column == "accuracy" else ""
+            note = size_note(study, size) if column == "accuracy" else ""
             lines += [note, ""] if note else []
     for beside, title in (
         (beside_paper(study), f"Beside the paper's Table 1, {references.citation('paper')}"),
@@ -279,7 +279,7 @@ def _cells(table: pd.DataFrame, column: str = "accuracy") -> list[str]:
     ]
 
 
-def _note(study: Study, size: int) -> str:
+def size_note(study: Study, size: int) -> str:
     """Why a size has fewer subsets than its heading says, without ridge."""
     rows = accuracy_by_depth(study).query("train_images == @size")
     return unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)

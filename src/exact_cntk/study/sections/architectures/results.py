@@ -141,7 +141,7 @@ def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resample
         or contradicts itself.
     """
     if not documents:
-        raise UserError("architectures: no files of results; run the workflow, or `exact-cntk architectures`, first")
+        raise UserError("architectures: no results: run its jobs first, see `exact-cntk section run architectures`")
     _check_alike(documents)
     table = _architectures(documents)
     accuracy: list[dict[str, Any]] = []

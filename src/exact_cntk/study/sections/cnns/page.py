@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from exact_cntk.study.sections.cnns import figures as cnn_figures
-from exact_cntk.study.sections.cnns.results import Results, comparison
-from exact_cntk.study.sections.cnns.results import load as load
+from exact_cntk.study.sections.cnns.results import Results, comparison, load
 from exact_cntk.study.show.markup import (
     DIVERGED,
     SINGULAR,
@@ -19,6 +18,8 @@ from exact_cntk.study.show.markup import (
     unsolved_note,
     with_notes,
 )
+
+__all__ = ["CAPTIONS", "NAVIGATION", "TEXT", "TITLE", "figures", "headline", "load", "shown", "summary", "tables"]
 
 TITLE = "Are trained CNNs better?"
 NAVIGATION = "CNNs"

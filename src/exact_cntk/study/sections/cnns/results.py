@@ -62,7 +62,7 @@ def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int =
     """
     documents = read_documents(study.data, files, keys=KEYS)
     if not documents:
-        raise UserError("the section cnns has no results: run the workflow first")
+        raise UserError("the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`")
     ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))
     right = {}
     for path, document in ordered:

@@ -160,7 +160,7 @@ def split_data(data: ProcessedData, run: Run) -> Sets:
         return (data.train_images, data.train_labels), (data.test_images, data.test_labels)
     pool, left_out = len(data.train_labels), check.as_integer("validation_images", run.validation_images, at_least=1)
     if left_out >= pool:
-        raise InputError(f"validation_images is {left_out}; allowed are integers below {pool}, the training pool")
+        raise InputError(f"validation_images is {left_out}; allowed are integers below the training pool of {pool}")
     training, validation = slice(pool - left_out), slice(pool - left_out, pool)
     return (data.train_images[training], data.train_labels[training]), (
         data.train_images[validation],

@@ -76,7 +76,8 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     present = {row["source"] for row in problems}
     if missing := {"features", "exact"} - present:
         raise UserError(
-            f"no results of {' and '.join(sorted(missing))}; run `exact-cntk section run random_features` first"
+            f"no results of {' and '.join(sorted(missing))}: run its jobs first, see "
+            "`exact-cntk section run random_features`"
         )
     frame, paths = pd.DataFrame(problems), pd.DataFrame(path_rows)
     frame[VALUES], paths[PATH] = frame[VALUES].astype(float), paths[PATH].astype(float)

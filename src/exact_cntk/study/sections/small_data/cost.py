@@ -39,7 +39,7 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     layers = 0
     if small["cnns"]:
         unfolded = 2 + max(Family.from_parts(family).filter_size for family in small["cnns"]["families"]) ** 2
-        layers = 4 * PREDICTED_AT_ONCE * prepare["resolution"] ** 2 * small["cnns"]["width"] * unfolded
+        layers = 4 * PREDICTED_AT_ONCE * math.prod(image_shape(prepare)[:2]) * small["cnns"]["width"] * unfolded
     return images + max(fit, layers)
 
 

@@ -198,7 +198,7 @@ def test_files_that_do_not_fit(change, words):
 
 
 def test_no_files():
-    with pytest.raises(UserError, match="no files of results"):
+    with pytest.raises(UserError, match="architectures: no results: run its jobs first"):
         read_search([])
 
 

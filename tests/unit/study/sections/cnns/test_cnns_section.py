@@ -176,7 +176,9 @@ def test_files(folder):
 
 def test_files_that_do_not_belong_are_refused(tmp_path):
     written = write_study(tmp_path, depths=(3,), subsets=((100, 1),), n_test=61)
-    with pytest.raises(UserError, match="the section cnns has no results: run the workflow first"):
+    with pytest.raises(
+        UserError, match="the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`"
+    ):
         open_section("cnns", tmp_path)
     data = json.loads(written[0].read_text())["data"]
     files = write_cnns(tmp_path, data | {"digest": "6" * 64}, depths=(3,))

@@ -88,14 +88,14 @@ def test_draw_is_regression_on_explicit_features(data_file: Path, data: Processe
 def test_float32_differs_by_its_rounding(data_file: Path, data: ProcessedData) -> None:
     document = solve_draw(data_file, *VANILLA, draw=0, **DRAW)
     for kind in ("ntk", "nngp"):
-        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in costs.DTYPES)
+        single, double = (one(document, kind=kind, dtype=name, train_images=N_TRAIN) for name in plan.DTYPES)
         assert double["rounding"] is None
         assert 1e-9 < single["rounding"] < 1e-5  # a few units in the last place of float32, 6e-8
 
 
 def test_kernel_of_too_few_features_is_singular_in_any_precision(data_file: Path, data: ProcessedData) -> None:
     document = solve_draw(data_file, *POOLED, draw=0, **DRAW)
-    for dtype in costs.DTYPES:
+    for dtype in plan.DTYPES:
         found = one(document, kind="nngp", dtype=dtype, train_images=N_TRAIN)
         assert found["features"] == 4
         assert found["rank"] <= 4
@@ -128,7 +128,7 @@ def test_number_of_features(kind: str, readout: str, trained: str) -> None:
     images = np.ones((2, 3, 4, 2), dtype=np.float32)
     family = Family(readout, (trained,))
     features = random_features(images, depth=4, width=5, get=kind, **family.arguments())[kind]
-    assert costs.count_features((3, 4, 2), family, kind, 4, 5) == features.shape[1]
+    assert plan.count_features((3, 4, 2), family, kind, 4, 5) == features.shape[1]
 
 
 def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_exact_kernel_of_float64_is_solved_rounded_too(tmp_path: Path, monkeypat
     data = make_data(data_file)
     kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
     document = solve_exact([kernel_file], data_file, train_images=20, test_images=5, ridges=RIDGES)
-    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in costs.DTYPES)
+    single, double = (one(document, kind="ntk", dtype=name, train_images=20) for name in plan.DTYPES)
     assert double["rounding"] is None
     assert 0 < single["rounding"] < 2**-24 * 20  # half a unit in the last place of each entry
     assert double["features"] is None
@@ -243,7 +243,7 @@ class TestUnsolved:
         section, results = found
         row = section.losses(results).query("kind == 'ntk'").iloc[0]
         chosen = results.problems.query("kind == 'ntk' and train_images == 24 and draw > 0")
-        single, double = (chosen[chosen.dtype == name] for name in costs.DTYPES)
+        single, double = (chosen[chosen.dtype == name] for name in plan.DTYPES)
         assert (row.solved, row.draws) == (2, 3)
         assert row.lost_without_ridge == pytest.approx(
             double.accuracy_loo_ridge.median() - double.unchecked_accuracy.median()
@@ -337,7 +337,7 @@ def test_study_without_a_sweep_has_its_figure_all_the_same(folder: Path, tmp_pat
 
 def test_missing_exact_kernels_are_named(folder: Path) -> None:
     files = sorted((folder / "random_features").glob("*-draw-*.json"))
-    with pytest.raises(UserError, match="no results of exact; run `exact-cntk section run random_features`"):
+    with pytest.raises(UserError, match="no results of exact: run its jobs first"):
         open_section("random_features", folder, files=files)
 
 
