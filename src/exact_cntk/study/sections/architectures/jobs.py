@@ -1,4 +1,4 @@
-"""Every architecture of one pass, solved on few training images and on many: the grid's compute."""
+"""Every architecture of one pass, solved on small training sets and on the full one."""
 
 import json
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ def solve_pass(
 ) -> dict[str, Any]:
     """Solve every architecture of a pass, and write what its file holds.
 
-    Each is solved on the subsets and on the pool's first `train_images` images, without ridge (the paper's protocol)
-    and with the ridge that leave-one-out chooses on the training images alone; and tested on all test images. Finished
-    architectures are kept beside `out` until all are, and an interrupted call goes on from them.
+    Each is solved on the subsets and on the pool's first `train_images` images, without a ridge (the paper's protocol)
+    and with the ridge that leave-one-out chooses on the training images, and tested on all test images. An interrupted
+    call resumes after the last finished architecture.
 
     Parameters
     ----------
