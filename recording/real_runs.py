@@ -16,12 +16,11 @@ from exact_cntk._support.machine import format_gib
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.kernels.backends import describe_backend
 from recording.real.clock import Clock, OutOfTimeError
-from recording.real.images import load_images
+from recording.real.images import CIFAR10, load_images
 from recording.real.plan import Piece, catalogue
 from recording.real.run import PieceRun, in_order, progress_of
 from recording.real.state import State
 
-TEST_IMAGES = 10_000
 RECORDED = Path("docs/results")
 
 
@@ -112,8 +111,9 @@ def _run(pieces: dict[str, Piece], states: dict[str, State], options: argparse.N
 def _list(pieces: dict[str, Piece], states: dict[str, State]) -> None:
     """Print the state of each piece."""
     for name, piece in pieces.items():
-        work, memory = piece.element_layers(piece.pairs(TEST_IMAGES), (32, 32, 3)), format_gib(piece.kernel_bytes())
-        where = progress_of(piece, states[name], TEST_IMAGES)
+        work = piece.element_layers(piece.pairs(CIFAR10.test_images), CIFAR10.shape)
+        memory = format_gib(piece.kernel_bytes())
+        where = progress_of(piece, states[name], CIFAR10.test_images)
         print(f"{name:14s} n = {piece.train_images:6d}  {work:.1e} element-layers  kernels {memory:>8s}  {where}")
 
 

@@ -15,6 +15,8 @@ from exact_cntk.data import ProcessedData
 from exact_cntk.data._processed import write_processed
 from exact_cntk.networks import Family
 
+# Seconds that other processes are waited for: on however slow a machine, one that takes longer hangs.
+HUNG = 3600.0
 N_TRAIN, N_TEST, N_CLASSES = 24, 10, 3
 DEPTHS, KINDS = (3, 5), ("ntk", "nngp")
 PATH = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parent)]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from kernel_files import edit, make_blocks
 from typer.testing import CliRunner
 
@@ -23,8 +24,8 @@ from exact_cntk.blocks import merge_blocks
 from exact_cntk.cli import app
 from exact_cntk.data._cifar10_files import ARCHIVE, OFFICIAL_MD5
 from exact_cntk.data._processed import ProcessedData, write_processed
-from exact_cntk.study.sections.accuracy.figures import FIGURES
 
+ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 3, 1))
 LABELS = [0, 1, 0, 1]
 NAN = np.where(np.arange(4)[:, None, None, None] == 2, np.nan, IMAGES)
@@ -98,13 +99,22 @@ class Files:
         return path
 
     def drawn_study(self) -> Path:
-        """The folder of a study with its tables, and with figures as far as the report looks at them."""
+        """The folder of a study with the section of its kernels."""
         study = self.metrics().parents[1]
-        assert run("table", "--study-dir", str(study)).exit_code == 0
-        (study / "figures").mkdir()
-        for name in FIGURES:
-            (study / "figures" / f"{name}.svg").write_text("<svg></svg>")
+        done = run("section", "show", "accuracy", "--study-dir", str(study))
+        assert done.exit_code == 0, done.stderr
         return study
+
+    def params(self) -> Path:
+        """Parameters of a study whose section small_data looks at these files."""
+        params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+        params["prepare"] |= {"train_images": 24, "test_images": 10}
+        params["solve"] |= {"subsets": [{"train_images": 24, "repeats": 1}]}
+        params["small_data"] |= {"train_images": [3], "subsets": 2, "cnns": None}
+        params |= dict.fromkeys(["cnns", "random_features", "architectures"])
+        path = self.folder / "params.yaml"
+        path.write_text(yaml.safe_dump(params), encoding="utf-8")
+        return path
 
     def archive(self) -> Path:
         path = self.folder / "cifar-10-python.tar.gz"
@@ -156,6 +166,24 @@ def solve(files: Files, **changes: Any) -> list[str]:
     return command("solve", [], options | {"kernel": changes.pop("kernel", None) or files.kernel()} | changes)
 
 
+def show(*metrics: Path, **options: Any) -> list[str]:
+    return command("section show accuracy", [word for path in metrics for word in ("--metrics", path)], options)
+
+
+def job(files: Files, name: str, **changes: Any) -> list[str]:
+    options = {"params": files.params(), "data": files.data_file, "study_dir": files.folder / "study"}
+    return command("section run small_data", [name], options | changes)
+
+
+def page(study: Path) -> Path:
+    return study / "sections" / "accuracy.json"
+
+
+def without(study: Path, name: str) -> Path:
+    (study / name).unlink()
+    return study
+
+
 def prepare(files: Files, source: Path, *flags: str) -> list[str]:
     return command("data prepare", ["cifar10", *flags], {"source": source, "out": files.folder / "out.h5"})
 
@@ -169,8 +197,9 @@ def on_full_disk(files: Files, verb: str) -> list[str]:
         "block": lambda: block(files, out=out / "out.h5"),
         "merge": lambda: merge(files, files.blocks(), out=out / "out.h5"),
         "solve": lambda: solve(files, out=out / "out.json"),
-        "table": lambda: command("table", [files.metrics()], {"study_dir": out}),
-        "figure": lambda: command("figure", [files.metrics()], {"study_dir": out}),
+        "job": lambda: job(files, "rbf", study_dir=out / "out"),
+        "section": lambda: show(files.metrics(), study_dir=out),
+        "summary": lambda: command("summary", ["--section", page(files.drawn_study())], {"study_dir": out}),
         "report": lambda: command("report", [], {"study_dir": files.drawn_study(), "out": out / "out.html"}),
     }[verb]()
     fill(out)
@@ -235,18 +264,35 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
     ),
     (
         "missing study",
-        lambda files: command("table", [], {"study_dir": files.folder / "nowhere"}),
+        lambda files: show(study_dir=files.folder / "nowhere"),
         "study_dir = .*nowhere: no such folder",
     ),
     (
         "missing metrics",
-        lambda files: command("figure", [removed(files.metrics())], {"study_dir": files.folder / "study"}),
+        lambda files: show(removed(files.metrics()), study_dir=files.folder / "study"),
         r"cntk-v-depth-03\.json cannot be read as metrics: .*No such file",
     ),
     (
-        "missing figures",
+        "missing sections",
         lambda files: command("report", [], {"study_dir": files.metrics().parents[1]}),
-        r"accuracy\.svg is missing: run `exact-cntk figure",
+        "study/sections holds no section: run the workflow, or `exact-cntk section show`, first",
+    ),
+    (
+        "missing figures",
+        lambda files: command("report", [], {"study_dir": without(files.drawn_study(), "figures/accuracy.svg")}),
+        r"accuracy\.svg is missing: run `exact-cntk section show accuracy",
+    ),
+    ("missing images of a job", lambda files: job(files, "rbf", data="nowhere.h5"), r"nowhere\.h5: no such file"),
+    (
+        "missing kernel of a job",
+        lambda files: job(files, "cntk-v-depth-04"),
+        r"study/kernels/cntk-v-depth-04\.h5 is missing",
+    ),
+    ("unknown job", lambda files: job(files, "rbv"), "section small_data of ci has no job 'rbv', did you mean 'rbf'"),
+    (
+        "unknown section",
+        lambda files: command("section run", ["small-data", "rbf"], {"params": files.params()}),
+        "section 'small-data' is unknown, did you mean 'small_data'",
     ),
     (
         "truncated images",
@@ -271,8 +317,9 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
             "block": r"cannot write .*out\.h5: No space left on device",
             "merge": r"needs .* of disk for .*out\.h5, .* available|No space left on device",
             "solve": r"cannot write .*out\.json: No space left on device",
-            "table": r"cannot write .*accuracy\.csv: No space left on device",
-            "figure": r"cannot write .*accuracy\.svg: No space left on device",
+            "job": r"cannot write .*rbf\.json: No space left on device",
+            "section": r"cannot write .*accuracy\.csv: No space left on device",
+            "summary": r"cannot write .*summary\.json: No space left on device",
             "report": r"cannot write .*out\.html: No space left on device",
         }.items()
     ),

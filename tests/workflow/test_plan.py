@@ -1,8 +1,10 @@
 """What Snakemake plans: lint, dry runs, presets, and errors in the parameters. Nothing is computed here."""
 
+import ast
 import importlib.util
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,20 +12,27 @@ import yaml
 
 from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import load_params
-from exact_cntk.study.passes import kernel_blocks
-from exact_cntk.study.sections import ALWAYS, SECTIONS
+from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes
+from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.sections._run import section_jobs
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "config").glob("*.yaml"))
+WITH_PARAMETERS = list(filter(has_parameters, KEYS))
 
 
-def keys(value, prefix=""):
-    """All keys of nested mappings; those inside lists, and those of sections, which may be null, are the schema's."""
-    if not isinstance(value, dict) or prefix.rstrip(".") in SECTIONS:
-        return set()
-    return {f"{prefix}{key}" for key in value} | {
-        inner for key in value for inner in keys(value[key], f"{prefix}{key}.")
+def whole_study(params):
+    """Count the jobs of a study by rule: each block, kernel, job, section and notebook once."""
+    sections = present(params)
+    return {
+        **dict.fromkeys(["all", "preprocess", "summary", "report"], 1),
+        "kernel_block": sum(len(kernel_blocks(params, one)) for one in all_passes(params)),
+        **dict.fromkeys(["merge_kernel", "solve"], len(kernel_depths(params))),
+        **dict.fromkeys(["section_parameters", "section_provenance"], len(WITH_PARAMETERS)),
+        **Counter(job.step for key in KEYS for job in section_jobs(key, params).values()),
+        **{f"show_{key}": 1 for key in sections},
+        "notebook": sum(len(plan(key).SECTION.notebooks) for key in sections),
     }
 
 
@@ -35,70 +44,30 @@ def test_default_study(fresh):
     shutil.copy2(ROOT / "config/digits.yaml", fresh / "params.yaml")
     # No flags: the profile beside the Snakefile loads by itself.
     planned = fresh.planned("--cores", "2", "--resources", "gpu=1")
-    params = load_params(ROOT / "params.yaml")
-    passes = [(one, len(kernel_blocks(params, one))) for one in all_passes(params)]
-    networks = [family["depths"] for family in params["cnns"]["families"]]
-    assert planned == {
-        "all": 1,
-        "preprocess": 1,
-        "kernel_block": 14 + sum(blocks for one, blocks in passes if one.pool_images is not None),
-        "merge_kernel": 10,
-        "solve": 10,
-        # for each rate one validation run and the seeds
-        "train_cnn": sum(map(len, networks)) * len(params["cnns"]["rates"]) * (1 + params["cnns"]["seeds"]),
-        "gather_cnn": sum(map(len, networks)),
-        "random_features_draw": 2 * params["random_features"]["draws"],
-        "random_features_exact": 2,
-        "random_features_sweep": 2,
-        "solve_architectures": sum(one.pool_images is not None for one, _ in passes),
-        "small_data_kernel": 2,
-        "small_data_baseline": 3,
-        "small_data_cnn": 1,
-        "section_parameters": 4,
-        "section_provenance": 4,
-        "tables": 1,
-        "figures": 1,
-        "notebook": 7,
-        "report": 1,
-    } | {f"section_{key}": 1 for key in SECTIONS}
+    assert planned == whole_study(load_params(ROOT / "params.yaml"))
+    assert set(planned) > {f"show_{key}" for key in KEYS}
 
 
 def test_without_sections(fresh):
-    params = yaml.safe_load((fresh / "params.yaml").read_text(encoding="utf-8"))
-    params |= {key: None for key in SECTIONS if key not in ALWAYS}
+    params = yaml.safe_load((fresh / "params.yaml").read_text(encoding="utf-8")) | dict.fromkeys(WITH_PARAMETERS)
     (fresh / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    assert fresh.planned() == {
-        "all": 1,
-        "preprocess": 1,
-        "kernel_block": 10,
-        "merge_kernel": 4,
-        "solve": 4,
-        "section_parameters": 4,
-        "section_provenance": 4,
-        "section_correlation": 1,
-        "tables": 1,
-        "figures": 1,
-        "notebook": 3,
-        "report": 1,
-    }
+    planned = fresh.planned()
+    assert planned == whole_study(load_params(fresh / "params.yaml"))
+    assert {"show_accuracy", "show_correlation"} < set(planned)
     # DVC's outputs are there all the same; what they were made from depends on the images.
-    assert fresh.planned("baselines") == {
-        "baselines": 1,
-        "preprocess": 1,
-        "section_parameters": 4,
-        "section_provenance": 4,
-    }
+    marks = ("preprocess", "section_parameters", "section_provenance")
+    assert fresh.planned("baselines") == {"baselines": 1} | {name: planned[name] for name in marks}
 
 
 def test_one_family_of_a_preset(fresh):
-    planned = fresh.planned("cntk_v", "--configfile", "config/cifar10-2k.yaml")
-    assert planned == {
-        "cntk_v": 1,
-        "fetch_data": 1,
-        "preprocess": 1,
-        "kernel_block": 4,
-        "merge_kernel": 5,
-        "solve": 5,
+    preset = "config/cifar10-2k.yaml"
+    params = load_params(ROOT / preset)
+    (blocks,) = [kernel_blocks(params, one) for one in kernel_passes(params) if one.name == "cntk-v"]
+    depths = [depth for family, depth in kernel_depths(params) if family == "cntk-v"]
+    assert fresh.planned("cntk_v", "--configfile", preset) == {
+        **dict.fromkeys(["cntk_v", "fetch_data", "preprocess"], 1),
+        "kernel_block": len(blocks),
+        **dict.fromkeys(["merge_kernel", "solve"], len(depths)),
     }
 
 
@@ -107,28 +76,17 @@ def test_default_parameters_are_the_preset_digits():
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_preset_is_complete(path):
-    # Snakemake lays a preset over params.yaml: with the same keys in both, nothing of params.yaml shows through.
-    preset = load_params(path)
-    assert preset["study"] == path.stem
-    assert keys(preset) == keys(load_params(ROOT / "params.yaml"))
+def test_preset_is_a_study_of_its_name(path):
+    assert load_params(path)["study"] == path.stem
 
 
-def test_all_presets_are_there():
-    assert {path.stem for path in PRESETS} == {
-        *("digits", "review", "cifar10-2k", "cifar10-full", "ci"),
-        *("cnns", "cifar2", "cifar2-cpu", "cifar2-condition", "architectures", "architectures-32", "small-data"),
-        "small-data-16",
-    }
-
-
-def test_preset_replaces_lists(fresh):
+def test_preset_replaces_the_default(fresh):
     # The default's depths, subsets and ridges are more than the preset's; none may be left of them.
     shutil.copy2(ROOT / "config/digits.yaml", fresh / "params.yaml")
     by_file = fresh.planned("--configfile", "config/ci.yaml")
     shutil.copy2(ROOT / "config/ci.yaml", fresh / "params.yaml")
     assert by_file == fresh.planned()
-    assert by_file["merge_kernel"] == 4
+    assert by_file == whole_study(load_params(ROOT / "config/ci.yaml"))
 
 
 def test_typo_is_one_line_from_every_command(fresh):
@@ -154,7 +112,9 @@ def test_reserved_names_are_the_steps_of_the_workflow(finished_once):
     listed = finished_once.run("snakemake", "--list-rules")
     steps = {name.replace("_", "-") for name in re.findall(r"^(\w+)(?: \(.*\))?$", listed, flags=re.MULTILINE)}
     families = {family["name"] for family in load_params(finished_once / "params.yaml")["kernels"]["families"]}
-    assert steps - families == set(RESERVED_NAMES)
+    # Beside them the rule that only other images need, and keys of the summary.
+    others = {"fetch-data", *(key.replace("_", "-") for key in KEYS if not plan(key).SECTION.steps)}
+    assert steps - families == set(RESERVED_NAMES) - others
 
 
 def test_profiles_agree():
@@ -166,48 +126,52 @@ def test_profiles_agree():
     assert set(default) <= set(slurm)
 
 
-def test_kernel_sources_are_whole():
-    # Whatever the kernel's own modules import of the package is listed, or cannot change a number.
-    text = (ROOT / "workflow/rules/made_from.smk").read_text(encoding="utf-8")
-    listed = set(re.findall(r"\"(_\w+)(?:\.py|/\*\.py)\"", text[: text.index("def architecture")]))
-    assert {"_cntk", "_cpu", "_cuda"} <= listed
-    numberless = {"_backends", "_validation", "_progress", "_machine", "errors"}
-    package = ROOT / "src/exact_cntk"
-    for name in (package / "kernels/cntk.py", package / "kernels/cpu.py", *package.glob("kernels/cuda/*.py")):
-        source = name.read_text(encoding="utf-8")
-        imported = set(re.findall(r"^ *(?:from|import) exact_cntk\.(\w+)", source, flags=re.MULTILINE))
-        imported |= set(re.findall(r"^ *from exact_cntk import (\w+)", source, flags=re.MULTILINE))
-        assert imported <= listed | numberless, name
+def imported(source):
+    """The modules of the package that a source file imports, wherever in it, as files."""
+    package = source.parents[[parent.name for parent in source.parents].index("exact_cntk")]
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    files = [package.parent / f"{name.replace('.', '/')}.py" for name in names if name.startswith("exact_cntk.")]
+    return {str(path.relative_to(package)) for path in files if path.is_file()}
 
 
-@pytest.mark.parametrize(("backend", "threads", "gpus"), [("cpu", 8, 0), ("cuda", 4, 1), ("auto", 8, 0)])
-def test_threads_and_gpus_follow_the_backend(fresh, backend, threads, gpus):
+def test_kernel_sources_are_whole(finished_once):
+    # Whatever the kernel's own modules import of the package is an input of its rule, or cannot change a number.
+    table = finished_once.run("snakemake", "--quiet", "all", "--detailed-summary")
+    (row,) = [line for line in table.splitlines() if line.startswith("results/ci/blocks/cntk-v-d3-4/0-0.h5\t")]
+    package = finished_once / "src/exact_cntk"
+    inputs = {name for cell in row.split("\t") for name in cell.split(",") if name.startswith("src/exact_cntk/")}
+    listed = {str((finished_once / name).relative_to(package)) for name in inputs}
+    own = {"kernels/cntk.py", "kernels/cpu.py"} | {
+        str(path.relative_to(package)) for path in package.glob("kernels/cuda/*.py")
+    }
+    assert own < listed
+    for name in own:
+        unlisted = imported(package / name) - listed
+        assert {path for path in unlisted if not path.startswith("_support/")} <= {"errors.py", "kernels/backends.py"}
+
+
+@pytest.mark.parametrize(("backend", "given", "gpus"), [("cpu", 4, 0), ("cuda", 4, 1), ("auto", 4, 1), ("auto", 0, 0)])
+def test_blocks_ask_for_all_cores_and_the_gpu_of_the_backend(fresh, backend, given, gpus):
+    # Whatever this machine has: the job itself takes a GPU where there is one.
     fresh.edit("params.yaml", "backend: auto", f"backend: {backend}")
-    given = ["--resources", "gpu=4" if backend == "cuda" else "gpu=0"]
-    planned = fresh.run("snakemake", "--dry-run", "--cores", "8", "--printshellcmds", "kernels", *given)
+    options = ["--cores", "8", "--printshellcmds", "kernels", "--resources", f"gpu={given}"]
+    planned = fresh.run("snakemake", "--dry-run", *options)
+    params = load_params(fresh / "params.yaml")
+    blocks = sum(len(kernel_blocks(params, one)) for one in kernel_passes(params))
     commands = re.findall(r"exact-cntk --made-from \S+ block .*", planned)
-    assert len(commands) == 10
-    assert all(f"--threads {threads} " in command for command in commands)
-    assert len(re.findall(rf"backend={backend}; if \[ \$backend = auto \] && \[ {gpus} = 0 \]", planned)) == 10
+    assert len(commands) == blocks
+    assert all("--threads 8 " in command for command in commands)
+    assert planned.count(f"backend={backend}; if [ $backend = auto ] && [ {gpus} = 0 ]") == blocks
 
 
 def test_workflow_holds_no_formula():
     for path in [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk"), *(ROOT / "workflow").rglob("*.py")]:
         assert not re.search(r"\bimport (numpy|scipy|h5py)|from (numpy|scipy|h5py)", path.read_text(encoding="utf-8"))
-
-
-def test_snakefile_is_short():
-    assert len((ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()) <= 40
-
-
-def test_figures_and_tables_of_the_rules_are_the_library_s():
-    from exact_cntk.study.sections.accuracy import figures
-    from exact_cntk.study.sections.accuracy import results as tables
-
-    text = (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8")
-    lists = {name: re.findall(r"\"([\w.]+)\"", body) for name, body in re.findall(r"^(\w+) = \[([^\]]*)\]", text, re.M)}
-    assert lists["FIGURES"] == list(figures.FIGURES)
-    assert [*lists["TABLES"], "table1.md"] == list(tables.FILES)
 
 
 @pytest.mark.parametrize("assignment", ["studydir=results/ci", "resample=3", "study_dir"])

@@ -8,6 +8,7 @@ import sys
 
 import psutil
 from conftest import wait_until
+from kernel_files import HUNG
 
 STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2")
 
@@ -92,7 +93,7 @@ def test_jobs_left_behind_are_stopped(finished):
     try:
         assert left.stdout.readline() == other.stdout.readline() == b"ready\n"
         said = finished.run(*STUDY)
-        assert left.wait(timeout=60) == -signal.SIGTERM
+        assert left.wait(timeout=HUNG) == -signal.SIGTERM
         assert other.poll() is None
         assert "Stopping 1 processes" in said
         # And then it ends as every run does.

@@ -11,12 +11,13 @@ from kernel_files import edit
 
 from exact_cntk._support.statement import digest_sources
 from exact_cntk.study.params import load_params
-from exact_cntk.study.passes import kernel_blocks
-from exact_cntk.study.sections import SECTIONS
-from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.passes import kernel_blocks, kernel_depths
+from exact_cntk.study.sections import plan, present
+from exact_cntk.study.sections._collect import all_passes, costly_sections
 
 NOTHING = "Nothing to be done"
-LATER = {"all", "tables", "figures", "notebook", "report", *(f"section_{key}" for key in SECTIONS)}
+PARAMS = load_params(ROOT / "config/ci.yaml")
+LATER = {"all", "summary", "notebook", "report", *(f"show_{key}" for key in present(PARAMS))}
 # Of sections, what solves along the ridge path.
 SOLVED = {"random_features_draw", "random_features_exact", "solve_architectures", "small_data_kernel"}
 SOLVED |= {"small_data_baseline", "section_provenance"}
@@ -30,14 +31,13 @@ GPU_SOURCES = [
         "kernels/cuda/kernels/*.cuh",
     )
 ]
-PARAMS = load_params(ROOT / "config/ci.yaml")
 BLOCKS = sum(len(kernel_blocks(PARAMS, one)) for one in all_passes(PARAMS))
 
 
 def test_finished_study(finished_once):
     results = finished_once / "results/ci"
     assert (results / "report.html").is_file()
-    for name in ("table1", "ridge", *(files.notebook for files in SECTIONS.values())):
+    for name in (notebook for key in present(PARAMS) for notebook in plan(key).SECTION.notebooks):
         assert (results / f"notebooks/{name}.ipynb").is_file()
     metrics = json.loads((results / "metrics/cntk-gap-depth-03.json").read_text(encoding="utf-8"))
     assert metrics["results"][0]["accuracy"] > 0.5  # ten classes
@@ -50,9 +50,7 @@ def test_finished_study(finished_once):
     assert timing["block"] == {"rows": [0, 40], "cols": [0, 40], "pairs": 820}
     said = (finished_once / "run.txt").read_text(encoding="utf-8")
     assert re.search(rf"^ci: .* pairs of images in {BLOCKS} blocks, about .* on backend cpu$", said, re.MULTILINE)
-    assert re.findall(r"^ci: \d+ jobs of (\w+), about ", said, re.MULTILINE) == [
-        key for key in SECTIONS if key != "correlation"
-    ]
+    assert re.findall(r"^ci: \d+ jobs of (\w+), about ", said, re.MULTILINE) == costly_sections(PARAMS)
     assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:40, columns 0:40$", said, re.MULTILINE)) == 1
 
 
@@ -87,9 +85,13 @@ def test_edit_of_a_plot_or_a_later_stage_computes_no_kernel(finished):
         ("src/exact_cntk/study/templates/report.css", {"all", "report"}),
         (
             "src/exact_cntk/study/sections/small_data/page.py",
-            {"section_small_data", "tables", "notebook", "report", "all"},
+            {"show_small_data", "summary", "notebook", "report", "all"},
         ),
-        ("src/exact_cntk/study/sections/accuracy/results.py", LATER),
+        (
+            "src/exact_cntk/study/sections/accuracy/results.py",
+            {"show_small_data", "show_accuracy", "summary", "notebook", "report", "all"},
+        ),
+        ("src/exact_cntk/study/results.py", LATER),
         ("src/exact_cntk/regression/kernel_regression.py", LATER | SOLVED | {"solve", "random_features_sweep"}),
     ]:
         with (finished / name).open("a", encoding="utf-8") as file:
@@ -128,7 +130,7 @@ def test_edit_of_the_gpu_s_kernel_computes_what_a_gpu_has_computed(finished):
     (finished / source).open("a", encoding="utf-8").write("\n")
     planned = finished.planned("kernels")
     assert planned["kernel_block"] == len(blocks)
-    assert planned["merge_kernel"] == 2
+    assert planned["merge_kernel"] == len([depth for family, depth in kernel_depths(PARAMS) if family == "cntk-v"])
 
 
 def test_data_prepared_again_computes_no_kernel(finished):
@@ -160,11 +162,9 @@ def test_depth_added_later_costs_only_itself(finished):
         "trained: all, filter_size: 3, depth_passes: [[3, 4], [5]]",
     )
     planned = finished.planned()
-    assert {rule: planned[rule] for rule in ("kernel_block", "merge_kernel", "solve")} == {
-        "kernel_block": 5,
-        "merge_kernel": 1,
-        "solve": 1,
-    }
+    params = load_params(finished / "params.yaml")
+    (blocks,) = [kernel_blocks(params, one) for one in all_passes(params) if one.kernel_id == "cntk-v-d5"]
+    assert (planned["kernel_block"], planned["merge_kernel"], planned["solve"]) == (len(blocks), 1, 1)
     assert set(planned) == LATER | {"kernel_block", "merge_kernel", "solve"}
 
 
@@ -172,14 +172,17 @@ def test_depth_removed_leaves_the_tables(finished):
     text = (finished / "params.yaml").read_text(encoding="utf-8")
     text = text.replace("[[3, 4]]", "[[3]]").replace("family: cntk-v, depth: 4", "family: cntk-v, depth: 3")
     (finished / "params.yaml").write_text(text, encoding="utf-8")
-    assert finished.planned()["solve"] == 2  # the passes are others
-    assert finished.planned()["kernel_block"] == 10
+    params, planned = load_params(finished / "params.yaml"), finished.planned()
+    assert planned["solve"] == len(kernel_depths(params)) < len(kernel_depths(PARAMS))
+    # The passes are others, but for those of the grid.
+    own = [one for one in all_passes(params) if one.pool_images is None]
+    assert planned["kernel_block"] == sum(len(kernel_blocks(params, one)) for one in own)
 
 
 def test_ridge_added_later_costs_only_solving(finished):
     finished.edit("params.yaml", "ridges: [0, ", "ridges: [0, 1.0e-6, ")
     planned = finished.planned()
-    assert planned["solve"] == 4
+    assert planned["solve"] == len(kernel_depths(PARAMS))
     assert set(planned) == LATER | SOLVED | {"solve"}
 
 
@@ -187,7 +190,7 @@ def test_section_left_out_leaves_the_others(finished):
     params = yaml.safe_load((finished / "params.yaml").read_text(encoding="utf-8")) | {"small_data": None}
     (finished / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     planned = finished.planned()
-    assert set(planned) == {"section_parameters", "section_provenance", "tables", "report", "all"}
+    assert set(planned) == {"section_parameters", "section_provenance", "summary", "report", "all"}
     finished.snakemake()
     page = (finished / "results/ci/report.html").read_text(encoding="utf-8")
     assert 'id="small_data"' not in page and 'id="cnns"' in page

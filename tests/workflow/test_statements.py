@@ -15,9 +15,10 @@ from cifar10_files import IMAGES_PER_BATCH, make_batches, python2_dumps
 from conftest import Checkout
 from kernel_files import damage, edit
 
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import KEYS
 
-SHOWN = {"all", "tables", "figures", "notebook", "report", *(f"section_{key}" for key in SECTIONS)}
+PAGES = {f"show_{key}" for key in KEYS}
+SHOWN = {"all", "summary", "notebook", "report", *PAGES}
 
 
 def forget(checkout):
@@ -88,14 +89,14 @@ def test_edit_is_noticed_without_records(clone, name):
     (old, new), rules, reason = EDITS[name]
     clone.edit("params.yaml", old, new)
     planned = set(clone.planned())
-    assert rules | {"all", "tables", "report"} <= planned <= rules | SHOWN
+    assert rules | {"all", "summary", "report"} <= planned <= rules | SHOWN
     assert reason in clone.said
 
 
 @pytest.mark.parametrize("options", [["--forcerun", "merge_kernel"], ["--forcerun", "kernel_block"]])
 def test_whatever_else_runs_hides_no_misfit(finished, options):
     # Snakemake does not look at jobs behind one that runs; those in between, which fit, are not run.
-    expected = {"tables", "report", *(f"section_{key}" for key in SECTIONS)}
+    expected = {"summary", "report", *PAGES}
     finished.edit("params.yaml", "resamples: 100", "resamples: 50")
     planned = finished.planned(*options)
     assert expected < set(planned)
@@ -108,7 +109,7 @@ def test_numbers_of_another_backend_reach_every_page(finished):
     finished.edit("params.yaml", "backend: auto", "backend: reference")
     finished.snakemake("metrics")
     planned = finished.planned()
-    assert {"tables", "figures", "report", *(f"section_{key}" for key in SECTIONS)} < set(planned)
+    assert {"summary", "report", *PAGES} < set(planned)
     assert "solve" not in planned
 
 
@@ -139,7 +140,7 @@ def test_changed_number_of_a_document_is_noticed(clone, name):
 def test_missing_results_are_made_again(finished):
     for name in ("tables/table1.csv", "summary.json", "figures/accuracy.svg", "provenance/cntk-v-depth-03.json"):
         (finished / "results/ci" / name).unlink()
-    assert {"tables", "figures", "solve"} < set(finished.planned())
+    assert {"show_accuracy", "summary", "solve"} < set(finished.planned())
 
 
 def test_edited_selection_reaches_every_number(clone):
@@ -178,8 +179,8 @@ def test_edited_table_is_made_again(clone):
     table = clone / "results/ci/tables/table1.csv"
     content = table.read_bytes()
     table.write_bytes(content.replace(b"ci", b"CI"))
-    assert clone.planned("tables") == {"tables": 1}
-    clone.snakemake("tables")
+    assert clone.planned("sections") == {"sections": 1, "show_accuracy": 1}
+    clone.snakemake("sections")
     assert table.read_bytes() == content
 
 

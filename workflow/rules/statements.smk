@@ -288,9 +288,8 @@ def command_line(parameters):
         option = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(option)
+        elif isinstance(value, dict):
+            words.append(f"{option} {shlex.quote(json.dumps(value))}")
         elif value is not None and value is not False and value != []:
-            text = (
-                json.dumps(value) if isinstance(value, dict) else comma(value if isinstance(value, list) else [value])
-            )
-            words.append(f"{option} {shlex.quote(text)}")
+            words.append(f"{option} {shlex.quote(comma(value) if isinstance(value, list) else str(value))}")
     return " ".join(words)

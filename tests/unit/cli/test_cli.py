@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from kernel_files import environment, make_blocks
 from typer.testing import CliRunner
 
@@ -15,7 +17,8 @@ from exact_cntk.cli import VERBS, app
 from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 
-GROUPS = ["data", "random-features", "small-data"]
+ROOT = Path(__file__).parents[3]
+GROUPS = ["data", "section"]
 HEAVY = {"sklearn", "pandas", "matplotlib", "seaborn", "torch", "jinja2", "yaml", "jsonschema"}
 
 
@@ -59,6 +62,37 @@ def test_help_has_one_sentence_an_example_and_units(verb):
     assert result.output.splitlines()[2].endswith(".")
     assert ("Example:" in result.output) == (verb not in GROUPS)
     assert max(map(len, result.output.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("verb", ["run", "show", "provenance"])
+def test_help_of_sections(verb):
+    result = run("section", verb, "--help")
+    assert result.exit_code == 0 and "Example:" in result.output
+    assert max(map(len, result.output.splitlines())) <= 100
+
+
+def test_jobs_of_a_section_are_listed():
+    listed = run("section", "run", "small_data", "--params", ROOT / "config/ci.yaml")
+    assert listed.stdout.split() == ["cntk-v-depth-04", "rbf", "logistic", "forest", "network-cnn-v"]
+    assert run("section", "run", "accuracy", "--params", ROOT / "config/ci.yaml").stdout.split() == []
+
+
+def test_a_job_is_what_the_parameters_say(tmp_path, data_file, data):
+    """Its files go to the study's folder, and state the study; the line says what came of it."""
+    params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+    params["prepare"] |= {"train_images": 24, "test_images": 10}
+    params["solve"] |= {"subsets": [{"train_images": 24, "repeats": 1}]}
+    params["small_data"] |= {"train_images": [3, 6], "subsets": 2, "cnns": None}
+    params |= dict.fromkeys(["cnns", "random_features", "architectures"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    files = ["--params", tmp_path / "params.yaml", "--study-dir", tmp_path, "--data", data_file]
+    done = run("section", "run", "small_data", "rbf", *files)
+    assert done.exit_code == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{tmp_path}/small_data/rbf.json: 4 results, ")
+    document = json.loads((tmp_path / "small_data/rbf.json").read_text(encoding="utf-8"))
+    assert document["study"] == "ci" and document["parameters"]["bandwidths"] == [0.5, 1.0]
+    assert [(one["train_images"], one["repeat"]) for one in document["results"]] == [(3, 0), (3, 1), (6, 0), (6, 1)]
 
 
 def test_help_lists_verbs_in_the_order_of_a_study():
@@ -220,8 +254,8 @@ def test_killed_while_writing(tmp_path, data_file, data):
     """Nothing stands under the block's name; the next run computes it, and cleans up."""
     out = tmp_path / "blocks" / "9-0.h5"
     code = (
-        "import os; from exact_cntk import _atomic; from exact_cntk.cli import app; "
-        "_atomic._sync = lambda path: os.kill(os.getpid(), 9); app(sys.argv[1:])"
+        "import os; from exact_cntk._support import atomic; from exact_cntk.cli import app; "
+        "atomic._sync = lambda path: os.kill(os.getpid(), 9); app(sys.argv[1:])"
     )
     command = [sys.executable, "-c", f"import sys; {code}", *map(str, block_arguments(data_file, out))]
     assert subprocess.run(command, env=environment(), check=False).returncode == -9

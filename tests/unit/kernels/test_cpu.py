@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_files import HUNG
 
 from exact_cntk import cntk, kernels
 from exact_cntk.errors import UserError
@@ -322,7 +323,7 @@ try:
 except MemoryError as error:
     print("MemoryError:", error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=HUNG)
     assert done.stdout.startswith("MemoryError: the compiled core ran out of memory")
 
 

@@ -8,6 +8,10 @@ import yaml
 
 from exact_cntk.errors import InputError
 from exact_cntk.study.params import check_params
+from exact_cntk.study.passes import kernel_depths, kernel_passes
+from exact_cntk.study.sections import KEYS, has_parameters, plan, present
+from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.sections._section import NEEDS
 
 ROOT = Path(__file__).parents[3]
 SECTIONS = yaml.safe_load("""
@@ -61,6 +65,53 @@ def test_all_sections_and_none():
     check_params(study())
     check_params(study(**dict.fromkeys(SECTIONS)))
     check_params(study(random_features__sweep=None))
+
+
+def left_out(*keys):
+    """The default study with the sections above, without keys."""
+    return {key: value for key, value in study().items() if key not in keys}
+
+
+PARTS = ("prepare", "kernels", "solve")
+WITH_PARAMETERS = list(filter(has_parameters, KEYS))
+
+
+@pytest.mark.parametrize("key", [*PARTS, *WITH_PARAMETERS])
+def test_what_is_left_out_is_null(key):
+    # All that needs it is left out as well.
+    without = {*PARTS[PARTS.index(key) :], *WITH_PARAMETERS} if key in PARTS else {key}
+    checked = check_params(left_out(*without))
+    assert all(checked[name] is None for name in without)
+    assert checked == check_params(left_out() | dict.fromkeys(without))
+    assert not without & set(present(checked))
+
+
+def test_a_study_needs_neither_images_nor_kernels():
+    checked = check_params({"study": "empty", "report": study()["report"]})
+    assert checked["study"] == "empty"
+    assert {key: value for key, value in checked.items() if value is None} == dict.fromkeys([*PARTS, *WITH_PARAMETERS])
+    assert kernel_passes(checked) == kernel_depths(checked) == () == tuple(all_passes(checked))
+    assert present(checked) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "needed"),
+    [("kernels", "prepare"), ("solve", "kernels")],
+)
+def test_a_part_is_refused_without_what_it_is_made_from(key, needed):
+    for params in (left_out(needed, *WITH_PARAMETERS), left_out(*WITH_PARAMETERS) | {needed: None}):
+        with pytest.raises(InputError, match=rf"^a\.yaml: {key}: needs {needed}, which is left out; give it, or leave"):
+            check_params(params, source="a.yaml")
+
+
+@pytest.mark.parametrize("key", WITH_PARAMETERS)
+def test_a_section_is_refused_without_what_it_needs(key):
+    others = [name for name in WITH_PARAMETERS if name != key]
+    for count in range(1, len(PARTS) + 1):
+        without = PARTS[-count:]
+        gone = [NEEDS[need] for need in plan(key).SECTION.needs if NEEDS[need] in without]
+        with pytest.raises(InputError, match=rf"^a\.yaml: {key}: needs \w+, but {gone[0]} is left out; give it, or "):
+            check_params(left_out(*without, *others), source="a.yaml")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from exact_cntk.errors import InputError
 from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import check_params, load_params
-from exact_cntk.study.sections import SECTIONS
+from exact_cntk.study.sections import KEYS, has_parameters
 from exact_cntk.study.sections.architectures.plan import architecture_passes
 from exact_cntk.study.sections.cnns.plan import run_name
 
 ROOT = Path(__file__).parents[3]
 DIGITS = yaml.safe_load((ROOT / "config/digits.yaml").read_text(encoding="utf-8"))
-RATE = r"[\d.e+-]+"  # of the rule that trains networks
+RATE = r"[\d.e+-]+"
 
 
 def study(*families, **sections):
@@ -48,8 +48,8 @@ def test_a_family_may_not_be_called_as_one_of_the_grid(passes):
     # With the depths of the grid its blocks would be the grid's, of another readout.
     for one in architecture_passes(DIGITS):
         assert_refused(
-            study((one.family, passes)),
-            f"kernels.families[2].name: {one.family!r}",
+            study((one.name, passes)),
+            f"kernels.families[2].name: {one.name!r}",
             "the grid of architectures has already",
             "choose another name",
         )
@@ -62,15 +62,15 @@ def test_a_family_may_not_be_called_as_a_rule(name):
     rule = name.replace("-", "_")
     assert_refused(study(name), f"kernels.families[2].name: {name!r} gives the rule {rule!r}, which the workflow has")
     # whichever sections the study has
-    assert_refused(study(name) | dict.fromkeys(SECTIONS.keys() & DIGITS.keys()), f"{name!r} gives the rule")
+    assert_refused(study(name) | dict.fromkeys(filter(has_parameters, KEYS)), f"{name!r} gives the rule")
 
 
 def test_reserved_names_are_possible_names_and_cover_the_summary():
     pattern = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
     assert all(map(pattern.fullmatch, RESERVED_NAMES))
-    assert {"solve", "report", "all", "metrics", "kernels", "tables", "notebook", "kernel-block"} <= RESERVED_NAMES
-    for key in SECTIONS:  # in summary.json beside the families
-        assert {key.replace("_", "-"), f"section-{key.replace('_', '-')}"} <= RESERVED_NAMES
+    assert {"solve", "report", "all", "metrics", "kernels", "summary", "notebook", "kernel-block"} <= RESERVED_NAMES
+    for key in KEYS:  # in summary.json beside the families
+        assert {key.replace("_", "-"), f"show-{key.replace('_', '-')}"} <= RESERVED_NAMES
 
 
 def test_networks_and_kernels_share_a_folder_of_small_data():
@@ -134,7 +134,7 @@ def test_the_name_of_a_run_holds_its_rate(rate, text):
 
 
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False) | st.integers(1, 2**53))
-def test_any_rate_is_read_back_from_its_name_and_fits_the_rule(rate):
+def test_any_rate_is_read_back_from_its_name(rate):
     (text,) = re.fullmatch(rf"rate-({RATE})-seed-0-validation", run_name(rate, 0, "validation")).groups()
     assert float(text) == rate
 

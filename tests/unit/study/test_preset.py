@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kernel_files import HUNG
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
@@ -25,7 +26,7 @@ def preset(checkout, study, code=0):
     # Without the variables through which a make that runs the tests would speak to this one.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     command = ["make", "preset", f"STUDY={study}"]
-    process = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=HUNG)
     assert process.returncode == code, process.stderr
     return process.stdout + process.stderr, sorted(path.name for path in checkout.glob("params-*.yaml"))
 

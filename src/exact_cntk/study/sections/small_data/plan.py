@@ -95,12 +95,11 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
     """Name the file of every method."""
     small = params["small_data"]
-    keys = {
-        "small_data_kernel": lambda i: (f"small_data.kernels[{i}].family", small["kernels"][i]["family"]),
-        "small_data_baseline": lambda i: (f"small_data.baselines[{i}]", small["baselines"][i]),
-        "small_data_cnn": lambda i: (f"small_data.cnns.families[{i}].name", small["cnns"]["families"][i]["name"]),
-    }
-    counts = dict.fromkeys(keys, 0)
-    for name, job in jobs(params).items():
-        yield FileName("file", f"small_data/{name}", *keys[job.step](counts[job.step]))
-        counts[job.step] += 1
+    for i, kernel in enumerate(small["kernels"]):
+        file = f"small_data/{kernel_name(kernel['family'], kernel['depth'])}"
+        yield FileName("file", file, f"small_data.kernels[{i}].family", kernel["family"])
+    for i, method in enumerate(small["baselines"]):
+        yield FileName("file", f"small_data/{method}", f"small_data.baselines[{i}]", method)
+    for i, network in enumerate((small["cnns"] or {"families": []})["families"]):
+        file = f"small_data/network-{network['name']}"
+        yield FileName("file", file, f"small_data.cnns.families[{i}].name", network["name"])

@@ -59,7 +59,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     ----------
     study : Study
     files : sequence of paths
-        Those of ``exact-cntk small-data``.
+        Those of the section's jobs.
     resamples, seed : int
         Not used: intervals are Student's.
 
@@ -78,7 +78,9 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
             )
         rows.extend(_rows(document))
     if sets is None:
-        raise UserError("no results of small training sets; run `exact-cntk small-data` first")
+        raise UserError(
+            "no results of small training sets: run its jobs first, see `exact-cntk section run small_data`"
+        )
     frame = pd.DataFrame(rows)
     frame["accuracy"] = frame["accuracy"].astype(float)
     frame = frame.sort_values("order", kind="stable", ignore_index=True).drop(columns="order")

@@ -9,6 +9,7 @@ from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
+from exact_cntk.study.sections import write_section
 from exact_cntk.study.sections.accuracy import figures
 from exact_cntk.study.show import references, style
 
@@ -141,7 +142,7 @@ def test_studies_of_any_shape_can_be_drawn(tmp_path, shape):
 
 def test_no_metrics_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no metrics"):
-        figures.write_figures(tmp_path)
+        write_section("accuracy", tmp_path)
 
 
 @mpl.rc_context(style.SETTINGS)

@@ -7,8 +7,10 @@ from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
+from exact_cntk.study.sections import plan, write_section
 from exact_cntk.study.sections.accuracy import results as tables
 from exact_cntk.study.show import markup, references
+from exact_cntk.study.summary import write_summary
 
 UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
 
@@ -35,28 +37,31 @@ def cifar(tmp_path_factory):
 
 
 def test_every_file_is_written_and_names_the_data(folder):
-    paths = tables.write_tables(folder)
-    assert [path.name for path in paths] == [*tables.FILES, tables.SUMMARY, "made_from.json"]
-    for path in paths[:4]:
+    written = write_section("accuracy", folder)
+    planned = plan("accuracy").SECTION
+    tidy = [f"{name}.csv" for name in planned.tables]
+    drawn = [f"{name}.svg" for name in planned.figures]
+    assert [path.name for path in written] == [*tidy, *planned.texts, *drawn, "accuracy.json"]
+    for path in written[:4]:
         assert set(pd.read_csv(path).dataset) == {DATASET}
-    assert DATASET in set(pd.read_csv(paths[4]).dataset)
+    assert DATASET in set(pd.read_csv(written[4]).dataset)
     assert DATASET in (folder / "tables" / "table1.md").read_text()
 
 
 def test_same_metrics_same_bytes(folder):
-    first = [path.read_bytes() for path in tables.write_tables(folder)]
-    assert [path.read_bytes() for path in tables.write_tables(folder)] == first
+    first = [path.read_bytes() for path in write_section("accuracy", folder)]
+    assert [path.read_bytes() for path in write_section("accuracy", folder)] == first
 
 
 def test_files_left_from_another_configuration_stay_out(folder):
     chosen = [path for path in (folder / "metrics").iterdir() if "depth-21" not in path.name]
-    tables.write_tables(folder, chosen)
+    write_section("accuracy", folder, chosen)
     assert set(pd.read_csv(folder / "tables" / "accuracy.csv").depth) == {3, 4, 6, 11}
 
 
 def test_no_metrics_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no metrics"):
-        tables.write_tables(tmp_path)
+        write_section("accuracy", tmp_path)
 
 
 def test_accuracy_by_depth_averages_repeats(study):
@@ -128,8 +133,10 @@ class TestPaper:
 
 
 def test_summary_is_what_dvc_shows(folder, study):
-    tables.write_tables(folder)
-    summary = json.loads((folder / "summary.json").read_text())
+    write_section("accuracy", folder)
+    written, made_from = write_summary(folder)
+    assert made_from.name == "summary.made_from.json"
+    summary = json.loads(written.read_text())
     assert summary == tables.summary(study)
     leaf = summary["cntk-v"]["ntk"]["n=200"]["depth_03"]
     assert set(leaf) == {"accuracy", "accuracy_std", "accuracy_loo_ridge", "accuracy_loo_ridge_std"}
@@ -146,7 +153,7 @@ def duplicates(tmp_path_factory):
 
     data = {"dataset": "CIFAR-10", "image_shape": (32, 32, 3)}
     write_study(folder, depths=(3, 6), subsets=((2000, 1), (200, 3)), n_test=100, singular=singular, **data)
-    tables.write_tables(folder)
+    write_section("accuracy", folder)
     return folder
 
 
@@ -214,7 +221,8 @@ class TestUnsolved:
         def refuse(constant):
             raise AssertionError(constant)
 
-        summary = json.loads((duplicates / "summary.json").read_text(), parse_constant=refuse)
+        written, _ = write_summary(duplicates)
+        summary = json.loads(written.read_text(), parse_constant=refuse)
         leaf = summary["cntk-v"]["ntk"]["n=200"]["depth_06"]
         assert leaf["accuracy"] == pytest.approx(two.accuracy.mean())
         assert (leaf["accuracy_solved"], leaf["repeats"]) == (2, 3) and "accuracy_loo_ridge_solved" not in leaf

@@ -1,6 +1,7 @@
 """The grid of architectures: its passes and names, solving them, and what beginners' mistakes say."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from exact_cntk.study.sections.architectures.cost import (
     expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
@@ -64,8 +65,7 @@ def test_grid_is_a_product_and_every_pass_has_a_name_of_its_own():
 
 def test_without_a_grid_there_is_nothing():
     study = params() | {"architectures": None}
-    assert architecture_passes(study) == () and expected_work(study) == []
-    assert expected_memory(study) == expected_disk(study) == 0
+    assert architecture_passes(study) == ()
 
 
 def test_costs_are_positive():
@@ -223,10 +223,25 @@ def test_blocks_of_other_images(blocks, data, tmp_path):
         solve_pass(blocks, other, tmp_path / "a.json", train_images=N, subsets=[Subset(8, 3)], ridges=RIDGES)
 
 
-def test_verb(blocks, data, tmp_path):
-    out = tmp_path / "a.json"
-    command = ["architectures", "--data", str(data[0]), "--train-images", str(N), "--subset", "8x3"]
-    result = CliRunner().invoke(app, [*command, "--ridges", "0,1e-3", "--out", str(out), *map(str, blocks)])
-    assert result.exit_code == 0 and json.loads(out.read_text())["pooling_window"] == 3
-    missing = CliRunner().invoke(app, [*command, "--out", str(out), "nowhere.h5"])
-    assert missing.exit_code == 2 and "nowhere.h5 is missing" in missing.output
+def test_job(blocks, data, tmp_path):
+    """From the study's parameters alone, and the blocks where the study has them."""
+    study = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+    study["prepare"] |= {"train_images": POOL, "test_images": TEST}
+    study["solve"] |= {"subsets": [{"train_images": POOL, "repeats": 1}], "ridges": RIDGES}
+    study["architectures"] |= {"train_images": N, "small_train_images": [8]}
+    study |= dict.fromkeys(["cnns", "random_features", "small_data"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    job = jobs(check_params(study))["arch-f3-lap3-flips"]
+    command = ["section", "run", "architectures", "arch-f3-lap3-flips", "--params", str(tmp_path / "params.yaml")]
+    command += ["--study-dir", str(tmp_path), "--data", str(data[0])]
+    missing = CliRunner().invoke(app, command)
+    assert missing.exit_code == 2 and f"{job.inputs[0]} is missing" in missing.output
+    assert [Path(path).name for path in sorted(job.inputs)] == [path.name for path in blocks]
+    (tmp_path / job.inputs[0]).parent.mkdir(parents=True)
+    for block in blocks:
+        shutil.copy(block, (tmp_path / job.inputs[0]).parent)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / job.files[0]).read_text(encoding="utf-8"))
+    assert document["pooling_window"] == 3
+    assert document["results"] == solved(blocks, data, tmp_path / "a.json", study="ci")["results"]

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from cnn_files import RATES, write_cnns, write_run
 from kernel_files import make_data
 
@@ -20,7 +21,7 @@ from exact_cntk.networks import Family
 from exact_cntk.study.params import find_schema, load_params
 from exact_cntk.study.sections.cnns import cost as cnns_cost
 from exact_cntk.study.sections.cnns.gather import gather
-from exact_cntk.study.sections.cnns.plan import run_name, runs
+from exact_cntk.study.sections.cnns.plan import jobs, run_name, runs
 from exact_cntk.study.sections.cnns.train import Run, split_data, train
 
 RUN = Run(
@@ -108,23 +109,23 @@ def test_what_chooses_a_rate_and_what_is_tested_never_meet(study):
     assert images[0] | images[1] == images[2]
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(study):
+def test_a_job_that_was_killed_goes_on_to_the_same_bytes(study, tmp_path):
     """SIGKILL to the command itself; the checkpoint goes when the run is over."""
-    data_file, _, out = study
-    run, checkpoint = replace(RUN, max_epochs=40, averaged_epochs=40), out.with_name("kept.npz")
-    arguments = ["train", "--data", data_file, "--out", out, "--checkpoint", checkpoint, "--threads", "1"]
-    for name in (
-        "family",
-        "readout",
-        "depth",
-        "width",
-        "rate",
-        "seed",
-        "batch_images",
-        "max_epochs",
-        "averaged_epochs",
-    ):
-        arguments += [f"--{name.replace('_', '-')}", getattr(run, name)]
+    data_file, data, _ = study
+    run = replace(RUN, max_epochs=40, averaged_epochs=40, validation_images=0)
+    params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
+    params["prepare"] |= {"train_images": len(data.train_labels), "test_images": len(data.test_labels)}
+    params["solve"]["subsets"] = [{"train_images": len(data.train_labels), "repeats": 1}]
+    params["cnns"] |= {name: getattr(run, name) for name in ("width", "batch_images", "max_epochs", "averaged_epochs")}
+    params["cnns"] |= {"families": [{"name": run.name, "depths": [run.depth]} | run.network.stated_parts()]}
+    params["cnns"] |= {"rates": [run.rate], "seeds": run.seed + 1, "validation_images": 7}
+    params |= dict.fromkeys(["random_features", "architectures", "small_data"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    name = f"cnn-v-depth-03/{run_name(run.rate, run.seed, run.split)}"
+    folder = tmp_path / "results"
+    out, checkpoint = folder / f"training/{name}.json", folder / f"checkpoints/cnns/{name}.npz"
+    arguments = ["section", "run", "cnns", name, "--params", tmp_path / "params.yaml"]
+    arguments += ["--study-dir", folder, "--data", data_file, "--threads", "1"]
     with subprocess.Popen(
         [sys.executable, "-c", SLOW_COMMAND, *map(str, arguments)], stderr=subprocess.DEVNULL
     ) as child:
@@ -133,10 +134,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(study):
         os.kill(child.pid, signal.SIGKILL)
     assert child.returncode == -signal.SIGKILL and not out.exists()
     seen = []
-    train(data_file, out, run, threads=1, checkpoint=checkpoint, progress=lambda done, _: seen.append(done))
+    options = {"study": params["study"], "threads": 1}
+    train(data_file, out, run, **options, checkpoint=checkpoint, progress=lambda done, _: seen.append(done))
     assert 5 < seen[0] <= 50 and not checkpoint.exists()
     whole = out.with_name("whole.json")
-    train(data_file, whole, run, threads=1)
+    train(data_file, whole, run, **options)
     assert out.read_bytes() == whole.read_bytes()
 
 
@@ -155,7 +157,7 @@ def test_a_rate_too_high_is_recorded_as_diverged(study):
         ({"split": "validation", "validation_images": 24}, "validation_images is 24; allowed are integers below .* 24"),
         ({"split": "validation", "validation_images": 0}, "validation_images is 0"),
         ({"batch_images": 25}, "batch_images is 25"),
-        ({"readout": "gab"}, "did you mean 'gap'"),
+        ({"network": Family("gab")}, "did you mean 'gap'"),
     ],
 )
 def test_wrong_runs_are_refused(study, options, reason):
@@ -254,7 +256,12 @@ def test_runs_of_a_study(tmp_path):
     depths = sum(len(family["depths"]) for family in study["families"])
     assert len(set(keys)) == len(keys) == depths * len(study["rates"]) * (study["seeds"] + 1)
     assert len({run_name(*key[2:]) for key in keys}) == len(keys) / depths
+    trained = [job.parameters for job in jobs(params).values() if job.step == "train_cnn"]
+    assert [tuple(one[name] for name in keys[0]._fields) for one in trained] == [tuple(key) for key in keys]
+    gathered = [path for job in jobs(params).values() if job.step == "gather_cnn" for path in job.inputs]
+    assert sorted(gathered) == sorted(job.files[0] for job in jobs(params).values() if job.step == "train_cnn")
     assert runs({"cnns": None}) == []
+    assert jobs({"cnns": None}) == {}
     assert write_cnns(tmp_path, DATA, depths=(3,))
 
 

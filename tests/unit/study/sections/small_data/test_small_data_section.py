@@ -274,7 +274,6 @@ def test_costs():
     assert network.torch and network.convolutions.operations > 1e10
     assert all(work.fits or work.products or work.seconds for work in baselines)
     assert costs.expected_memory(params) > 8 * 4 * 640**2 and costs.expected_disk(params) > 0
-    assert costs._names(params)["cnn"] == ["network-cnn-v"]
-    none = params | {"small_data": None}
-    assert (costs.expected_work(none), costs.expected_memory(none), costs.expected_disk(none)) == ([], 0, 0)
-    assert not any(costs._names(none).values())
+    methods = plan("small_data").jobs(params)
+    assert [name for name, job in methods.items() if job.step == "small_data_cnn"] == ["network-cnn-v"]
+    assert plan("small_data").jobs(params | {"small_data": None}) == {}
