@@ -257,7 +257,7 @@ def _unscaled(values: np.ndarray, exponent: int) -> np.ndarray:
         values = np.ldexp(values, exponent, out=values)
     if not np.isfinite(values).all():
         raise InputError(
-            f"the images hold values so large that their products overflow {values.dtype}; scale them down"
+            f"the images have values so large that their products overflow {values.dtype}; scale them down"
         )
     return values
 

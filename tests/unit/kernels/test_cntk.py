@@ -96,7 +96,7 @@ def test_images_of_any_scale_are_brought_into_range(exponent):
 
 
 def test_a_kernel_beyond_float64_is_refused():
-    with pytest.raises(InputError, match="x1 and x2 hold values so large"):
+    with pytest.raises(InputError, match="x1 and x2 have values so large"):
         cntk(images() * 1e300, depths=3, **OPTIONS)
 
 
