@@ -150,17 +150,19 @@ def time_steps(form: Convolutions, threads: int, seconds: float) -> float:
 
 def h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
     """Seconds for one kernel of the training sets that a GPU takes: 4n³/3 operations a ridge, a factor and inverse."""
-    large = [one for one in subsets if prefers_gpu(one["train_images"])]
-    return sum(one["repeats"] * n_ridges * 4 / 3 * one["train_images"] ** 3 / H200_FLOPS for one in large)
+    large = [subset for subset in subsets if prefers_gpu(subset["train_images"])]
+    return sum(subset["repeats"] * n_ridges * 4 / 3 * subset["train_images"] ** 3 / H200_FLOPS for subset in large)
 
 
-def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, backend: str, seconds: float) -> float:
+def measure_speed(
+    shape: tuple[int, int, int], kernel_pass: KernelPass, dtype: str, backend: str, seconds: float
+) -> float:
     """Element-layers/s of one pass on random images of this shape, on all cores.
 
     The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
     follows from it, by way of smaller ones where a pair takes next to nothing.
     """
-    spec = KernelSpec(one.network, one.depths, one.kinds)
+    spec = KernelSpec(kernel_pass.network, kernel_pass.depths, kernel_pass.kinds)
 
     def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
@@ -174,5 +176,5 @@ def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, back
         took = run(n)
         left -= took
         if left < seconds / 2 or n >= LARGEST_RUN:
-            return one.layers(n * n, shape) / took
+            return kernel_pass.layers(n * n, shape) / took
         n = min(LARGEST_RUN, math.ceil(n * min(8, math.sqrt(max(1.2, left / took)))))
