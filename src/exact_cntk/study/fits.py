@@ -98,21 +98,12 @@ def fit_and_test(
 
 
 def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:
-    """Kernel regression on class labels, whose errors say which kernel and training set it was.
-
-    Parameters
-    ----------
-    K : array or stored kernel of shape (n, n)
-    labels : array of shape (n,)
-    name : str
-        Of the kernel and the training set.
-    **options
-        Those of `kernel_regression`.
+    """Kernel regression on class labels, of an array or a stored kernel; `name` is that of the kernel and training set.
 
     Raises
     ------
     UserError
-        The kernel or an option is not what `kernel_regression` allows.
+        With the name: the kernel or an option is not what `kernel_regression`, which takes the options, allows.
     """
     try:
         return kernel_regression(K, labels, **options)

@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 # What identifies one solved problem: a kernel (family, kind, depth) on one repeat of one subset size.
 PROBLEM = ["family", "kind", "depth", "train_images", "repeat"]
-# What describes the kernel of a row besides.
+# Columns that describe the kernel of a row.
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth"]
 
 # What a metrics file must have.
@@ -35,19 +35,19 @@ class Study:
     ----------
     name : str
     data : dict
-        `dataset` (a name that says so itself where the source is unverified), `digest`, `verified`, `source_digest`.
+        `dataset` (a name that says so if the source is unverified), `digest`, `verified`, `source_digest`.
     accuracy : DataFrame
-        One row a problem (family, kind, depth, subset size, repeat): `kernel` (label as in the paper), `test_images`,
+        One row per problem (family, kind, depth, subset size, repeat): `kernel` (label as in the paper), `test_images`,
         `accuracy` (without ridge), `accuracy_loo_ridge` and `loo_ridge` (the ridge chosen by leave-one-out on the
-        training images), `condition_number` (without ridge). Accuracies are fractions. NaN where K is singular.
+        training images), `condition_number` (without ridge). Accuracies are fractions. NaN if K is singular.
     ridge_path : DataFrame
-        One row a problem and ridge: `ridge` (relative to the mean of the kernel's diagonal), `test_accuracy`,
+        One row per problem and ridge: `ridge` (relative to the mean of the kernel's diagonal), `test_accuracy`,
         `loo_accuracy`, `loo_error` (mean squared), `residual_norm`, `condition_number`.
     spectra : DataFrame
-        One row a problem and recorded rank: `rank` (1 is the largest), `eigenvalue`.
+        One row per problem and recorded rank: `rank` (1 is the largest), `eigenvalue`.
     correct : dict
         Problem, as a tuple (family, kind, depth, train_images, repeat) → boolean array of shape (test_images,): which
-        test images are classified rightly without ridge. A problem without an answer there has no entry.
+        test images are classified correctly without ridge. A problem without an answer has no entry.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Study:
 
     @property
     def dataset(self) -> str:
-        """The data's name, as every table and figure gives it."""
+        """The name of the data in all tables and figures."""
         return str(self.data["dataset"])
 
     @property
@@ -79,7 +79,7 @@ class Study:
 
     @property
     def unsolved(self) -> str:
-        """How many problems have no answer without ridge, and why; empty where all have one."""
+        """How many problems have no answer without ridge, and why; empty if all have one."""
         groups = self.accuracy.groupby(PROBLEM[:-1]).accuracy
         return unsolved_note(groups.count(), groups.size(), "subsets", WHY_SINGULAR)
 
@@ -109,52 +109,35 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
         No metrics, a file that is not metrics of the known format, files made from different data, or the same
         problem in two files; the message names the file.
     """
-    directory = Path(study_dir)
-    paths = _metrics_files(directory, metrics)
-    documents = [(path, _read(path)) for path in paths]
-    data = documents[0][1]["data"]
-    for path, document in documents:
-        remedy = "remove the file that does not belong to the study"
-        check_images(str(path), document["data"]["digest"], documents[0][0], data["digest"], remedy)
+    documents = {path: _read(path) for path in _metrics_files(Path(study_dir), metrics)}
+    first, reference = next(iter(documents.items()))
     accuracy: list[dict] = []
     ridges: list[dict] = []
     spectra: list[dict] = []
     correct: dict[tuple, np.ndarray] = {}
     origin: dict[tuple, Path] = {}
-    for path, document in documents:
+    for path, document in documents.items():
+        remedy = "remove the file that does not belong to the study"
+        check_images(str(path), document["data"]["digest"], first, reference["data"]["digest"], remedy)
         for result in document["results"]:
             row = _kernel_row(document, result)
-            key = tuple(row[name] for name in PROBLEM)
+            key, name = tuple(row[name] for name in PROBLEM), f"{path}: {_describe(row)}"
             if key in origin:
-                raise UserError(f"{path}: {_describe(row)} is in {origin[key]} too; remove one of them")
+                raise UserError(f"{name} is in {origin[key]} too; remove one of them")
             origin[key] = path
             if result["accuracy"] is not None:
-                name = f"{path}: {_describe(row)}"
                 correct[key] = unpack_answers(
                     result["test_correct_hex"], result["test_images"], name, result["accuracy"]
                 )
             accuracy.append(row | _accuracy_row(result))
             ridges.extend(row | values for values in _ridge_rows(result))
             spectra.extend(row | values for values in _spectrum_rows(result))
-    return Study(
-        name=documents[0][1]["study"],
-        data=data,
-        accuracy=_frame(accuracy),
-        ridge_path=_frame(ridges, "ridge"),
-        spectra=_frame(spectra, "rank"),
-        correct=correct,
-    )
+    frames = {"accuracy": _frame(accuracy), "ridge_path": _frame(ridges, "ridge"), "spectra": _frame(spectra, "rank")}
+    return Study(name=reference["study"], data=reference["data"], correct=correct, **frames)
 
 
 def kernel_columns(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """What identifies the kernel of a row, from a result file: family, its parts, kind, and its label `kernel`.
-
-    Parameters
-    ----------
-    document : mapping
-        With `family`, the name, and the family's parts.
-    kind : {"ntk", "nngp"}
-    """
+    """What identifies the kernel of a row: family and its parts as in the result file, kind, and the label `kernel`."""
     names = ("family", "readout", "trained", "filter_size")
     label = kernel_label(document["family"], Family.from_parts(document), kind)
     return {name: document[name] for name in names} | {"kind": kind, "kernel": label}
@@ -166,29 +149,22 @@ def binomial_error(accuracy: Any, n_test: Any) -> Any:
 
 
 def median_conditions(problems: pd.DataFrame, by: list[str]) -> pd.Series:
-    """Median condition numbers, groups in order of appearance: a singular kernel counts as infinitely ill-conditioned.
-
-    NaN where the median is infinite, that is where half of the kernels or more are singular.
-    """
+    """Median condition numbers by group; NaN if at least half of the kernels are singular: these count as infinite."""
     known = problems.assign(condition_number=problems.condition_number.fillna(np.inf))
     return known.groupby(by, sort=False).condition_number.median().replace(np.inf, np.nan)
 
 
 def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Sequence[Path]:
-    if metrics is not None:
-        paths = sorted(Path(path) for path in metrics)
-    else:
-        if not directory.is_dir():
-            raise UserError(f"study_dir = {directory}: no such folder; allowed: the results/<study> of a solved study")
-        paths = sorted((directory / "metrics").glob("*.json"))
+    if metrics is None and not directory.is_dir():
+        raise UserError(f"study_dir = {directory}: no such folder; allowed: the results/<study> of a solved study")
+    paths = sorted((directory / "metrics").glob("*.json") if metrics is None else map(Path, metrics))
     if not paths:
         raise UserError(f"{directory / 'metrics'} holds no metrics: run the workflow, or `exact-cntk solve`, first")
     return paths
 
 
 def _read(path: Path) -> dict[str, Any]:
-    remedy = "solve this kernel again"
-    document = read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy=remedy)
+    document = read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy="solve this kernel again")
     if not document["results"]:
         raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
     return document
@@ -212,12 +188,9 @@ def _ridge_rows(result: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def _spectrum_rows(result: dict[str, Any]) -> list[dict[str, float]]:
-    spectrum = result.get("eigenvalues")
-    if not spectrum:
-        return []
-    return [
-        {"rank": rank, "eigenvalue": value} for rank, value in zip(spectrum["rank"], spectrum["value"], strict=True)
-    ]
+    spectrum = result.get("eigenvalues") or {"rank": [], "value": []}
+    pairs = zip(spectrum["rank"], spectrum["value"], strict=True)
+    return [{"rank": rank, "eigenvalue": value} for rank, value in pairs]
 
 
 def _describe(row: dict[str, Any]) -> str:
@@ -226,17 +199,15 @@ def _describe(row: dict[str, Any]) -> str:
 
 def _frame(rows: list[dict[str, Any]], *by: str) -> pd.DataFrame:
     """Rows as a frame: vanilla before pooled, NTK before NNGP, then by depth, size and repeat."""
+    lead = [*_KERNEL, "train_images", "repeat"]
     if not rows:
-        return pd.DataFrame(columns=[*_KERNEL, "train_images", "repeat", *by])
+        return pd.DataFrame(columns=[*lead, *by])
     frame = pd.DataFrame(rows)
     numeric = [name for name in frame.columns if name not in _KERNEL and frame[name].dtype == object]
     frame[numeric] = frame[numeric].astype(float)  # null where K is singular
     keys = ["readout", "family", "kind", "depth", "train_images", "repeat", *by]
-    frame = frame.sort_values(keys, key=_sort_key, kind="stable", ignore_index=True)
-    lead = [*_KERNEL, "train_images", "repeat"]
-    return frame[[*lead, *(name for name in frame.columns if name not in lead)]]
-
-
-def _sort_key(column: pd.Series) -> pd.Series:
     # "ntk" sorts after "nngp", but is what the study is about
-    return column.map({"ntk": 0, "nngp": 1}) if column.name == "kind" else column
+    frame = frame.sort_values(
+        keys, key=lambda column: column != "ntk" if column.name == "kind" else column, kind="stable", ignore_index=True
+    )
+    return frame[[*lead, *(name for name in frame.columns if name not in lead)]]

@@ -9,11 +9,11 @@ from exact_cntk.study.documents import write_result
 from exact_cntk.study.sections import read_pages, section_pages
 
 SUMMARY = "summary.json"
-MADE_FROM = "summary.made_from.json"  # what the summary was made from, and its checksum
+MADE_FROM = "summary.made_from.json"  # what the summary was made from, and their checksums
 
 
 def write_summary(study_dir: str | Path, sections: Iterable[str | Path] | None = None) -> list[Path]:
-    """Write the summary of a study; the numbers of its own kernels by family, those of other sections by their key.
+    """Write the summary of a study: the numbers of its kernels by family, those of other sections by their key.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""What the sections of a study cost, and what is wrong in their parameters: each section answers for itself.
+"""What the sections of a study cost, and what is wrong in their parameters: each says so for itself.
 
-A section's ``cost.py`` is cheap to import. Its functions take the checked parameters of a study with the section:
+A section's ``cost.py``, cheap to import, has
     expected_work(params) -> list of Work
-        What its jobs have to do.
+        What its jobs have to do, of the checked parameters of the whole study; empty where its key is null.
     expected_memory(params) -> int
-        Peak memory of its largest job, bytes.
+        Peak of its largest job, bytes.
     expected_disk(params) -> int
-        Files that it leaves, including checkpoints, bytes.
+        Files it leaves, checkpoints with them, bytes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,18 @@ from exact_cntk.study.work import Work
 
 @dataclass(frozen=True)
 class SectionCost:
-    """Cost of one section: seconds of all its jobs on all cores (None: not measured), bytes of memory and of disk."""
+    """Cost of one section.
+
+    Attributes
+    ----------
+    key : str
+    seconds : float or None
+        Of all its jobs on this machine, all cores at work; None where nothing was measured.
+    memory : int
+        Peak of its largest job, bytes.
+    disk : int
+        Files that it leaves, bytes.
+    """
 
     key: str
     seconds: float | None
@@ -33,12 +44,12 @@ class SectionCost:
 
 
 def costly_sections(params: Mapping[str, Any]) -> list[str]:
-    """List the sections of a study that have jobs, not only comparisons of other sections' results."""
+    """List the sections of a study that compute something, and do not only compare what others have computed."""
     return [key for key in present(params) if plan(key).SECTION.steps]
 
 
 def section_costs(params: Mapping[str, Any], seconds: Callable[[list[Work]], float] | None) -> tuple[SectionCost, ...]:
-    """Estimate all sections of a study, from checked parameters; with `seconds` None, without times."""
+    """Estimate all sections of a study; `seconds` is how long work takes this machine, None to leave the time out."""
     return tuple(
         SectionCost(
             key=key,
@@ -60,12 +71,18 @@ def _module(key: str) -> ModuleType:
 
 
 def all_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of the study's own kernels, and those of the grid of architectures."""
+    """List the passes of the study's own kernels, and those of the grid."""
     return kernel_passes(params) + architecture_passes(params)
 
 
 def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an error message for every contradiction, with key, value and what is allowed; `params` fit the schema."""
+    """Yield a complaint for every contradiction: key, value, what is allowed.
+
+    Parameters
+    ----------
+    params : mapping
+        Of a study, valid by the schema.
+    """
     for key in KEYS:
         if has_parameters(key) and params[key] is not None:
             if missing := [need for need in plan(key).SECTION.needs if params[NEEDS[need]] is None]:

@@ -1,7 +1,7 @@
-"""Data frames as Markdown for terminals and as HTML for the report, and how both show what has no answer.
+"""Data frames as Markdown for terminals and as HTML for the report, and how both show missing answers.
 
-An average over repeats, subsets, seeds or draws has members. Where some of them have no answer, what is shown is over
-the others: `counted` says so in a cell, `unsolved_note` beside a table why, and `mark_counts` in a figure.
+An average over repeats, subsets, seeds or draws has members. If some of them have no answer, it is over the others:
+`counted` says so in a cell, `mark_counts` in a figure, and `unsolved_note` explains why.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import pandas as pd
 MINUS = "\u2212"
 SHORT = 24  # characters of a cell that stays on one line
 NAME = 12  # and of a heading
-# What stands where there is no answer, and why there is none.
+# What is shown in place of a missing answer, and the reason.
 SINGULAR, DIVERGED = "singular", "diverged"
 WHY_SINGULAR = (
     "without ridge, the kernel matrix is singular to working precision, for example because of duplicate images"
@@ -22,9 +22,9 @@ WHY_DIVERGED = "training diverged"
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """A pipe table padded so that it also reads well as plain text; cells are shown with `str`, NaN as nothing."""
+    """A pipe table padded so that it also reads well as plain text."""
     cells = [[str(name) for name in frame.columns], *to_texts(frame)]
-    # two at least: a rule needs a dash beside its colon
+    # at least two: a rule needs a dash and a colon
     widths = [max(2, *(len(row[j]) for row in cells)) for j in range(len(frame.columns))]
     right = _right_aligned(frame)
     rule = [("-" * (width - 1) + ":") if r else "-" * width for width, r in zip(widths, right, strict=True)]
@@ -35,8 +35,11 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_html(frame: pd.DataFrame, caption: str = "") -> str:
-    """A table in a container that scrolls sideways on a narrow screen, its caption above; everything is escaped."""
-    kinds = ["number" if right else kind for right, kind in zip(_right_aligned(frame), _lengths(frame), strict=True)]
+    """A table in a container that scrolls sideways on a narrow screen, below its caption; everything is escaped."""
+    kinds = [
+        "number" if right else "short" if max(map(len, column), default=0) <= SHORT else "text"
+        for right, column in zip(_right_aligned(frame), _columns(frame), strict=True)
+    ]
     head = "".join(
         f'<th scope="col" class="{kind}{" name" if len(str(name)) <= NAME else ""}">{escape(str(name))}</th>'
         for name, kind in zip(frame.columns, kinds, strict=True)
@@ -59,12 +62,12 @@ def unbroken(sentence: str) -> str:
 
 
 def to_texts(frame: pd.DataFrame) -> list[list[str]]:
-    """The cells, row by row, as tables show them: `str`, NaN as nothing."""
+    """The cells, row by row, as tables show them: by `str`, NaN as an empty text."""
     return [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
 
 
 def percent(value: float, spread: float = float("nan")) -> str:
-    """A fraction as percent, ``97.11`` or ``97.11 ± 0.42``; nothing where there is no value."""
+    """A fraction as percent, ``97.11`` or ``97.11 ± 0.42``; empty for NaN."""
     if pd.isna(value):
         return ""
     return f"{100 * value:.2f}" if pd.isna(spread) else f"{100 * value:.2f} ± {100 * spread:.2f}"
@@ -79,14 +82,14 @@ def signed_points(value: float) -> str:
 
 
 def counted(text: str, solved: int, members: int, unsolved: str = SINGULAR) -> str:
-    """An average as ``text (2 of 3)`` where fewer than all members have an answer, as `unsolved` where none has."""
+    """An average as ``text (2 of 3)`` if some members have no answer, as `unsolved` if none has one."""
     if solved == members:
         return text
     return f"{text} ({solved} of {members})" if solved else unsolved
 
 
 def unsolved_note(solved: Iterable[int], members: Iterable[int], what: str, why: str, fits: str = "fits") -> str:
-    """Why averages have fewer members than are said to be there, for beside a table; empty where none has.
+    """Why some averages have fewer members than stated; empty if all are complete.
 
     Parameters
     ----------
@@ -95,27 +98,24 @@ def unsolved_note(solved: Iterable[int], members: Iterable[int], what: str, why:
     what : str
         What the members are, in the plural: "subsets".
     why : str
-        Why the others have none, as a clause.
+        Why the others have no answer, as a clause.
     fits : str
-        What all members of all averages are called.
+        Name for the members of all averages.
     """
-    counts = [(int(one), int(all_)) for one, all_ in zip(solved, members, strict=True)]
-    missing, total = sum(all_ - one for one, all_ in counts), sum(all_ for _, all_ in counts)
+    counts = [(int(answered), int(total)) for answered, total in zip(solved, members, strict=True)]
+    missing = sum(total - answered for answered, total in counts)
     if not missing:
         return ""
-    note = f"No answer in {missing} of {total} {fits}: {why}."
-    for one, all_ in counts:
-        if 0 < one < all_:
-            return (
-                f"{note} ({one} of {all_}) after a number: it is over the {one} of {all_} {what} that have an answer."
-            )
-    return note
+    note = f"No answer in {missing} of {sum(total for _, total in counts)} {fits}: {why}."
+    partial = next((f"{answered} of {total}" for answered, total in counts if 0 < answered < total), "")
+    return (
+        f"{note} ({partial}) after a number: it is over the {partial} {what} that have an answer." if partial else note
+    )
 
 
 def with_notes(caption: str, *notes: str) -> str:
-    """A caption, and after it the notes that are not empty."""
-    found = [note for note in notes if note]
-    return " ".join([f"{caption}.", *found]) if found else caption
+    """A caption, followed by the notes that are not empty."""
+    return " ".join([f"{caption}.", *filter(None, notes)]) if any(notes) else caption
 
 
 def mark_counts(
@@ -126,28 +126,27 @@ def mark_counts(
     color: Any,
     unsolved: str = SINGULAR,
 ) -> None:
-    """Write ``2 of 3`` at points that are over fewer than all members; at the bottom, where there is no point.
+    """Write ``2 of 3`` at points that average some of their members; at the bottom if there is no point.
 
     Parameters
     ----------
     axes : matplotlib Axes
     points : iterable of (x, y)
-        y is NaN where no member has an answer.
+        y is NaN if no member has an answer.
     solved, members : iterables of int
-        As `unsolved_note` takes them.
+        As for `unsolved_note`.
     color : matplotlib colour
         Of the curve.
     unsolved : str
-        As `counted` takes it.
+        As for `counted`.
     """
-    for (x, y), one, all_ in zip(points, solved, members, strict=True):
-        if one == all_:
+    for (x, y), answered, total in zip(points, solved, members, strict=True):
+        if answered == total:
             continue
-        # one above the other, for curves that have no point at the same place
-        place = (x, 0.02 + 0.06 * len(axes.texts)) if pd.isna(y) else (x, y)
+        # labels without a point are stacked, because several curves may lack the same point
         axes.annotate(
-            f"{one} of {all_}" if one else unsolved,
-            place,
+            f"{answered} of {total}" if answered else unsolved,
+            (x, 0.02 + 0.06 * len(axes.texts)) if pd.isna(y) else (x, y),
             xycoords=axes.get_xaxis_transform() if pd.isna(y) else "data",
             xytext=(4, 4),
             textcoords="offset points",
@@ -156,16 +155,14 @@ def mark_counts(
         )
 
 
-def _lengths(frame: pd.DataFrame) -> list[str]:
-    """ "short" for columns of names, which should stay on one line, "text" for the others."""
-    columns = zip(*to_texts(frame), strict=True) if len(frame) else [()] * len(frame.columns)
-    return ["short" if max(map(len, column), default=0) <= SHORT else "text" for column in columns]
+def _columns(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    return list(zip(*to_texts(frame), strict=True)) if len(frame) else [()] * len(frame.columns)
 
 
 def _right_aligned(frame: pd.DataFrame) -> list[bool]:
     """Columns whose cells all begin like numbers, or say that there is none."""
     starts, words = set("0123456789+.[" + MINUS), (SINGULAR, DIVERGED)
-    columns = zip(*to_texts(frame), strict=True) if len(frame) else [()] * len(frame.columns)
     return [
-        any(column) and all(not cell or cell[0] in starts or cell in words for cell in column) for column in columns
+        any(column) and all(not cell or cell[0] in starts or cell in words for cell in column)
+        for column in _columns(frame)
     ]

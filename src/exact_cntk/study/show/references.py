@@ -1,4 +1,4 @@
-"""The published numbers that the study is compared with, out of references.yaml."""
+"""The published numbers that the study is compared with, from references.yaml."""
 
 from functools import cache
 from importlib.resources import files
@@ -29,54 +29,45 @@ def table1() -> pd.DataFrame:
     -------
     DataFrame
         One row for each column of the table and each depth: `column` (the paper's heading; v1's two CNN columns are
-        marked so), `model` ("cnn" | "cntk"), `readout` ("flatten" | "gap"), `train_images`, `depth`,
-        `accuracy` (test accuracy on CIFAR-10, fraction) and `source`.
+        marked), `model` ("cnn" | "cntk"), `readout` ("flatten" | "gap"), `train_images`, `depth`, `accuracy` (test
+        accuracy on CIFAR-10, fraction) and `source`.
     """
     table = read()["table1"]
-    rows = [
-        {
-            "column": column["name"],
-            "model": column["model"],
-            "readout": column["readout"],
-            "train_images": column["train_images"],
-            "depth": depth,
-            "accuracy": percent / 100,
-            "source": column["source"],
-        }
-        for column in table["columns"]
-        for depth, percent in zip(table["depths"], column["accuracy"], strict=True)
-    ]
-    return pd.DataFrame(rows)
+    columns = pd.DataFrame(table["columns"]).rename(columns={"name": "column"})
+    columns["depth"] = [table["depths"]] * len(columns)
+    tidy = columns.explode(["depth", "accuracy"], ignore_index=True)
+    tidy = tidy.assign(depth=tidy.depth.astype(int), accuracy=tidy.accuracy.astype(float) / 100)
+    return tidy[["column", "model", "readout", "train_images", "depth", "accuracy", "source"]]
 
 
 def table1_wide(version: str = "v2") -> pd.DataFrame:
-    """Table 1 as the paper prints it: one row a depth, one column a heading, test accuracy in percent.
+    """Table 1 as printed in the paper: one row per depth, one column per heading, test accuracy in percent.
 
     Parameters
     ----------
     version : {"v2", "all"}
         "all" adds the two CNN columns of the paper's first version.
     """
-    table = read()["table1"]
-    columns = {c["name"]: c["accuracy"] for c in table["columns"] if version == "all" or c["source"] == "paper"}
-    return pd.DataFrame(columns, index=pd.Index(table["depths"], name="depth"))
+    return _wide([c for c in read()["table1"]["columns"] if version == "all" or c["source"] == "paper"], "table1")
+
+
+def table1_printed(version: str = "v2") -> pd.DataFrame:
+    """`table1_wide` for people: texts with two decimals."""
+    return table1_wide(version).map("{:.2f}".format).reset_index()
 
 
 def table2() -> pd.DataFrame:
-    """Table 2 (appendix B): random features against exact kernels on two classes; percent, one row a depth."""
-    table = read()["table2"]
-    columns = {column["name"]: column["accuracy"] for column in table["columns"]}
-    return pd.DataFrame(columns, index=pd.Index(table["depths"], name="depth"))
+    """Table 2 (appendix B): random features and exact kernels on two classes; percent, one row per depth."""
+    return _wide(read()["table2"]["columns"], "table2")
+
+
+def _wide(columns: list[dict[str, Any]], table: str) -> pd.DataFrame:
+    values = {column["name"]: column["accuracy"] for column in columns}
+    return pd.DataFrame(values, index=pd.Index(read()[table]["depths"], name="depth"))
 
 
 def paper_kernel(readout: str, train_images: int) -> pd.DataFrame | None:
-    """The paper's kernel regression column for a readout and a number of training images, or None.
-
-    Returns
-    -------
-    DataFrame or None
-        The rows of `table1` of that column.
-    """
+    """Rows of `table1` of the paper's kernel for a readout and a number of training images; None if it has none."""
     table = table1()
     chosen = table[(table.model == "cntk") & (table.readout == readout) & (table.train_images == train_images)]
     return None if chosen.empty else chosen.reset_index(drop=True)
@@ -85,16 +76,13 @@ def paper_kernel(readout: str, train_images: int) -> pd.DataFrame | None:
 def review() -> pd.DataFrame:
     """The review's reproduction: `column`, `readout`, `accuracy` (fraction), `depth`, `train_images`, `test_images`."""
     entry = read()["review"]
-    shared = {key: entry[key] for key in ("depth", "train_images", "test_images", "source")}
-    rows = [
-        {"column": c["name"], "readout": c["readout"], "accuracy": c["accuracy"] / 100, **shared}
-        for c in entry["columns"]
-    ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(entry["columns"]).rename(columns={"name": "column"})
+    table["accuracy"] = table.accuracy / 100
+    return table.assign(**{name: entry[name] for name in ("depth", "train_images", "test_images", "source")})
 
 
 def follow_ups() -> pd.DataFrame:
-    """What later papers reached on the whole of CIFAR-10.
+    """Accuracies in later papers on the whole of CIFAR-10.
 
     Returns
     -------
@@ -106,5 +94,4 @@ def follow_ups() -> pd.DataFrame:
     frame["accuracy"] /= 100
     frame["conv_layers"] = frame["conv_layers"].astype("Int64")
     frame["pooling_window"] = 2 * frame["pooling_radius"].astype("Int64") + 1
-    names = ["method", "conv_layers", "accuracy", "source", "kind", "readout", "pooling_window", "flips"]
-    return frame[names]
+    return frame[["method", "conv_layers", "accuracy", "source", "kind", "readout", "pooling_window", "flips"]]

@@ -3,7 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -26,7 +26,7 @@ READOUT_COLORS = {"flatten": BLUE, "gap": VERMILION}
 FAMILY_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
-# Narrow figures with text at 10 points: shrunk to a phone's 360 pixels, the smallest is still 7 pixels high.
+# Narrow figures with text of 10 points: on a phone's 360 pixels the smallest text is still 7 pixels high.
 WIDTH = 6.4
 SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.titlesize": 10.5,
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+    "font.family": "DejaVu Sans",  # comes with matplotlib: every machine draws the same
     "font.size": 10,
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.7,
@@ -53,16 +53,15 @@ SETTINGS: dict[str, Any] = {
 
 
 def new_figure(rows: int, columns: int, *, row_height: float = 2.5, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure of the report's width with rows × columns axes, always a 2-D array; call within `SETTINGS`."""
+    """A figure of the report's width with a 2-D array of rows × columns axes; call within `SETTINGS`."""
     figure = Figure(figsize=(WIDTH, row_height * rows + 0.8))
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
 def depth_colors(depths: Sequence[int]) -> dict[int, tuple[float, float, float]]:
-    """Depth is ordered: shades from dark to light, without the palest that vanish on white."""
+    """Depth is ordered: shades from dark to light, without the palest, which vanish on white."""
     palette = sns.color_palette("viridis", n_colors=256)
-    steps = [round(215 * i / max(len(depths) - 1, 1)) for i in range(len(depths))]
-    return {depth: palette[step] for depth, step in zip(depths, steps, strict=True)}
+    return {depth: palette[round(215 * i / max(len(depths) - 1, 1))] for i, depth in enumerate(depths)}
 
 
 def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
@@ -75,16 +74,10 @@ def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
 
 
 def title(figure: Figure, text: str, study: Study | None = None, data: str = "") -> None:
-    """What is shown, and below it on which data; an unverified source is in red.
-
-    Parameters
-    ----------
-    study : Study, optional
-        Whose data are shown; else `data` names them.
-    """
+    """What is shown, and below it the data: those of `study`, or named by `data`; an unverified source is in red."""
     if study is not None:
         data = f"{study.dataset}, {int(study.accuracy.test_images.max()):,} test images"
-    colour = "#b00020" if "unverified source" in data else GREY  # so they are called, wherever they come from
+    colour = "#b00020" if "unverified source" in data else GREY  # part of the name of such data
     height = 72 * figure.get_figheight()  # in points, as the sizes of text are
     figure.text(0.01, 1 - 4 / height, text, fontsize=11.5, fontweight="bold", ha="left", va="top", in_layout=False)
     figure.text(0.01, 1 - 21 / height, data, fontsize=9, color=colour, ha="left", va="top", in_layout=False)
@@ -94,7 +87,7 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, heading: str = "") -> None:
-    """One legend for all axes, below them; in fewer columns where so many are too wide."""
+    """One legend for all axes, below them, in as many of the columns as fit the width."""
     size = SETTINGS["legend.fontsize"]
     widths = [_width(label, size) for label in labels]
     while columns > 1 and _legend_width(widths, columns, size) > 72 * figure.get_figwidth():
@@ -105,17 +98,17 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, col
 
 
 def _legend_width(widths: Sequence[float], columns: int, size: float) -> float:
-    """In points: matplotlib fills column by column, the first ones with one label more where they do not come out."""
+    """In points: matplotlib fills column by column, the first columns with one label more if they do not come out."""
     rows, longer = divmod(len(widths), columns)
-    ends = list(accumulate(rows + (i < longer) for i in range(columns)))
-    widest = [max(widths[start:end], default=0.0) for start, end in zip([0, *ends], ends, strict=False)]
+    ends = [0, *accumulate(rows + (i < longer) for i in range(columns))]
+    widest = [max(widths[start:end], default=0.0) for start, end in pairwise(ends)]
     em = {name: mpl.rcParams[f"legend.{name}"] for name in ("handlelength", "handletextpad", "columnspacing")}
-    beside = columns * (em["handlelength"] + em["handletextpad"]) + (columns - 1) * em["columnspacing"]
-    return sum(widest) + size * beside
+    extra = columns * (em["handlelength"] + em["handletextpad"]) + (columns - 1) * em["columnspacing"]
+    return sum(widest) + size * extra
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG text without date, version or links to the web: same data, same bytes."""
+    """The figure as SVG text without date, version or web links: same data, same bytes."""
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with mpl.rc_context(SETTINGS):
@@ -125,23 +118,23 @@ def to_svg(figure: Figure) -> str:
 
 
 def _break_long_lines(figure: Figure) -> None:
-    """Break titles and labels of axes that would run into the axes to their right, or out of the figure."""
+    """Break titles and labels that would run into the axes to their right, or out of the figure."""
     texts = {axes: (axes.get_title(loc="left"), axes.get_xlabel()) for axes in figure.axes}
-    for axes in texts:  # what is too wide would take its room from the axes
+    for axes in texts:  # a text that is too wide would make the axes narrower
         axes.set_title("", loc="left")
         axes.set_xlabel("")
     figure.draw_without_rendering()
     boxes = {axes: axes.get_window_extent() for axes in texts}
     for axes, (heading, label) in texts.items():
         box = boxes[axes]
-        beside = [one.x0 for one in boxes.values() if one.x0 >= box.x1 and one.y0 < box.y1 and one.y1 > box.y0]
-        room = 0.96 * 72 / figure.dpi * (min(beside, default=figure.bbox.x1) - box.x0)  # and a space between them
+        to_the_right = [b.x0 for b in boxes.values() if b.x0 >= box.x1 and b.y0 < box.y1 and b.y1 > box.y0]
+        room = 0.96 * 72 / figure.dpi * (min(to_the_right, default=figure.bbox.x1) - box.x0)  # less a space
         axes.set_title(_broken(heading, room, SETTINGS["axes.titlesize"]), loc="left")
         axes.set_xlabel(_broken(label, room, SETTINGS["axes.labelsize"]))
 
 
 def _broken(text: str, room: float, size: float) -> str:
-    """The text with its lines broken where they are wider than `room` points."""
+    """The text with lines of more than `room` points broken."""
     lines = []
     for line in text.split("\n"):
         width = _width(line, size)
@@ -151,30 +144,27 @@ def _broken(text: str, room: float, size: float) -> str:
 
 def _width(text: str, size: float) -> float:
     """Of a line, in points."""
-    if not text.strip():
-        return 0.0
-    return float(
-        TextPath((0, 0), text, size=size, prop=FontProperties(family=SETTINGS["font.family"])).get_extents().width
-    )
+    font = FontProperties(family=SETTINGS["font.family"])
+    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) if text.strip() else 0.0
 
 
 def ridge_positions(ridges: np.ndarray) -> np.ndarray:
-    """log₁₀ of the ridges; λ = 0 stands a decade and a half left of the smallest."""
+    """log₁₀ of the ridges; λ = 0 is drawn a decade and a half left of the smallest."""
     positive = ridges[ridges > 0]
-    zero = np.log10(positive.min()) - 1.5 if positive.size else 0.0
-    return np.where(ridges > 0, np.log10(np.where(ridges > 0, ridges, 1.0)), zero)
+    zero = positive.min() / 10**1.5 if positive.size else 1.0
+    return np.log10(np.where(ridges > 0, ridges, zero))
 
 
 def ridge_axis(axes: np.ndarray, ridges: pd.Series) -> None:
-    """Ticks at decades and at 0, beyond a broken line, of all axes; the label under the lowest."""
+    """Ticks at decades, and at 0 beyond a broken line, of all axes; the label below the lowest."""
     values = np.sort(ridges.unique())
     positions = ridge_positions(values)
-    exponents = [p for v, p in zip(values, positions, strict=True) if v > 0 and abs(p - round(p)) < 1e-9]
-    exponents = exponents[:: max(1, len(exponents) // 4)]
+    decades = [p for v, p in zip(values, positions, strict=True) if v > 0 and abs(p - round(p)) < 1e-9]
+    ticks = {p: f"$10^{{{round(p)}}}$" for p in decades[:: max(1, len(decades) // 4)]}
+    if values[0] == 0:
+        ticks = {positions[0]: "0"} | ticks
     for panel in axes.flat:
-        ticks = ([positions[0]] if values[0] == 0 else []) + exponents
-        labels = (["0"] if values[0] == 0 else []) + [f"$10^{{{round(p)}}}$" for p in exponents]
-        panel.set_xticks(ticks, labels)
+        panel.set_xticks(list(ticks), list(ticks.values()))
         if values[0] == 0 and len(values) > 1:  # the axis is broken here
             panel.axvline(positions[0] + 0.75, color="#bbbbbb", lw=0.8, ls=":")
     for panel in axes[-1]:

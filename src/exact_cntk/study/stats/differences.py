@@ -10,16 +10,16 @@ from exact_cntk.study.stats.statistics import COEFFICIENTS, interval, undefined_
 
 
 def difference(first: Comparison, second: Comparison) -> list[dict[str, Any]]:
-    """How much better the first comparison's coefficient is than the second's, over the same architectures.
+    """Differences first − second of the coefficients of two comparisons over the same architectures.
 
-    The two must come from one `Resampled` (or one `compare` seed), so that their draws pair up.
+    Both must come from one `Resampled`, or two of the same seed, so that their draws are paired.
 
     Returns
     -------
     list of dict
-        A row a coefficient: names of both (`proxy`, `target`, `other_proxy`, `other_target`), `scope`, `n`,
-        `statistic`, `first` and `second` (the two coefficients), `value` (first less second), `<kind>_low`,
-        `<kind>_high`, `note`.
+        One row per coefficient: names of both (`proxy`, `target`, `other_proxy`, `other_target`), `scope`, `n`,
+        `statistic`, `first` and `second` (the two coefficients), `value` (first − second), `<kind>_low`, `<kind>_high`,
+        `note`.
 
     Raises
     ------

@@ -8,7 +8,6 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -20,8 +19,6 @@ FEWEST = 3
 # All reassignments are tried up to this many (8! = 40,320; two families of five: 5!² = 14,400), else a sample of them.
 MOST_EXACT = 50_000
 SAMPLED = 9_999
-# Numbers at a time in pairwise signs: 2²² of 8 bytes are 32 MiB.
-_CHUNK = 2**22
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -52,26 +49,22 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kendall's τ_b along the last axis, Σ sign Δx · sign Δy / √(Σ sign² Δx · Σ sign² Δy) over all pairs.
 
-    Without ties it is the share of pairs ranked alike less the share ranked the other way round.
+    Without ties it is the share of pairs ranked alike minus the share ranked the other way round.
     """
     x, y = np.broadcast_arrays(x, y)
-    first, second = np.triu_indices(x.shape[-1], 1)
-    flat_x, flat_y = x.reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1])
-    step = max(1, _CHUNK // max(1, len(first)))
-    parts = [np.empty(0)]
-    for start in range(0, len(flat_x), step):
-        a, b = flat_x[start : start + step], flat_y[start : start + step]
-        a, b = np.sign(a[:, first] - a[:, second]), np.sign(b[:, first] - b[:, second])
-        norm = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts.append(np.where(norm > 0, (a * b).sum(axis=-1) / norm, np.nan))
-    return np.concatenate(parts).reshape(x.shape[:-1])[()]
+    both, in_x, in_y = np.zeros((3, *x.shape[:-1]))
+    for lag in range(1, x.shape[-1]):  # the pairs at one distance at a time: all together take n times the memory
+        a, b = np.sign(x[..., lag:] - x[..., :-lag]), np.sign(y[..., lag:] - y[..., :-lag])
+        both, in_x, in_y = both + (a * b).sum(axis=-1), in_x + (a * a).sum(axis=-1), in_y + (b * b).sum(axis=-1)
+    norm = np.sqrt(in_x * in_y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(norm > 0, both / norm, np.nan)
 
 
 def regret(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """What choosing by the proxy costs, max y − y[argmax x] along the last axis; a tie goes to the first (shallowest).
+    """Loss from choosing by the proxy, max y − y[argmax x] along the last axis, in the unit of y.
 
-    In the unit of y; 0 when the proxy picks the best architecture.
+    A tie goes to the first (shallowest) architecture; 0 when the proxy picks the best.
     """
     chosen = np.take_along_axis(y, x.argmax(axis=-1)[..., None], axis=-1)[..., 0]
     return y.max(axis=-1) - chosen
@@ -81,9 +74,9 @@ COEFFICIENTS: dict[str, Statistic] = {"pearson": pearson, "spearman": spearman, 
 
 
 def remove_means(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
-    """Values less the mean of their group, along the last axis: what is left is the effect within groups.
+    """Subtract the mean of their group from values, along the last axis: the effect within groups remains.
 
-    Pearson's r of two sides so treated is their partial correlation given the group.
+    Pearson's r of two such sides is their partial correlation given the group.
     """
     values = np.array(values, dtype=float)
     for members in _members(groups):
@@ -92,7 +85,7 @@ def remove_means(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def undefined_reason(x: np.ndarray, y: np.ndarray) -> str:
-    """Why a coefficient of x and y, of shape (n,), is not defined; empty where it is."""
+    """Why a coefficient of x and y, of shape (n,), is not defined; empty if it is."""
     if len(x) < FEWEST:
         return f"fewer than {FEWEST} architectures"
     constant = [side for side, values in (("proxy", x), ("target", y)) if np.ptp(values) <= _noise(values)]
@@ -102,10 +95,10 @@ def undefined_reason(x: np.ndarray, y: np.ndarray) -> str:
 def interval(value: float, resampled: np.ndarray, bound: float = 1.0) -> tuple[float, float]:
     """Interval of `COVERAGE` for a coefficient from its bootstrap: v − bias ± z·sd, bias = mean of the resamples − v.
 
-    Noise in two accuracies pulls their correlation towards 0, and resampling adds the same noise once more: the
-    resamples lie below v by about as much as v lies below the coefficient of the noiseless accuracies. Percentiles of
-    the resamples repeat that bias, and for dozens of architectures miss the true coefficient in four of five
-    simulated studies; this interval (Davison and Hinkley 1997, section 5.2) corrects it. It may lie above v.
+    Noise attenuates a correlation, and resampling adds the same noise once more: the resamples lie below v by about as
+    much as v lies below the coefficient of the noiseless accuracies. Percentile intervals repeat that bias, and for
+    dozens of architectures miss the true coefficient in four of five simulated studies; this interval (Davison and
+    Hinkley 1997, section 5.2) corrects it. It may lie above v.
 
     Parameters
     ----------
@@ -113,12 +106,12 @@ def interval(value: float, resampled: np.ndarray, bound: float = 1.0) -> tuple[f
         The coefficient of the measured accuracies.
     resampled : array of shape (resamples,)
     bound : float
-        The largest absolute value there is; ends beyond are cut.
+        The largest possible absolute value, at which the interval is cut.
 
     Returns
     -------
     low, high : float
-        NaN when most of the resamples leave the coefficient undefined.
+        NaN if the coefficient is undefined in most of the resamples.
     """
     finite = _enough(resampled)
     if not finite.size:
@@ -126,23 +119,22 @@ def interval(value: float, resampled: np.ndarray, bound: float = 1.0) -> tuple[f
     centre = 2 * value - finite.mean()
     half = float(ndtri((1 + COVERAGE) / 2)) * finite.std(ddof=1)
     low, high = np.clip([centre - half, centre + half], -bound, bound)
-    if low == high:  # all of it beyond the bound: at least it reaches what was measured
+    if low == high:  # all of it lies beyond the bound: extend it to the measured value
         low, high = min(low, value), max(high, value)
     return float(low), float(high)
 
 
 def percentiles(resampled: np.ndarray) -> tuple[float, float]:
-    """Percentile interval of `COVERAGE`, for a regret: it is never negative and jumps from one pick to the next."""
+    """Percentile interval of `COVERAGE`, for regrets: these are never negative and jump from one pick to the next."""
     finite = _enough(resampled)
     if not finite.size:
         return math.nan, math.nan
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
+    low, high = np.quantile(finite, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return float(low), float(high)
 
 
 def _enough(resampled: np.ndarray) -> np.ndarray:
-    """The finite resamples; none where they are less than half."""
+    """The finite resamples; none if they are less than half."""
     finite = resampled[np.isfinite(resampled)]
     return finite if finite.size > max(1, resampled.size / 2) else finite[:0]
 
@@ -155,11 +147,11 @@ def permutation_p(
     *,
     seed: int = 0,
 ) -> float:
-    """One-sided p-value of a positive association: how often chance gives at least the observed coefficient.
+    """P-value of a one-sided permutation test for a positive association.
 
-    The values of y are reassigned to the architectures, within their group where groups are given. Up to `MOST_EXACT`
-    reassignments all are tried and p is exact; else `SAMPLED` random ones, p = (1 + hits) / (1 + draws) (Phipson and
-    Smyth 2010). With n architectures in one group p cannot be less than 1/n!.
+    The values of y are permuted over the architectures, within groups if these are given. Up to `MOST_EXACT`
+    permutations, all are tried and p is exact; otherwise `SAMPLED` random ones, p = (1 + hits) / (1 + draws) (Phipson
+    and Smyth 2010). With n architectures in one group p cannot be less than 1/n!.
 
     Parameters
     ----------
@@ -172,43 +164,37 @@ def permutation_p(
     Returns
     -------
     float
-        NaN where the coefficient is undefined.
+        NaN if the coefficient is undefined.
     """
     if undefined_reason(x, y):
         return math.nan
     orders, exact = _orders(tuple(map(tuple, _members([None] * len(x) if groups is None else groups))), seed)
-    reassigned = statistic(np.broadcast_to(x, orders.shape), np.asarray(y)[orders])
+    permuted = statistic(np.broadcast_to(x, orders.shape), np.asarray(y)[orders])
     # the same coefficient differs in its last digits from order to order
-    hits = int((reassigned >= statistic(x, y) - 1e-9).sum())
+    hits = int((permuted >= statistic(x, y) - 1e-9).sum())
     return hits / len(orders) if exact else (1 + hits) / (1 + len(orders))
 
 
 @lru_cache(maxsize=8)  # one for all coefficients of a comparison
-def _orders(members: tuple[tuple[int, ...], ...], seed: int) -> tuple[np.ndarray, bool]:
-    """Reassignments within groups, of shape (orders, n), and whether they are all there are."""
-    n = sum(map(len, members))
-    if math.prod(math.factorial(len(one)) for one in members) > MOST_EXACT:
+def _orders(groups: tuple[tuple[int, ...], ...], seed: int) -> tuple[np.ndarray, bool]:
+    """Permutations within groups of indices, of shape (orders, n), and whether these are all of them."""
+    exact = math.prod(math.factorial(len(group)) for group in groups) <= MOST_EXACT
+    if exact:
+        permuted = np.array([sum(parts, ()) for parts in itertools.product(*map(itertools.permutations, groups))])
+    else:
         rng = np.random.default_rng(seed)
-        orders = np.empty((SAMPLED, n), dtype=np.intp)
-        for one in members:
-            orders[:, list(one)] = rng.permuted(np.broadcast_to(one, (SAMPLED, len(one))), axis=1)
-        return orders, False
-    each = [np.array(list(itertools.permutations(one))) for one in members]
-    places = np.indices([len(one) for one in each]).reshape(len(each), -1)
-    orders = np.empty((places.shape[1], n), dtype=np.intp)
-    for one, permuted, place in zip(members, each, places, strict=True):
-        orders[:, list(one)] = permuted[place]
-    return orders, True
+        drawn = [rng.permuted(np.broadcast_to(group, (SAMPLED, len(group))), axis=1) for group in groups]
+        permuted = np.concatenate(drawn, axis=1)
+    orders = np.empty_like(permuted)
+    orders[:, sum(groups, ())] = permuted
+    return orders, exact
 
 
 def _members(groups: Sequence[Hashable]) -> list[list[int]]:
     """Indices of each group, groups in order of appearance."""
-    places: dict[Any, list[int]] = {}
-    for i, group in enumerate(groups):
-        places.setdefault(group, []).append(i)
-    return list(places.values())
+    return [[i for i, label in enumerate(groups) if label == group] for group in dict.fromkeys(groups)]
 
 
 def _noise(values: np.ndarray) -> float:
-    """Differences below this are rounding: subtracting a mean leaves it."""
+    """Differences below this are rounding, which subtracting a mean leaves."""
     return 1e-12 * max(1.0, float(np.abs(values).max()))

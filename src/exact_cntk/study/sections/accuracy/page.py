@@ -1,4 +1,4 @@
-"""The study's own kernels: their accuracies, the ridge path, spectra, and the paper's table beside them."""
+"""The study's own kernels: accuracies, the ridge path, spectra, and a comparison with the paper's table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,30 +9,18 @@ from matplotlib.figure import Figure
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections.accuracy import results as kernels
 from exact_cntk.study.sections.accuracy.figures import CAPTIONS, FIGURES
-from exact_cntk.study.sections.accuracy.results import summary
+from exact_cntk.study.sections.accuracy.results import points_range, summary
 from exact_cntk.study.show import references
-from exact_cntk.study.show.markup import counted, percent, signed_points, unbroken, with_notes
+from exact_cntk.study.show.markup import counted, percent, unbroken, with_notes
 
-__all__ = [
-    "CAPTIONS",
-    "NAVIGATION",
-    "TEXT",
-    "TITLE",
-    "figures",
-    "headline",
-    "load",
-    "shown",
-    "summary",
-    "tables",
-    "texts",
-]
+__all__ = ["CAPTIONS", "summary"]  # names of the protocol that are defined elsewhere
 
 TITLE = "Accuracy of the kernels"
 NAVIGATION = "Accuracy"
 TEXT = (
-    "<p>Kernel regression with the exact kernels. The paper regresses without ridge. Here a whole path of ridges is "
-    "solved; leave-one-out predictions on the training images choose a ridge, and the test images have no part in the "
-    "choice.</p>"
+    "<p>Kernel regression with the exact kernels: the CNTK, and the CNN-GP, the kernel of the Gaussian process of the "
+    "same network at initialisation. Does a ridge help? The paper uses none. Here a whole path of ridges is solved, "
+    "and leave-one-out predictions on the training images choose a ridge; no choice uses the test images.</p>"
 )
 
 
@@ -42,7 +30,7 @@ def load(study: Study, _files: Sequence[Path], *, resamples: int = 0, seed: int 
 
 
 def tables(study: Study) -> dict[str, pd.DataFrame]:
-    """Tidy: problems, their means by depth, ridge paths, spectra, the paper's table beside this study's."""
+    """Tidy: problems, their means by depth, ridge paths, spectra, this study's accuracies and the paper's table."""
     return {
         "accuracy": study.accuracy,
         "accuracy_by_depth": kernels.accuracy_by_depth(study),
@@ -63,27 +51,15 @@ def figures(study: Study) -> dict[str, Figure]:
 
 
 def shown(study: Study) -> list[tuple[str, pd.DataFrame]]:
-    """For people: beside the paper, by size and ridge, what the ridge changes, what was published."""
-    beside = [
-        (
-            "Test accuracy in %, without ridge, beside the paper's Table 1; differences in points",
-            kernels.beside_paper(study),
-        ),
-        ("Test accuracy in %, without ridge, beside the review's reproduction", kernels.beside_review(study)),
-    ]
-    rows = [(caption, table) for caption, table in beside if table is not None]
-    for size in reversed(study.train_sizes):
-        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
-        spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
-        for column, ridge in kernels.RIDGES.items():
-            caption = f"{size:,} training images, {ridge}{spread}; %"
-            note = kernels.size_note(study, size) if column == "accuracy" else ""
-            rows.append((with_notes(caption, note), kernels.own_accuracies(study, size, column)))
-    caption = with_notes("Test accuracy without and with the chosen ridge", study.unsolved)
+    """For people: comparisons with published numbers, accuracies by size and ridge, gains of the ridge, claims."""
+    own = [(with_notes(caption, note), table) for caption, note, table in kernels.own_tables(study)]
+    gains = with_notes("Test accuracy without ridge and with the chosen one; gain: with − without", study.unsolved)
+    claims = "The paper's stated gains against its own Table 1, in points"
     return [
-        *rows,
-        (caption, kernels.ridge_gain(study)),
-        ("What the paper says of its table, in points", kernels.paper_claims()),
+        *kernels.comparisons(study),
+        *own,
+        (gains, kernels.ridge_gain(study)),
+        (claims, kernels.paper_claims()),
         kernels.follow_ups(),
     ]
 
@@ -100,18 +76,22 @@ def _best(full: pd.DataFrame) -> str:
     known = full[full.accuracy.notna()]
     if known.empty:
         return ""
-    # means over other subsets do not compare; where there are no others, the number of subsets is said
+    # means over different subsets cannot be compared; if there are no others, the number of subsets is stated
     complete = known[known.accuracy_solved == known.repeats]
     row = known.loc[(known if complete.empty else complete).accuracy.idxmax()]
     among = ""
     if len(complete) < len(full):
         among = f", of the {len(complete)} of {len(full)} kernels that have an answer from every training set"
         among = ", where no kernel has an answer from every training set" if complete.empty else among
+    if row.repeats == 1:
+        share = f"{round(row.accuracy * row.test_images):,}"
+        error = f"{percent(row.accuracy, row.accuracy_se)} %"
+    else:
+        share = counted(f"{percent(row.accuracy, row.accuracy_std)} %", row.accuracy_solved, row.repeats)
+        error = f"binomial standard error {percent(row.accuracy_se)}"
     return (
-        f"Best without ridge, the paper's protocol{among}: {row.kernel} at depth {row.depth}, which classifies "
-        f"{counted(f'{percent(row.accuracy, row.accuracy_std)} %', row.accuracy_solved, row.repeats)} "
-        f"of the {row.test_images:,} test images rightly "
-        f"(binomial standard error {percent(row.accuracy_se)}) from {row.train_images:,} training images."
+        f"Best without ridge, as in the paper{among}: {row.kernel} at depth {row.depth} classifies {share} of the "
+        f"{row.test_images:,} test images correctly ({error}; {row.train_images:,} training images)."
     )
 
 
@@ -119,10 +99,10 @@ def _ridge(full: pd.DataFrame) -> str:
     gain = full.gain.dropna()
     if gain.empty:
         return ""
-    some = ", where there is an answer without one" if (full.accuracy_solved < full.repeats).any() else ""
+    partial = ", for kernels with an answer without one" if (full.accuracy_solved < full.repeats).any() else ""
     return (
-        "The ridge that leave-one-out chooses on the training images changes test accuracy by "
-        f"{_range(gain)} points{some}."
+        f"Choosing a ridge by leave-one-out changes test accuracy by {points_range(gain)} points "
+        f"({full.train_images.iloc[0]:,} training images{partial})."
     )
 
 
@@ -133,17 +113,16 @@ def _pooling(study: Study) -> str:
         rows[rows.kernel == name].groupby(["depth", "repeat"]).accuracy.mean() for name in ("CNTK-V", "CNTK-GAP")
     )
     both = pd.concat([flat, pooled], axis=1, keys=["flat", "pooled"], join="inner")
-    pairs = both.dropna()
-    if pairs.empty:
+    gains = (both.pooled - both.flat).dropna()
+    if gains.empty:
         return ""
-    means = pairs.groupby(level="depth").mean()
-    gain = means.pooled - means.flat
+    by_depth = gains.groupby(level="depth").mean()
     low, high = references.read()["claims"]["gap_gain"]
-    depths = ", ".join(map(str, gain.index))
-    some = f" (over {len(pairs)} of {len(both)} training sets: those from which both have an answer)"
+    partial = f" (over {len(gains)} of {len(both)} training sets: those from which both have an answer)"
     return (
-        f"Global average pooling changes the accuracy of the CNTK by {_range(gain)} points at depth "
-        f"{depths}{some if len(pairs) < len(both) else ''}; the paper speaks of {low} to {high} points on CIFAR-10."
+        f"Global average pooling changes the accuracy of the CNTK by {points_range(by_depth)} points at depth "
+        f"{', '.join(map(str, by_depth.index))}{partial if len(gains) < len(both) else ''}; "
+        f"the paper states {low} to {high} points on CIFAR-10."
     )
 
 
@@ -155,12 +134,7 @@ def _paper(study: Study) -> str:
     row = known.loc[known.difference_points.abs().idxmax()]
     here = counted(f"{row.accuracy_percent:.2f} % here", row.solved, row.repeats)
     return (
-        f"Of {len(known)} accuracies that the paper's Table 1 has too, the one farthest from it differs by "
-        f"{abs(row.difference_points):.2f} points "
-        f"({row.column}, depth {row.depth}: {here}, {row.paper_percent:.2f} % there)."
+        f"Of {len(known)} accuracies that are also in the paper's Table 1, the largest difference is "
+        f"{abs(row.difference_points):.2f} points ({row.column}, depth {row.depth}: {here}, {row.paper_percent:.2f} % "
+        "in the paper)."
     )
-
-
-def _range(fractions: pd.Series) -> str:
-    low, high = signed_points(fractions.min()), signed_points(fractions.max())
-    return low if low == high else f"{low} to {high}"

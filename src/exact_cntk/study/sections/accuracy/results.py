@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from exact_cntk.study.results import Study, binomial_error, median_conditions
@@ -17,8 +18,9 @@ from exact_cntk.study.show.markup import (
 )
 
 RIDGES = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
-_KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
-_AVERAGED = [*_KERNEL, "depth", "train_images"]
+_AVERAGED = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth", "train_images"]
+_TABLE1 = ["source", "dataset", "column", "depth", "train_images", "repeats", "solved", "accuracy_percent"]
+_TABLE1 += ["std_percent", "paper_percent", "difference_points"]
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:
@@ -27,12 +29,11 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a kernel, depth and `train_images`: `repeats`, `test_images`; for each of `accuracy` (without ridge)
+        One row per kernel, depth and `train_images`: `repeats`, `test_images`; for each of `accuracy` (without ridge)
         and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one), `…_se`,
         the binomial standard error √(p(1 − p)/test_images) of a single repeat, and `…_solved`, the number of repeats
-        that have an answer, over which the others are; `condition_number` is the median over all repeats (infinite,
-        and empty here, where K is singular), `loo_ridge` the lower of the two middle ones where there is no middle
-        one: it is solved.
+        with an answer, over which the others are; the median `condition_number` over all repeats (singular ones are
+        infinite; an infinite median is empty); the median `loo_ridge`, the lower one of two, because it is solved.
     """
     groups = study.accuracy.groupby(_AVERAGED, sort=False)
     table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
@@ -47,132 +48,134 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
 
 
 def ridge_gains(study: Study) -> pd.Series:
-    """Mean of the accuracy with the chosen ridge less that without, over the repeats that have both.
+    """Mean gain of the chosen ridge over none, for each row of `accuracy_by_depth`.
 
-    For each row of `accuracy_by_depth`; NaN where no repeat has both.
+    Over the repeats that have an answer from both; NaN if there are none.
     """
-    both = study.accuracy[study.accuracy[list(RIDGES)].notna().all(axis=1)]
-    means = both.groupby(_AVERAGED, sort=False)[list(RIDGES)].mean()
-    table = accuracy_by_depth(study)
-    gains = means.accuracy_loo_ridge - means.accuracy
-    return gains.reindex(pd.MultiIndex.from_frame(table[_AVERAGED])).set_axis(table.index)
+    gains = study.accuracy.assign(gain=study.accuracy.accuracy_loo_ridge - study.accuracy.accuracy)
+    return gains.groupby(_AVERAGED, sort=False).gain.mean().reset_index(drop=True)
 
 
 def table1(study: Study) -> pd.DataFrame:
-    """This study's accuracies without ridge, then the paper's Table 1: tidy, one row a column and depth.
+    """This study's accuracies without ridge, then the paper's Table 1: tidy, one row per column and depth.
 
     Returns
     -------
     DataFrame
         `source` (the study's name, or the paper's citation), `dataset`, `column`, `depth`, `train_images`,
-        `repeats`, `solved` (of them), `accuracy_percent`, `std_percent`; and, in this study's rows where the paper has
-        the same kernel on the same data, `paper_percent` and `difference_points` (this study less the paper).
+        `repeats`, `solved` (of them), `accuracy_percent`, `std_percent`; and, in this study's rows if the paper has
+        the same kernel on the same data, `paper_percent` and `difference_points` (this study − the paper).
     """
-    ours = accuracy_by_depth(study)
-    ours = pd.DataFrame(
-        {
-            "source": study.name,
-            "dataset": study.dataset,
-            "column": ours.kernel,
-            "depth": ours.depth,
-            "train_images": ours.train_images,
-            "repeats": ours.repeats,
-            "solved": ours.accuracy_solved,
-            "accuracy_percent": 100 * ours.accuracy,
-            "std_percent": 100 * ours.accuracy_std,
-            "paper_percent": [_paper_percent(study, row) for row in ours.itertuples()],
-        }
-    )
-    ours["difference_points"] = ours.accuracy_percent - ours.paper_percent
+    here = accuracy_by_depth(study).rename(columns={"kernel": "column", "accuracy_solved": "solved"})
+    here = here.assign(source=study.name, dataset=study.dataset, std_percent=100 * here.accuracy_std)
     paper = references.table1()
-    paper = pd.DataFrame(
-        {
-            "source": paper.source.map(references.citation),
-            "dataset": references.read()["table1"]["dataset"],
-            "column": paper.column,
-            "depth": paper.depth,
-            "train_images": paper.train_images,
-            "accuracy_percent": 100 * paper.accuracy,
-        }
-    )
-    table = pd.concat([ours, paper], ignore_index=True).round(6)
-    return table.astype({"repeats": "Int64", "solved": "Int64"})
+    key = ["readout", "train_images", "depth"]
+    published = paper[paper.model == "cntk"].set_index(key).accuracy.reindex(pd.MultiIndex.from_frame(here[key]))
+    same = here.column.isin(["CNTK-V", "CNTK-GAP"]) & study.is_paper_data
+    here["paper_percent"] = np.where(same, 100 * published, np.nan)
+    here["difference_points"] = 100 * here.accuracy - here.paper_percent
+    paper = paper.assign(source=paper.source.map(references.citation), dataset=references.read()["table1"]["dataset"])
+    table = pd.concat([here, paper], ignore_index=True)
+    table["accuracy_percent"] = 100 * table.accuracy
+    return table[_TABLE1].round(6).astype({"repeats": "Int64", "solved": "Int64"})
 
 
 def own_accuracies(study: Study, train_images: int, column: str = "accuracy") -> pd.DataFrame:
-    """One subset size for people: a row a depth, a column a kernel, percent as ``mean ± std`` over repeats.
+    """One subset size for people: one row per depth, one column per kernel, percent as ``mean ± std`` over repeats.
 
-    A cell ends in ``(2 of 3)`` where only so many repeats have an answer; `Study.unsolved` says why.
+    A cell ends in ``(2 of 3)`` if only so many repeats have an answer; `Study.unsolved` says why.
 
     Parameters
     ----------
     train_images : int
     column : {"accuracy", "accuracy_loo_ridge"}
-        Without ridge, or with the one chosen by leave-one-out.
+        Without ridge, or with the ridge chosen by leave-one-out.
     """
     table = accuracy_by_depth(study)
     table = table[table.train_images == train_images]
-    cells = _cells(table, column)
-    wide = table.assign(cell=cells).pivot(index="depth", columns="kernel", values="cell")
+    wide = table.assign(cell=_cells(table, column)).pivot(index="depth", columns="kernel", values="cell")
     return wide[list(dict.fromkeys(table.kernel))].reset_index().rename_axis(columns=None)
 
 
-def beside_paper(study: Study) -> pd.DataFrame | None:
-    """The paper's kernel columns beside this study's and their difference; None where the paper has no such column.
+def own_tables(study: Study) -> list[tuple[str, str, pd.DataFrame]]:
+    """Caption, note and table of `own_accuracies` for each size, the largest first, without and with a ridge."""
+    tables = []
+    for size in reversed(study.train_sizes):
+        rows = accuracy_by_depth(study).query("train_images == @size")
+        note = unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)
+        repeats = rows.repeats.max()
+        spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
+        for column, ridge in RIDGES.items():
+            caption = f"{size:,} training images, {ridge}{spread}; %"
+            tables.append((caption, note if column == "accuracy" else "", own_accuracies(study, size, column)))
+    return tables
 
-    Only for the paper's own images: columns ``<heading>, paper``, ``…, here`` and ``…, difference``; percent.
+
+def compared_with_paper(study: Study) -> pd.DataFrame | None:
+    """The paper's kernel columns, this study's, and their difference; None if the paper has no such column.
+
+    For the paper's own images only: columns ``<heading>, paper``, ``…, here`` and ``…, difference``; percent.
     """
-    ours = table1(study).query("source == @study.name")
-    ours = ours[ours.paper_percent.notna()]
-    if ours.empty:
+    table = table1(study)
+    table = table[table.paper_percent.notna()]
+    if table.empty:
         return None
-    wide = pd.DataFrame({"depth": sorted(ours.depth.unique())})
-    for (kernel, size), rows in ours.groupby(["column", "train_images"], sort=False):
+    wide = pd.DataFrame({"depth": sorted(table.depth.unique())})
+    for (kernel, size), rows in table.groupby(["column", "train_images"], sort=False):
         rows = rows.set_index("depth").reindex(wide.depth)
         heading = f"{kernel}-2K" if size == 2000 else kernel
         wide[f"{heading}, paper"] = [percent(value / 100) for value in rows.paper_percent]
         here = pd.DataFrame({"accuracy": rows.accuracy_percent / 100, "accuracy_std": rows.std_percent / 100})
         # a depth that this kernel does not have has no repeats either
-        here = here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0))
-        wide[f"{heading}, here"] = _cells(here)
-        differences = zip(rows.difference_points / 100, wide[f"{heading}, here"], strict=True)
-        # there is none where there is no answer here
+        cells = _cells(here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0)))
+        differences = zip(rows.difference_points / 100, cells, strict=True)
+        wide[f"{heading}, here"] = cells
         wide[f"{heading}, difference"] = [SINGULAR if cell == SINGULAR else signed_points(d) for d, cell in differences]
     return wide
 
 
-def beside_review(study: Study) -> pd.DataFrame | None:
-    """The review's two accuracies beside this study's distribution over subsets; None on other data or sizes."""
-    if not study.is_paper_data:
+def compared_with_review(study: Study) -> pd.DataFrame | None:
+    """The review's two accuracies and this study's distribution over subsets; None for other data or sizes."""
+    here = accuracy_by_depth(study).rename(columns={"kernel": "column"})
+    here = here.assign(cell=_cells(here))
+    both = references.review().merge(here, on=["column", "depth", "train_images"], suffixes=("", "_here"))
+    if both.empty or not study.is_paper_data:
         return None
-    ours = accuracy_by_depth(study)
-    rows = []
-    for published in references.review().itertuples():
-        same = (ours.kernel == published.column) & (ours.depth == published.depth)
-        chosen = ours[same & (ours.train_images == published.train_images)]
-        for row, cell in zip(chosen.itertuples(), _cells(chosen), strict=True):
-            error = binomial_error(published.accuracy, published.test_images)
-            rows.append(
-                {
-                    "kernel": row.kernel,
-                    "depth": row.depth,
-                    f"review ({published.test_images:,} test images; ± binomial error)": percent(
-                        published.accuracy, error
-                    ),
-                    f"here ({row.test_images:,} test images; ± std)": cell,
-                    "subsets": row.repeats,
-                }
-            )
-    return pd.DataFrame(rows) if rows else None
+    review, own = both.test_images[0], both.test_images_here[0]
+    errors = binomial_error(both.accuracy, both.test_images)
+    columns = {
+        "kernel": both.column,
+        "depth": both.depth,
+        f"review ({review:,} test images; ± binomial error)": list(map(percent, both.accuracy, errors)),
+        f"here ({own:,} test images; ± std)": both.cell,
+        "subsets": both.repeats,
+    }
+    return pd.DataFrame(columns)
+
+
+def comparisons(study: Study) -> list[tuple[str, pd.DataFrame]]:
+    """Caption and table of the comparisons with published numbers that are possible."""
+    tables = [
+        (
+            f"Test accuracy in %, without ridge, and the paper's Table 1 ({references.citation('paper')}); difference: "
+            "this study − the paper, in points (negative: worse than the paper)",
+            compared_with_paper(study),
+        ),
+        (
+            "Test accuracy in %, without ridge, and a small reproduction: "
+            f"{references.citation('review')} ({references.read()['review']['train_images']} training images)",
+            compared_with_review(study),
+        ),
+    ]
+    return [(caption, table) for caption, table in tables if table is not None]
 
 
 def ridge_gain(study: Study) -> pd.DataFrame:
-    """What the ridge chosen by leave-one-out changes, for people: a row a kernel, size and depth."""
+    """What the ridge chosen by leave-one-out changes, for people: one row per kernel, size and depth."""
     table = accuracy_by_depth(study).assign(gain=ridge_gains(study))
-    order = {kernel: i for i, kernel in enumerate(dict.fromkeys(table.kernel))}
-    table = table.sort_values(
-        ["kernel", "train_images", "depth"], key=lambda c: c.map(order) if c.name == "kernel" else c, ignore_index=True
-    )
+    table["kernel"] = pd.Categorical(table.kernel, list(dict.fromkeys(table.kernel)))
+    table = table.sort_values(["kernel", "train_images", "depth"], ignore_index=True)
+    gains = zip(table.gain.map(signed_points), table.accuracy_solved, table.repeats, strict=True)
     columns = {
         "kernel": table.kernel,
         "depth": table.depth,
@@ -180,79 +183,66 @@ def ridge_gain(study: Study) -> pd.DataFrame:
         "subsets": table.repeats,
         "without ridge (%)": _cells(table),
         "chosen ridge (%)": _cells(table, "accuracy_loo_ridge"),
-        "gain (points)": [
-            counted(signed_points(row.gain), row.accuracy_solved, row.repeats) for row in table.itertuples()
-        ],
+        "gain (points)": [counted(*gain) for gain in gains],
         "ridge, median": table.loo_ridge.map("{:.1g}".format),
-        "condition number, median": [
-            SINGULAR if pd.isna(value) else f"{value:.1e}" for value in table.condition_number
-        ],
+        "condition number, median": [SINGULAR if pd.isna(c) else f"{c:.1e}" for c in table.condition_number],
     }
     return pd.DataFrame(columns)
 
 
 def paper_claims() -> pd.DataFrame:
-    """What the paper says of its Table 1 against what the table holds, in percentage points."""
+    """The gains that the paper states, and those in its Table 1, in percentage points."""
     table, claims = references.table1_wide(), references.read()["claims"]
-    comparisons = [
-        ("GAP over vanilla, CNTK", table["CNTK-GAP"] - table["CNTK-V"], claims["gap_gain"]),
-        ("GAP over vanilla, CNN", table["CNN-GAP"] - table["CNN-V"], claims["gap_gain"]),
-        ("CNN over CNTK, vanilla", table["CNN-V"] - table["CNTK-V"], claims["cnn_over_cntk"]),
-        ("CNN over CNTK, GAP", table["CNN-GAP"] - table["CNTK-GAP"], claims["cnn_over_cntk"]),
-    ]
+    gains = {
+        "GAP − vanilla, CNTK": ("CNTK-GAP", "CNTK-V", "gap_gain"),
+        "GAP − vanilla, CNN": ("CNN-GAP", "CNN-V", "gap_gain"),
+        "CNN − CNTK, vanilla": ("CNN-V", "CNTK-V", "cnn_over_cntk"),
+        "CNN − CNTK, GAP": ("CNN-GAP", "CNTK-GAP", "cnn_over_cntk"),
+    }
     rows = [
         {
             "gain": name,
-            "as stated": f"{low} to {high}",
-            "in the table": f"{signed_points(gain.min() / 100)} to {signed_points(gain.max() / 100)}",
+            "as stated": " to ".join(map(str, claims[claim])),
+            "in the table": points_range((table[first] - table[second]) / 100),
         }
-        for name, gain, (low, high) in comparisons
+        for name, (first, second, claim) in gains.items()
     ]
     return pd.DataFrame(rows)
 
 
+def points_range(fractions: pd.Series) -> str:
+    """The smallest and the largest difference, in points."""
+    return " to ".join(dict.fromkeys(signed_points(end) for end in (fractions.min(), fractions.max())))
+
+
 def follow_ups() -> tuple[str, pd.DataFrame]:
-    """Caption and table of what was published since."""
+    """Caption and table of later results."""
     table = references.follow_ups()
     sources = "; ".join(map(references.citation, table.source.unique()))
     table = table.assign(accuracy=table.accuracy.map(percent))[["method", "conv_layers", "accuracy"]]
-    table = table.rename(columns={"conv_layers": "conv layers"})
-    return f"Published since, on the whole of CIFAR-10, in %: {sources}", table
-
-
-def paper_table1(version: str = "v2") -> pd.DataFrame:
-    """Table 1 of the paper for people: percent with two decimals."""
-    return references.table1_wide(version).map("{:.2f}".format).reset_index()
+    return f"Later results on the whole of CIFAR-10, in %: {sources}", table.rename(
+        columns={"conv_layers": "conv layers"}
+    )
 
 
 def table1_markdown(study: Study) -> str:
-    """The page that ends a run: this study's accuracies, then the paper's Table 1 beside or below them."""
+    """The page that ends a run: this study's accuracies, comparisons with published ones, and the paper's Table 1."""
     n_test = int(study.accuracy.test_images.max())
     lines = [f"# {study.name}: test accuracy in percent", "", f"Data: {study.dataset}; {n_test:,} test images.", ""]
     if not study.verified:
         lines += ["**The data did not come from the official source; its digest is in its name.**", ""]
-    for size in reversed(study.train_sizes):
-        repeats = int(study.accuracy[study.accuracy.train_images == size].repeat.nunique())
-        spread = f"; mean ± standard deviation of {repeats} disjoint subsets" if repeats > 1 else ""
-        for column, ridge in RIDGES.items():
-            lines += [f"## {size:,} training images, {ridge}{spread}", ""]
-            lines += [to_markdown(own_accuracies(study, size, column)), ""]
-            note = size_note(study, size) if column == "accuracy" else ""
-            lines += [note, ""] if note else []
-    for beside, title in (
-        (beside_paper(study), f"Beside the paper's Table 1, {references.citation('paper')}"),
-        (beside_review(study), "Beside the review's reproduction"),
-    ):
-        if beside is not None:
-            lines += [f"## {title}", "", to_markdown(beside), ""]
-    lines += [f"## The paper's Table 1: CIFAR-10, {references.citation('paper')}", "", to_markdown(paper_table1()), ""]
+    for caption, note, table in own_tables(study):
+        lines += [f"## {caption}", "", to_markdown(table), "", *([note, ""] if note else [])]
+    paper = f"The paper's Table 1: CIFAR-10, {references.citation('paper')}"
+    for caption, table in [*comparisons(study), (paper, references.table1_printed())]:
+        lines += [f"## {caption}", "", to_markdown(table), ""]
     return "\n".join(lines)
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means where repeated.
+    """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means if repeated.
 
-    Where some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one.
+    If some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one.
     """
     tree: dict[str, Any] = {}
     for row in accuracy_by_depth(study).itertuples():
@@ -272,22 +262,5 @@ def summary(study: Study) -> dict[str, Any]:
 
 def _cells(table: pd.DataFrame, column: str = "accuracy") -> list[str]:
     """Means and standard deviations of rows of `accuracy_by_depth`, in percent."""
-    names = [column, f"{column}_std", f"{column}_solved", "repeats"]
-    return [
-        counted(percent(mean, spread), solved, repeats)
-        for mean, spread, solved, repeats in table[names].itertuples(index=False)
-    ]
-
-
-def size_note(study: Study, size: int) -> str:
-    """Why a size has fewer subsets than its heading says, without ridge."""
-    rows = accuracy_by_depth(study).query("train_images == @size")
-    return unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)
-
-
-def _paper_percent(study: Study, row: Any) -> float:
-    if not study.is_paper_data or row.kernel not in ("CNTK-V", "CNTK-GAP"):
-        return float("nan")
-    column = references.paper_kernel(row.readout, row.train_images)
-    match = [] if column is None else column[column.depth == row.depth].accuracy.tolist()
-    return 100 * match[0] if match else float("nan")
+    means = map(percent, table[column], table[f"{column}_std"])
+    return list(map(counted, means, table[f"{column}_solved"], table.repeats))

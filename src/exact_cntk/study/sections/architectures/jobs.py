@@ -192,7 +192,7 @@ def measured_seconds(block_set: BlockSet, timings: Path) -> float | None:
 
 def _memory(block_set: BlockSet, data: ProcessedData, ridges: int, max_memory_gib: float | None) -> int:
     """Peak in bytes: one kernel of the full set and what solving it takes."""
-    problem = Problem(block_set.n, len(data.class_names), ridges, held=True, overwrite=False)
+    problem = Problem(block_set.n, len(data.class_names), ridges, in_memory=True, overwrite=False)
     solver = choose_solver(problem, max_memory_gib=max_memory_gib)
     return ITEM_BYTES * (block_set.n + block_set.header.n_test) * block_set.n + solver.memory
 

@@ -116,9 +116,8 @@ def test_a_job_that_was_killed_goes_on_to_the_same_bytes(study, tmp_path):
     params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
     params["prepare"] |= {"train_images": len(data.train_labels), "test_images": len(data.test_labels)}
     params["solve"]["subsets"] = [{"train_images": len(data.train_labels), "repeats": 1}]
-    architecture = run.network.stated_parts()
     params["cnns"] |= {name: getattr(run, name) for name in ("width", "batch_images", "max_epochs", "averaged_epochs")}
-    params["cnns"] |= {"families": [{"name": run.name, "depths": [run.depth]} | architecture]}
+    params["cnns"] |= {"families": [{"name": run.name, "depths": [run.depth]} | run.network.stated_parts()]}
     params["cnns"] |= {"rates": [run.rate], "seeds": run.seed + 1, "validation_images": 7}
     params |= dict.fromkeys(["random_features", "architectures", "small_data"])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -158,7 +157,7 @@ def test_a_rate_too_high_is_recorded_as_diverged(study):
         ({"split": "validation", "validation_images": 24}, "validation_images is 24; allowed are integers below .* 24"),
         ({"split": "validation", "validation_images": 0}, "validation_images is 0"),
         ({"batch_images": 25}, "batch_images is 25"),
-        ({"readout": "gab"}, "did you mean 'gap'"),
+        ({"network": Family("gab")}, "did you mean 'gap'"),
     ],
 )
 def test_wrong_runs_are_refused(study, options, reason):
@@ -268,9 +267,12 @@ def test_runs_of_a_study(tmp_path):
 
 def test_what_a_study_costs(monkeypatch):
     digits, large = (load_params(ROOT / name) for name in ("params.yaml", "config/cnns.yaml"))
+    none = digits | {"cnns": None}
     for cost in (cnns_cost.expected_memory, cnns_cost.expected_disk):
-        assert 0 < cost(digits) < cost(large)
-    assert (cnns_cost.trains_long(digits), cnns_cost.trains_long(large)) == (False, True)
+        assert cost(none) == 0 < cost(digits) < cost(large)
+    assert cnns_cost.expected_work(none) == []
+    trains_long = cnns_cost.trains_long
+    assert (trains_long(none), trains_long(digits), trains_long(large)) == (False, False, True)
     monkeypatch.setattr(cnns_cost, "gpu_present", lambda: False)
     few, many = cnns_cost.expected_work(digits), cnns_cost.expected_work(large)
     assert sum(work.jobs for work in few) == len(runs(digits)) and sum(work.jobs for work in many) == len(runs(large))
