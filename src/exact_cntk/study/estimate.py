@@ -36,27 +36,12 @@ SECTION_COLUMNS = ("sections", "here", "memory", "disk")
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one family of kernels.
+    """Cost of one family of kernels, over all its passes.
 
-    Attributes
-    ----------
-    family : str
-    depths : tuple of int
-        Of all passes.
-    pairs, element_layers, blocks : int
-        Pairs of images, element-layers (`exact_cntk.networks.Family.element_layers`) and blocks of all passes.
-    largest : tuple of int
-        Rows and columns of the largest block.
-    share : float
-        Fraction of the element-layers in the block with the most of them.
-    seconds_here : float or None
-        On this machine, all cores; None without calibration.
-    seconds_h200 : float
-        Expected on one H200, not measured.
-    memory : int
-        Peak memory of one block job, bytes.
-    disk : int
-        Blocks and merged kernels, bytes.
+    `pairs` of images; `element_layers` as `exact_cntk.networks.Family.element_layers`; number of `blocks`, rows and
+    columns of the `largest`, and the `share` of the element-layers in the block with the most; `seconds_here` on all
+    cores of this machine, None without calibration; `seconds_h200` expected on one H200, not measured; `memory`, peak
+    of one block job, and `disk`, blocks and merged kernels, in bytes.
     """
 
     family: str
@@ -76,24 +61,10 @@ class Cost:
 class Estimate:
     """Cost of a study.
 
-    Attributes
-    ----------
-    params : dict
-    backend : Backend
-    costs : tuple of Cost
-        One per family.
-    solver : Solver or str
-        For the largest training set on this machine, or why there is none.
-    solve_seconds : float or None
-        All solves on this machine's CPU; None without calibration.
-    solve_h200 : float
-        The solves that a GPU takes, expected on one H200, not measured.
-    speeds : dict of str to float
-        Measured element-layers/s by family; empty without calibration.
-    misfits : tuple of str
-        Families whose automatic blocks have sizes for another backend than this machine's.
-    sections : tuple of SectionCost
-        Sections of the study that have jobs.
+    `costs`, one per family; the `solver` of the largest training set on this machine, or why there is none;
+    `solve_seconds`, all solves on this machine's CPU, None without calibration; `solve_h200`, the solves that a GPU
+    takes, expected on one H200; `speeds`, measured element-layers/s by family; `misfits`, families whose automatic
+    blocks have sizes for another backend than this machine's; `sections`, those that have jobs.
     """
 
     params: dict[str, Any]
@@ -198,10 +169,8 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
 
     Raises
     ------
-    InputError
-        A parameter is wrong.
-    UserError
-        The backend is not available here.
+    InputError, UserError
+        A parameter is wrong; the backend is not available here.
     """
     checked = load_params(params) if isinstance(params, Path) else dict(params)
     backend = describe_backend(checked["kernels"]["backend"])
@@ -241,19 +210,10 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
 def expected_seconds(
     params: Mapping[str, Any], pairs: Mapping[str, int], backend: str, *, calibration_seconds: float
 ) -> float:
-    """Seconds for pairs of images: a GPU at the nominal rate of an H200, a CPU at the measured rate.
+    """Seconds for pairs of images by `kernel_id` of their pass: a GPU at the nominal rate of an H200, a CPU measured.
 
-    A GPU is not measured, because a process that has started CUDA keeps GPU memory until it ends.
-
-    Parameters
-    ----------
-    params : mapping
-        Checked parameters.
-    pairs : mapping of str to int
-        Pairs of images by `kernel_id` of their pass.
-    backend : {"cpu", "cuda", "reference"}
-    calibration_seconds : float
-        How long to measure, all passes together.
+    A GPU is not measured, because a process that has started CUDA keeps GPU memory until it ends. `calibration_seconds`
+    is how long to measure, all passes together.
 
     Raises
     ------

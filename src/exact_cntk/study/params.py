@@ -26,19 +26,12 @@ SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
 
 def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str, Any]:
-    """Read and check a parameter file.
+    """Read and check a parameter file, ``params.yaml`` or one of ``config/``.
 
     Parameters
     ----------
-    path : path
-        A YAML file, ``params.yaml`` or one of ``config/``.
     schema : path, optional
         By default ``workflow/schemas/params.schema.yaml`` above the file, the working directory or this module.
-
-    Returns
-    -------
-    dict
-        As in the file, with every value of the type in the schema.
 
     Raises
     ------
@@ -58,16 +51,7 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
 
 
 def check_params(params: object, *, source: str = "params.yaml", schema: str | Path | None = None) -> dict[str, Any]:
-    """Check parameters that have been read, such as Snakemake's configuration.
-
-    Parameters
-    ----------
-    params : mapping
-        Left unchanged.
-    source : str
-        Their name in error messages.
-    schema : path, optional
-        See `load_params`.
+    """Check parameters that have been read; `source` is their name in errors.
 
     Returns
     -------
@@ -127,7 +111,7 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
         )
     for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:
-            yield f"prepare.{key}: {prepare[key]} is more than the {images} available images"
+            yield f"prepare.{key}: {prepare[key]} is more than the {images} images of the source"
 
 
 def _printable(letter: str) -> bool:

@@ -14,18 +14,10 @@ from exact_cntk.networks import Family
 
 @dataclass(frozen=True)
 class KernelPass:
-    """One pass of the recursion: a family of networks at all depths that are computed together.
+    """One pass of the recursion: a family of networks, by `name`, at all depths that are computed together.
 
-    Attributes
-    ----------
-    name : str
-        Of the family.
-    network : Family
-    depths : tuple of int
-    kinds : tuple of {"ntk", "nngp"}
-    pool_images : int, optional
-        How many images of the pool, its first ones, the kernels are computed between; None: all. With a number, blocks
-        have the size that suits the pass, whatever the parameters say of the study's own kernels.
+    `pool_images` is how many images of the pool, the first ones, the kernels are computed between; None: all. With a
+    number, blocks have the size that suits the pass, whatever the parameters say of the study's own kernels.
     """
 
     name: str
@@ -74,13 +66,7 @@ def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def pass_block_sizes(params: Mapping[str, Any], kernel_pass: KernelPass) -> BlockSizes:
-    """Give the sizes of a pass's blocks: those of the parameters, or the ones that suit it where these say "auto".
-
-    Raises
-    ------
-    InputError
-        No blocks suit it.
-    """
+    """Sizes of a pass's blocks: those of the parameters, or with "auto" suitable ones; InputError if there are none."""
     prepare, kernels = params["prepare"], params["kernels"]
     if kernels["block_images"] != "auto" and kernel_pass.pool_images is None:
         return BlockSizes(kernels["block_images"], kernels["block_images"])

@@ -37,12 +37,7 @@ def baseline(
     Parameters
     ----------
     name : {"rbf", "logistic", "forest"}
-        See `gaussian_kernel`, `logistic_regression`, `random_forest`.
-    ridges, bandwidths : sequence of float
-        What leave-one-out chooses from.
-    penalties : sequence of float
-        Inverse penalties that cross-validation chooses from.
-    trees : int
+        See `gaussian_kernel`, `logistic_regression`, `random_forest`, which take the other parameters.
 
     Raises
     ------

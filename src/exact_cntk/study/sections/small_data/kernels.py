@@ -36,19 +36,8 @@ def kernel_results(
 ) -> tuple[Kernel, list[dict[str, Any]]]:
     """Test accuracy of every kind of kernel in a file, on every training set, on all test images.
 
-    The rows of the test images are read once, a few at a time.
-
-    Parameters
-    ----------
-    kernel_file, data_file : Path
-        A merged kernel, and the file of `data`, for messages.
-    data : ProcessedData
-    draws : sequence of Draw
-    ridges : sequence of float
-        Relative to the mean of the kernel's diagonal, including 0; leave-one-out chooses from them. A training set
-        with one image of a class, which cannot be left out, gets no ridge.
-    progress : bool or callable(done, total)
-        Counts fits.
+    The rows of the test images are read once, a few at a time. Leave-one-out chooses from `ridges`, which include 0; a
+    training set with one image of a class, which cannot be left out, gets no ridge.
 
     Returns
     -------

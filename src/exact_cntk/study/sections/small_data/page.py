@@ -46,11 +46,11 @@ TEXT = (
     "and are not nested. Every setting is chosen on the training set: the ridge of the kernels, and the bandwidth and "
     "ridge of the RBF kernel, by leave-one-out, the penalty of logistic regression by cross-validation, the learning "
     "rate of networks on validation images taken from it. With one image of a class nothing can be left out: then "
-    "kernels have no ridge, networks take the rate with the lowest training loss, other methods fixed settings. The RBF "
-    "kernel, logistic regression and the random forest use the same normalised pixels as the kernels. The networks are "
-    "small and briefly trained; larger ones would do better. A network whose training diverged has no accuracy. "
-    "CNN-GP is the Gaussian process of the same network as the CNTK. Intervals are Student's t over training sets, "
-    "without correction for their number. Where sets overlap the intervals are too narrow, and they do not cover the "
+    "kernels have no ridge, networks take the rate with the lowest training loss, other methods fixed settings. The "
+    "RBF kernel, logistic regression and the random forest use the same normalised pixels as the kernels. The "
+    "networks are small and briefly trained; larger ones would do better. A network whose training diverged has no "
+    "accuracy. CNN-GP is the Gaussian process of the same network as the CNTK. Intervals are Student's t over training "
+    "sets, without correction for their number. Where sets overlap they are too narrow, and they do not cover the "
     "choice of test images.</p>"
 )
 CAPTIONS = {

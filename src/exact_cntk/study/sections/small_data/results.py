@@ -53,20 +53,12 @@ class Results:
 
 
 def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed: int = 0) -> Results:
-    """Read the results of all methods.
-
-    Parameters
-    ----------
-    study : Study
-    files : sequence of paths
-        Those of the section's jobs.
-    resamples, seed : int
-        Not used: intervals are Student's.
+    """Read the results of all methods; nothing is resampled, intervals are Student's.
 
     Raises
     ------
     UserError
-        A file is not one of results, was made from other data than the study's, or on other training sets.
+        A file is damaged, or was made from other images than the study's or on other training sets.
     """
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] | None = None
@@ -137,11 +129,7 @@ def differences(results: Results) -> pd.DataFrame:
 
 
 def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """Compare accuracies of two methods on the same training sets.
-
-    Parameters
-    ----------
-    a, b : arrays of shape (sets,)
+    """Compare accuracies a and b of two methods on the same training sets, arrays of shape (sets,).
 
     Returns
     -------

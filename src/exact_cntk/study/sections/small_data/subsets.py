@@ -22,25 +22,12 @@ class Draw(NamedTuple):
 
 
 def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, seed: int) -> list[Draw]:
-    """Draw random training sets from a pool, `subsets` of each size.
+    """Draw random training sets from a pool with labels of shape (pool,), `subsets` of each size, by size, then number.
 
     A training set has equally many images of each class, or one more of some random classes if its size is not a
     multiple of the number of classes. Sets of the same size do not overlap until the pool is used up. Sets of different
-    sizes are drawn independently and are not nested.
-
-    Parameters
-    ----------
-    labels : int array of shape (pool,)
-    train_images : sequence of int
-        Sizes.
-    subsets : int
-    seed : int
-        Sets of one size depend only on it, the labels and that size.
-
-    Returns
-    -------
-    list of Draw
-        By size, in the order given, then by repeat.
+    sizes are drawn independently and are not nested; sets of one size depend only on the seed, the labels and that
+    size.
 
     Raises
     ------
