@@ -51,9 +51,9 @@ def run(job, context):
     "cost.py": '''"""Nothing worth mentioning."""
 
 
-def expected_seconds(params, calibration_seconds):
-    """No time."""
-    return 0.0
+def expected_work(params):
+    """Nothing."""
+    return []
 
 
 def expected_memory(params):

@@ -83,11 +83,12 @@ class Estimate:
     Attributes
     ----------
     params : dict
-    backend : Backend
+    backend : Backend or None
+        Of kernels; None where there are none.
     costs : tuple of Cost
         One a family.
-    solver : Solver or str
-        Of the largest training set on this machine; or why there is none.
+    solver : Solver, str or None
+        Of the largest training set on this machine; or why there is none. None: nothing is solved.
     solve_seconds : float or None
         All solves on this machine's CPU, from the calibration.
     solve_h200 : float
@@ -101,9 +102,9 @@ class Estimate:
     """
 
     params: dict[str, Any]
-    backend: Backend
+    backend: Backend | None
     costs: tuple[Cost, ...]
-    solver: Solver | str
+    solver: Solver | str | None
     solve_seconds: float | None
     solve_h200: float
     speeds: dict[str, float]
@@ -111,34 +112,41 @@ class Estimate:
     sections: tuple[SectionCost, ...]
 
     def table(self) -> str:
-        """For people: the study, a row a family, and what stands behind the numbers."""
-        prepare, block_images = self.params["prepare"], self.params["kernels"]["block_images"]
-        shape = "x".join(map(str, image_shape(prepare)))
-        head = (
-            f"{self.params['study']}: {prepare['train_images']} training and {prepare['test_images']} test images of "
-            f"{shape}, " + ("automatic blocks" if block_images == "auto" else f"blocks of {block_images}")
-        )
-        rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
+        """For people: the study, one row per family, and what the numbers are based on."""
         everything: list[Cost | SectionCost] = [*self.costs, *self.sections]
         disk = sum(cost.disk for cost in everything)
-        memory = max(*(cost.memory for cost in everything), 0 if isinstance(self.solver, str) else self.solver.memory)
+        solving = self.solver.memory if isinstance(self.solver, Solver) else 0
+        memory = max([solving, *(cost.memory for cost in everything)])
         return "\n".join(
             [
-                head,
+                self._head(),
                 "",
-                *_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]),
-                "",
+                *self._kernels(),
                 *self._sections(),
-                f"here: {self._calibration()}",
-                f"one H200: expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) "
-                "element-layers/s",
-                f"solve: {self._solve()}",
+                *self._calibration(),
+                *self._solve(),
                 *self._total(),
                 f"this machine: {format_gib(memory)} of {format_gib(available_memory())} available memory, "
                 f"{format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
                 *self._advice(),
             ]
         )
+
+    def _head(self) -> str:
+        """The study and its images."""
+        prepare, kernels = self.params["prepare"], self.params["kernels"]
+        if prepare is None:
+            return f"{self.params['study']}: without images"
+        shape = "x".join(map(str, image_shape(prepare)))
+        head = f"{prepare['train_images']} training and {prepare['test_images']} test images of {shape}"
+        blocks = {"auto": "automatic blocks"}.get(kernels and kernels["block_images"], "blocks of {block_images}")
+        return f"{self.params['study']}: {head}" + (f", {blocks.format_map(kernels)}" if kernels else "")
+
+    def _kernels(self) -> list[str]:
+        """One row per family, and an empty line below; nothing without kernels."""
+        if not self.costs:
+            return []
+        return [*_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]), ""]
 
     def _sections(self) -> list[str]:
         """A row a section, and an empty line below; nothing without sections."""
@@ -163,8 +171,12 @@ class Estimate:
         seconds = kernels + self.solve_seconds + sum(one.seconds or 0 for one in self.sections)
         return [f"in all: about {format_time(seconds)} here"]
 
-    def _solve(self) -> str:
-        """Method, memory and time of all solves."""
+    def _solve(self) -> list[str]:
+        """What an H200 is expected to do; method, memory and time of all solves. Nothing without them."""
+        if self.solver is None:
+            return []
+        rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
+        h200 = f"expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) element-layers/s"
         if isinstance(self.solver, str):
             how = self.solver
         else:
@@ -172,22 +184,25 @@ class Estimate:
             how = f"{self.solver.method}, {format_gib(self.solver.memory)} of memory{scratch}"
         here = "" if self.solve_seconds is None else f", about {format_time(self.solve_seconds)} in all on this CPU"
         gpu = f", expected {format_time(self.solve_h200)} on one H200" if self.solve_h200 else ""
-        return how + here + gpu
+        return [f"one H200: {h200}", f"solve: {how}{here}{gpu}"]
 
     def _advice(self) -> list[str]:
         """What to name in the parameters where automatic blocks are cut for another backend than the one here."""
-        if not self.misfits:
+        if self.backend is None or not self.misfits:
             return []
         families, here = " and ".join(self.misfits), self.backend.name
         return [f"blocks of {families} are not cut for {here}: name it in the parameters for that, `backend: {here}`"]
 
-    def _calibration(self) -> str:
+    def _calibration(self) -> list[str]:
+        """The machine, and how fast it was measured to be; nothing without kernels."""
+        if self.backend is None:
+            return []
         device = self.backend.device or f"{cpu_model()}, {cores()} cores"
-        machine = f"{device}, backend {self.backend.name} ({self.backend.instruction_set})"
+        machine = f"here: {device}, backend {self.backend.name} ({self.backend.instruction_set})"
         if not self.speeds:
-            return f"{machine}, not measured"
+            return [f"{machine}, not measured"]
         measured = ", ".join(f"{family} {speed:.3g}" for family, speed in self.speeds.items())
-        return f"{machine}, measured just now: {measured} element-layers/s"
+        return [f"{machine}, measured just now: {measured} element-layers/s"]
 
 
 def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: float = 2.0) -> Estimate:
@@ -209,34 +224,26 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         The backend is not available here.
     """
     checked = load_params(params) if isinstance(params, Path) else dict(params)
-    backend = describe_backend(checked["kernels"]["backend"])
+    backend = describe_backend(checked["kernels"]["backend"]) if checked["kernels"] else None
     by_family: dict[str, list[KernelPass]] = {}
-    for one in all_passes(checked):
-        by_family.setdefault(_row_name(one), []).append(one)
-    speeds = {}
-    if calibration_seconds > 0:
-        share = calibration_seconds / len(by_family)
-        speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
-    n_classes = len(describe(checked["prepare"]).class_names)
-    subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
-    largest = Problem(max(one["train_images"] for one in subsets), n_classes, n_ridges)
-    try:
-        solver: Solver | str = choose_solver(largest, max_memory_gib=checked["solve"]["max_memory_gib"])
-    except UserError as error:  # only solving needs it, after everything else
-        solver = str(error)
-    n_kernels = sum(one.outputs for one in kernel_passes(checked))
+    for kernel_pass in all_passes(checked):
+        by_family.setdefault(_row_name(kernel_pass), []).append(kernel_pass)
+    speeds, misfits = {}, []
+    for family, passes in by_family.items() if backend else ():
+        if calibration_seconds > 0:
+            speeds[family] = _speed(checked, passes, backend.name, calibration_seconds / len(by_family))
+        if any(_misfit(checked, kernel_pass, backend.name) for kernel_pass in passes):
+            misfits.append(family)
     rates = Rates(calibration_seconds / 4) if calibration_seconds > 0 else None
     return Estimate(
         params=checked,
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
-        solver=solver,
-        solve_seconds=None if rates is None else rates.seconds([_solve_work(checked)]),
-        solve_h200=n_kernels * h200_solve_seconds(subsets, n_ridges),
+        solver=_solver(checked),
+        solve_seconds=None if rates is None else rates.seconds(_solve_work(checked)),
+        solve_h200=_h200_seconds(checked),
         speeds=speeds,
-        misfits=tuple(
-            family for family, passes in by_family.items() if any(_misfit(checked, one, backend.name) for one in passes)
-        ),
+        misfits=tuple(misfits),
         sections=section_costs(checked, None if rates is None else rates.seconds),
     )
 
@@ -275,12 +282,35 @@ def expected_seconds(
     return seconds
 
 
-def _solve_work(params: Mapping[str, Any]) -> Work:
-    """The regressions with one kernel, of all its kinds; a job each."""
+def _solver(params: Mapping[str, Any]) -> Solver | str | None:
+    """The solver of the largest training set, or why there is none; None where nothing is solved."""
+    solve = params["solve"]
+    if solve is None:
+        return None
+    largest = max(subset["train_images"] for subset in solve["subsets"])
+    problem = Problem(largest, len(describe(params["prepare"]).class_names), len(solve["ridges"]))
+    try:
+        return choose_solver(problem, max_memory_gib=solve["max_memory_gib"])
+    except UserError as error:  # only solving needs it, after everything else
+        return str(error)
+
+
+def _h200_seconds(params: Mapping[str, Any]) -> float:
+    """Seconds of those solves that a GPU takes, on one H200."""
+    if params["solve"] is None:
+        return 0.0
+    kernels = sum(kernel_pass.outputs for kernel_pass in kernel_passes(params))
+    return kernels * h200_solve_seconds(params["solve"]["subsets"], len(params["solve"]["ridges"]))
+
+
+def _solve_work(params: Mapping[str, Any]) -> list[Work]:
+    """The regressions with each kernel, of all its kinds; one job per kernel."""
+    if params["solve"] is None:
+        return []
     solve, kinds = params["solve"], len(params["kernels"]["kinds"])
     fits = tuple(Fits(one["train_images"], len(solve["ridges"]), one["repeats"] * kinds) for one in solve["subsets"])
     largest = max(one["train_images"] for one in solve["subsets"])
-    return Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)
+    return [Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)]
 
 
 def _misfit(params: Mapping[str, Any], one: KernelPass, backend: str) -> bool:
