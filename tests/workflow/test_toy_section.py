@@ -147,12 +147,6 @@ RULES = '''rule toy_sum:
         "toy_sum: {wildcards.toy_sum}"
     shell:
         RUN_JOB
-
-
-rule toy:
-    """All result files of the section."""
-    input:
-        section_files("toy"),
 '''
 # The copy's own sources are imported, in place of the installed ones.
 SITE = """

@@ -229,7 +229,8 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
     for kernel_pass in all_passes(checked):
         by_family.setdefault(_row_name(kernel_pass), []).append(kernel_pass)
     speeds, misfits = {}, []
-    for family, passes in by_family.items() if backend else ():
+    for family, passes in by_family.items():
+        assert backend is not None  # kernels have one
         if calibration_seconds > 0:
             speeds[family] = _speed(checked, passes, backend.name, calibration_seconds / len(by_family))
         if any(_misfit(checked, kernel_pass, backend.name) for kernel_pass in passes):
