@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from exact_cntk.kernels.cuda import plan
+from exact_cntk.kernels.cuda.remote import PassShape
 
 ARCHITECTURE = "sm_90"
 # An H100 or H200, SXM: multiprocessors, boost clock, and warp instructions that each issues in a cycle.
@@ -52,7 +53,10 @@ def disassembler() -> str:
 
 def tuned_source() -> str:
     """The pooling kernel for 32×32 pixels and 3×3 filters, hidden layers trained, depth 21."""
-    variant = plan.choose_variant(32, 32, 1, 20, 5, pooling=True, fields=1, theta_from_sigma=False, dtype="float32")
+    sizes = {"height": 32, "width": 32, "channels": 3, "radius": 1, "layers": 20, "emissions": 5, "fields": 1}
+    pooling = {"pooling": True, "reach": (31, 31), "pooling_radius": -1}
+    recursion = {"dtype": np.dtype(np.float32), "theta_from_sigma": False, "arccos_degree": 7}
+    variant = plan.choose_variant(PassShape(**sizes, **pooling, **recursion))
     # Any coefficients that need all bits do: the instructions are the same.
     coefficients = [np.pi, 1, 2, *(2 * (-1) ** k / (2 * k + 1) for k in range(1, 8))]
     return plan.program(variant, np.array([coefficients], dtype=np.float32))

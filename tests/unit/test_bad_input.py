@@ -330,9 +330,9 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
         f"data_batch_1 has md5 .*, not {OFFICIAL_MD5['data_batch_1']}",
     ),
     (
-        "wrong md5 of what is there",
+        "wrong md5 of an existing file",
         lambda files: command("data fetch", ["cifar10"], {"out": files.archive().parent}),
-        f"cifar-10-python.tar.gz: is there, but its md5 is .*, not {ARCHIVE.md5}; remove it",
+        f"cifar-10-python.tar.gz: exists, but its md5 is .*, not {ARCHIVE.md5}; remove it",
     ),
     (
         "malicious pickle",

@@ -3,15 +3,10 @@
 from exact_cntk.study.sections.cnns.cost import trains_long
 
 
-def outcome_of_run(wildcards):
-    """List what is made from a run."""
-    return made_of_result(f"training/{wildcards.train_cnn}.json")
-
-
 rule train_cnn:
     """Train one network: on the pool without its validation images, to choose the rate by, or on the whole pool."""
     input:
-        fits=fits("train_cnn", only_for=outcome_of_run),
+        fits=fits("train_cnn", only_for=lambda wildcards: made_of_result(f"training/{wildcards.train_cnn}.json")),
         data=ancient(DATA),
         sources=sources(step_sources("train_cnn")),
     output:

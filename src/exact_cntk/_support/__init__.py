@@ -1,1 +1,1 @@
-"""What every room uses and no user calls: files, machine, devices, progress, checks of input, statements."""
+"""What all packages use and no user calls: files, machine, devices, progress, checks of input, statements."""

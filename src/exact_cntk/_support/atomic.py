@@ -1,7 +1,8 @@
-"""Files that are either complete or not there: written beside their place, synced, renamed."""
+"""Files that are either complete or missing: written under a temporary name, synced, renamed."""
 
 import contextlib
 import errno
+import glob
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from exact_cntk.errors import UserError
 
-# What a file system says when it is full, over quota, read-only or not ours, or has a file where a folder should be or
-# the reverse: never a bug of this program.
+# Errors of a file system that is full, over quota, read-only or another user's, or has a file where a folder should be
+# or the reverse: never a bug of this program.
 FILE_SYSTEM_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
     | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
@@ -19,20 +20,11 @@ FILE_SYSTEM_ERRNOS = frozenset(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes `path` when the body ends without an error.
+    """A temporary name in the folder of `path`, made if missing; it becomes `path` when the body ends without an error.
 
-    The body writes the file; it is then synced to disk and renamed, so that a kill at any moment leaves either the
-    old `path` or the new one. What an error leaves is removed, and so are the leftovers of killed processes.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder is made if it is missing.
-
-    Yields
-    ------
-    Path
-        In the same folder (a rename is atomic only within a file system), hidden, with host and process in its name.
+    The body writes the file; it is then synced to disk and renamed, so that a kill at any moment leaves either the old
+    `path` or the new one (a rename is atomic only within a file system). The leftovers of errors and of killed
+    processes are removed.
 
     Raises
     ------
@@ -74,21 +66,25 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files of `path` whose process on this host is no more."""
+    """Remove temporary files of `path` whose process on this host has ended."""
     prefix = _prefix(path)
-    for leftover in path.parent.glob(f"{_escape(prefix)}*.tmp"):
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
         process = leftover.name.removeprefix(prefix).removesuffix(".tmp")
         if process.isdigit() and not _alive(int(process)):
             leftover.unlink(missing_ok=True)
 
 
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of it; a single call may be cut short, on a nearly full disk for example."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written
+
+
 def _prefix(path: Path) -> str:
     # The host is part of the name: on a cluster's shared folder, a process number says nothing about other machines.
     return f".{path.name}.{socket.gethostname()}."
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _alive(process: int) -> bool:
@@ -97,7 +93,7 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # of another user
     return True
 
 

@@ -1,4 +1,4 @@
-"""Several GPUs in one machine: every process takes one that no other has taken."""
+"""Several GPUs in one machine: every process takes a free one."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ def visible_devices() -> list[str]:
     listed = os.environ.get(VARIABLE)
     if listed is None:
         return [str(index) for index in range(len(gpu_nodes()))]
-    # CUDA, too, ends at the first name that is none.
+    # As CUDA does, stop at the first invalid name.
     return list(takewhile(lambda name: name and not name.startswith("-"), map(str.strip, listed.split(","))))
 
 
@@ -30,21 +30,21 @@ def visible_devices() -> list[str]:
 def sole_device(devices: Sequence[str] | None = None, folder: Path | None = None) -> Iterator[str | None]:
     """Take a GPU for as long as the context lasts, the first one that is free; wait if none is.
 
-    Within the context CUDA_VISIBLE_DEVICES names it alone, so that it must be entered before CUDA starts. A GPU is
-    taken by a lock on a file, which the system releases when its owner dies. Where there is one GPU there is nothing to
-    choose and no lock: a cluster's scheduler, or whoever else started this process, has chosen.
+    Within the context CUDA_VISIBLE_DEVICES names that GPU alone, so it must be entered before CUDA starts. A GPU is
+    taken by a lock on a file, which the system releases when its owner dies. With a single GPU there is no choice
+    and no lock: a cluster's scheduler, or the user, has chosen.
 
     Parameters
     ----------
     devices : sequence of str, optional
         By default `visible_devices()`.
     folder : Path, optional
-        Of the locks; by default one for this user in the system's folder for temporary files.
+        For the locks; by default one for this user in the system's folder for temporary files.
 
     Yields
     ------
     str or None
-        The one that was taken; None if there is none at all.
+        The GPU that was taken; None if there is none at all.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def sole_device(devices: Sequence[str] | None = None, folder: Path | None = None
         yield devices[0] if devices else None
         return
     before = os.environ.get(VARIABLE)
-    taken, lock = _wait_for_one(devices, folder or Path(tempfile.gettempdir()) / f"exact-cntk-gpus-{os.getuid()}")
+    taken, lock = _wait_for_device(devices, folder or Path(tempfile.gettempdir()) / f"exact-cntk-gpus-{os.getuid()}")
     os.environ[VARIABLE] = taken
     try:
         yield taken
@@ -68,7 +68,7 @@ def sole_device(devices: Sequence[str] | None = None, folder: Path | None = None
             os.environ[VARIABLE] = before
 
 
-def _wait_for_one(devices: Sequence[str], folder: Path) -> tuple[str, IO[str]]:
+def _wait_for_device(devices: Sequence[str], folder: Path) -> tuple[str, IO[str]]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         locks = {device: (folder / f"{device.replace('/', '_')}.lock").open("a") for device in devices}

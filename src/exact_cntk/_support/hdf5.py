@@ -1,4 +1,4 @@
-"""What HDF5 files are held to: nothing of them lies in another place, and they are as they were written.
+"""Checks of HDF5 files: that all of their content is in the file itself, and that it is as it was written.
 
 A file with a checksum ends, beyond what HDF5 reads, in two lines: where its numbers lie, with SHA-256 of all else
 (attributes, and what tells HDF5 where numbers lie: damaged, it reads zeros, or crashes) and perhaps of the numbers; and
@@ -18,12 +18,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from exact_cntk._support.atomic import write_at
+
 SLICE_BYTES = 2**20  # read at a time
 _LAST_LINE = "\nexact_cntk sha256 {} of the {:12d} bytes before\n"
 _LAST = re.compile(rb"\nexact_cntk sha256 ([0-9a-f]{64}) of the ([ 0-9]{12}) bytes before\n")
 _LAST_BYTES = len(_LAST_LINE.format("0" * 64, 0))
 
-Places = list[tuple[int, int]]  # first byte, and the one after the last
+Ranges = list[tuple[int, int]]  # of bytes: the first, and the one after the last
 
 # What h5py raises on damaged files, besides OSError.
 _DAMAGE = (LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError)
@@ -39,30 +41,26 @@ def reading() -> Iterator[None]:
 
 
 def open_to_read(path: Path) -> h5py.File:
-    """Open a file all of whose content is in it; that the file itself is a symbolic link is no matter.
+    """Open a file that has all of its content; it may itself be a symbolic link.
 
-    HDF5 reads a dataset whose storage is elsewhere, and is missing there, as zeros.
-
-    Raises
-    ------
-    OSError
-        It is truncated or damaged, or has soft or external links, external storage or virtual datasets.
+    OSError if it is truncated or damaged, or has soft or external links, external storage or virtual datasets: HDF5
+    reads a dataset whose storage is missing elsewhere as zeros.
     """
     with reading():
         # No lock: files are never written under their own names, and some network file systems know no locks.
         file = h5py.File(path, "r", locking=False)
         try:
             names: list[bytes] = []
-            file.id.links.visit(names.append)  # an error within a visit would be none of h5py's any more
+            file.id.links.visit(names.append)  # errors within a visit are no longer h5py's
             for name in names:
-                _check_place(file, name)
+                _check_storage(file, name)
         except BaseException:
             file.close()
             raise
         return file
 
 
-def _check_place(file: h5py.File, name: bytes) -> None:
+def _check_storage(file: h5py.File, name: bytes) -> None:
     fault = ""
     if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
         fault = "is a soft or external link"
@@ -78,13 +76,7 @@ def _check_place(file: h5py.File, name: bytes) -> None:
 
 
 def read_attributes(file: h5py.File) -> dict[str, Any]:
-    """All attributes, as JSON has them: text, numbers, bools and lists of these.
-
-    Raises
-    ------
-    OSError
-        They are damaged.
-    """
+    """All attributes as JSON has them: text, numbers, bools and lists of these; OSError if they are damaged."""
     with reading():
         return {name: _plain(value) for name, value in file.attrs.items()}
 
@@ -97,7 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def has_numbers(dataset: object, shape: tuple[int, ...]) -> bool:
-    """Whether it is a dataset of so many float64 numbers, all of which the file holds: HDF5 reads others as zeros."""
+    """Whether it is a float64 dataset of this shape, whole in the file: HDF5 reads missing numbers as zeros."""
     return (
         isinstance(dataset, h5py.Dataset)
         and dataset.shape == shape
@@ -106,17 +98,17 @@ def has_numbers(dataset: object, shape: tuple[int, ...]) -> bool:
     )
 
 
-def find_numbers(datasets: Iterable[h5py.Dataset]) -> Places:
-    """Where the file holds the numbers of these datasets, in order, adjacent places as one."""
-    places: Places = []
+def find_numbers(datasets: Iterable[h5py.Dataset]) -> Ranges:
+    """Where the numbers of these datasets are in the file, in order, adjacent ranges joined."""
+    ranges: Ranges = []
     for dataset in datasets:
         if dataset.chunks is None:
-            places.append((dataset.id.get_offset(), dataset.id.get_offset() + dataset.id.get_storage_size()))
+            ranges.append((dataset.id.get_offset(), dataset.id.get_offset() + dataset.id.get_storage_size()))
         else:
             chunks = (dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks()))
-            places += [(chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks]
-    joined: Places = []
-    for first, end in sorted(places):
+            ranges += [(chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks]
+    joined: Ranges = []
+    for first, end in sorted(ranges):
         if joined and joined[-1][1] == first:
             joined[-1] = (joined[-1][0], end)
         else:
@@ -124,38 +116,25 @@ def find_numbers(datasets: Iterable[h5py.Dataset]) -> Places:
     return joined
 
 
-def write_checksum(descriptor: int, numbers: Places, *, of_numbers: bool) -> None:
-    """End a file, open to read and write, in the checksum of all that it has.
+def write_checksum(descriptor: int, numbers: Ranges, *, of_numbers: bool) -> None:
+    """Append the checksum of its content to a file that is open to read and write.
 
-    Parameters
-    ----------
-    descriptor : int
-    numbers : list of (first byte, the one after the last)
-        From `find_numbers`.
-    of_numbers : bool
-        Not where HDF5 keeps checksums of the numbers, so that some can be read without the others.
+    `numbers` are from `find_numbers`. Where HDF5 keeps checksums of them, so that some can be read without the others,
+    `of_numbers` is False and they are left out.
     """
     with open(descriptor, "rb", buffering=0, closefd=False) as file:
         size = file.seek(0, os.SEEK_END)
         rest, content = _digests(file, size, numbers, of_numbers=of_numbers)
     stated = {"numbers": numbers, "sha256_of_numbers": content, "size": size, "sha256_of_all_else": rest}
     line = json.dumps(stated).encode()
-    left = memoryview(line + _LAST_LINE.format(hashlib.sha256(line).hexdigest(), len(line)).encode())
-    while left:  # a single call may be cut short
-        written = os.pwrite(descriptor, left, size)
-        left, size = left[written:], size + written
+    write_at(descriptor, line + _LAST_LINE.format(hashlib.sha256(line).hexdigest(), len(line)).encode(), size)
 
 
 def is_intact(path: Path, *, numbers: bool) -> bool | None:
-    """Whether a file is as `write_checksum` has found it; None if it does not end in a checksum.
+    """Whether a file has the content that its checksum states; None if it does not end in a checksum.
 
-    HDF5, which can crash on damaged files, is not asked. Memory holds a slice at a time.
-
-    Parameters
-    ----------
-    path : Path
-    numbers : bool
-        Whether to read the numbers too, where the checksum is of them as well, rather than all else.
+    With `numbers`, they are checked too, if the checksum includes them. HDF5, which can crash on damaged files, is not
+    used, and memory has one slice at a time.
     """
     with path.open("rb", buffering=0) as file:
         stated = _read_statement(file)
@@ -179,7 +158,7 @@ def _read_statement(file: io.FileIO) -> dict[str, Any] | None:
     return dict(stated) if stated["size"] == start else None
 
 
-def _digests(file: io.FileIO, size: int, numbers: Places, *, of_numbers: bool) -> tuple[str, str | None]:
+def _digests(file: io.FileIO, size: int, numbers: Ranges, *, of_numbers: bool) -> tuple[str, str | None]:
     """SHA-256 of all but the numbers, and of these."""
     rest, content, end = hashlib.sha256(), hashlib.sha256(), 0
     for first, last in [*numbers, (size, size)]:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__`` (PEP 562), which imports a name from its module when it is first asked for.
+    """A package's ``__getattr__`` (PEP 562), which imports a name from its module on first use.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the machine offers: cores, memory, disk, GPU; and the refusals when a job needs more."""
+"""What the machine has: cores, memory, disk, GPU; and the refusals when a job needs more."""
 
 import os
 import platform
@@ -35,12 +35,12 @@ def gpu_nodes() -> list[Path]:
 
 
 def gpu_present() -> bool:
-    """Whether the system has a GPU."""
+    """Whether the machine has a GPU."""
     return bool(gpu_nodes())
 
 
 def gpu_models() -> list[str]:
-    """Names of the NVIDIA GPUs, as the driver lists them; it is asked for nothing else, so this costs nothing."""
+    """Names of the NVIDIA GPUs, as the driver lists them in /proc, which costs nothing."""
     listed = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = [line for path in listed for line in path.read_text().splitlines()]
     return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
@@ -49,12 +49,12 @@ def gpu_models() -> list[str]:
 def gpu_driver() -> str | None:
     """Version of NVIDIA's driver; None where there is none."""
     version = Path("/proc/driver/nvidia/version")
-    found = re.search(r"\d+\.\d+(\.\d+)?", version.read_text()) if version.exists() else None
-    return found.group() if found else None
+    match = re.search(r"\d+\.\d+(\.\d+)?", version.read_text()) if version.exists() else None
+    return match.group() if match else None
 
 
 def process_seconds() -> float | None:
-    """Seconds since this process started, its interpreter and imports included; None where the system does not tell."""
+    """Seconds since this process started, its interpreter and imports included; None where the system does not say."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -64,14 +64,14 @@ def process_seconds() -> float | None:
 
 
 def total_memory() -> int:
-    """Memory of the machine, or of the container that limits us, in bytes."""
+    """Memory of the machine, or of the container that limits this process, in bytes."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _control_group("memory.max")
     return machine if limit is None else min(machine, limit)
 
 
 def available_memory() -> int:
-    """Memory that can be had without swapping, in bytes: the machine's, or what our container has left."""
+    """Memory available without swapping, in bytes: the machine's, or what the container has left."""
     available = total_memory()
     info = Path("/proc/meminfo")
     if info.exists():
@@ -85,7 +85,7 @@ def available_memory() -> int:
 
 
 def _reclaimable() -> int:
-    """Memory of our container that only caches files, tens of GiB after a large kernel was merged; in bytes."""
+    """Memory of the container that only caches files, tens of GiB after a large kernel was merged; in bytes."""
     try:
         lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
     except OSError:
@@ -109,21 +109,10 @@ def free_disk(path: Path) -> int:
 
 
 def require_memory(what: str, need: int, limit_gib: float | None = None) -> None:
-    """Refuse work that would not fit in memory, before it starts.
+    """Refuse, before it starts, work whose estimated peak of `need` bytes would not fit in memory.
 
-    Parameters
-    ----------
-    what : str
-        Subject of the message, for example "solving cntk-v at depth 3".
-    need : int
-        Estimated peak, in bytes.
-    limit_gib : float, optional
-        The user's own limit, `--max-memory-gib`.
-
-    Raises
-    ------
-    UserError
-        With the need and what is available.
+    `what` is the subject of the message, for example "solving cntk-v at depth 3"; `limit_gib` is the user's own limit,
+    `--max-memory-gib`.
     """
     if limit_gib is not None and need > limit_gib * GIB:
         raise UserError(
@@ -138,13 +127,7 @@ def require_memory(what: str, need: int, limit_gib: float | None = None) -> None
 
 
 def require_disk(what: str, need: int, path: Path) -> None:
-    """Refuse to start writing what the disk cannot hold.
-
-    Raises
-    ------
-    UserError
-        With the need and what is available.
-    """
+    """Refuse to start writing `need` bytes that do not fit on the disk of `path`."""
     if need > (available := free_disk(path)):
         raise UserError(
             f"{what} needs {format_gib(need)} of disk for {path}, {format_gib(available)} available: free some space"

@@ -7,16 +7,8 @@ Progress = Callable[[int, int], object]
 
 
 @contextmanager
-def reporting(progress: bool | Progress, what: str, unit: str) -> Iterator[Progress | None]:
-    """A function of (done, total) that reports as the user asked for, or None.
-
-    Parameters
-    ----------
-    progress : bool or callable(done, total)
-        True shows a bar.
-    what, unit : str
-        Label and unit of the bar.
-    """
+def reporting(progress: bool | Progress, label: str, unit: str) -> Iterator[Progress | None]:
+    """The caller's function of (done, total); for True one that shows a bar with this label; None for False."""
     if not isinstance(progress, bool):
         yield progress
     elif not progress:
@@ -24,7 +16,7 @@ def reporting(progress: bool | Progress, what: str, unit: str) -> Iterator[Progr
     else:
         from tqdm import tqdm
 
-        with tqdm(desc=what, unit=f" {unit}", unit_scale=True) as bar:
+        with tqdm(desc=label, unit=f" {unit}", unit_scale=True) as bar:
 
             def report(done: int, total: int) -> None:
                 bar.total = total

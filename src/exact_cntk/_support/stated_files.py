@@ -1,7 +1,7 @@
-"""Where files of each kind hold the statement of what they were made from; see `exact_cntk._support.statement`.
+"""Where files of each kind store the statement of what they were made from; see `exact_cntk._support.statement`.
 
 JSON documents and notebooks have a key, HDF5 files an attribute, drawings and pages a comment. Tables of
-comma-separated values have no place for it: a JSON document of the same job lists them, with their SHA-256.
+comma-separated values cannot store it: a JSON document of the same job lists them, with their SHA-256.
 """
 
 import hashlib
@@ -20,15 +20,9 @@ _COMMENT = re.compile(r"<!-- made from (\{.*?\}) -->")
 
 
 def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = None, folder: Path = Path()) -> dict:
-    """A document with what this process makes it from, and a checksum; and a list of files that cannot state it.
+    """A document, in `folder`, with the statement of this process and a checksum.
 
-    Parameters
-    ----------
-    document : mapping
-    files : mapping of Path to bytes, optional
-        Their content.
-    folder : Path
-        Of the document.
+    It lists the SHA-256 of `files`, path → content, which cannot state what they were made from themselves.
     """
     listed = {} if files is None else {"files": {_relative(path, folder): _sha256(files[path]) for path in files}}
     whole = {**document, **listed, **statement_metadata()}
@@ -36,20 +30,20 @@ def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = Non
 
 
 def statement_metadata() -> dict[str, Any]:
-    """The statement alone, for documents of others' formats; nothing outside of the workflow."""
+    """The statement alone, for documents of other programs' formats; empty outside of the workflow."""
     statement = current()
     return {} if statement is None else {KEY: statement.document()}
 
 
 def stated_text(text: str, before: str) -> str:
-    """A page or drawing with the statement in a comment before the first `before`."""
+    """A page or drawing with the statement in a comment before the first occurrence of `before`."""
     statement = current()
     if statement is None:
         return text
     # Two hyphens would end the comment; this is the same JSON.
     document = statement.text().replace("--", "-\\u002d")
-    head, found, rest = text.partition(before)
-    return f"{head}<!-- made from {document} -->\n{found}{rest}"
+    head, separator, rest = text.partition(before)
+    return f"{head}<!-- made from {document} -->\n{separator}{rest}"
 
 
 def statement_attribute() -> dict[str, str]:
@@ -61,7 +55,7 @@ def statement_attribute() -> dict[str, str]:
 def _read_json(path: Path) -> dict[str, Any]:
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict):
-        raise ValueError("it holds no object")
+        raise ValueError("it is no JSON object")
     if KEY in document and document.get(CHECKSUM) != _checksum(document):
         raise ValueError("its content does not have the checksum that it states")
     return document
@@ -72,7 +66,7 @@ def _read_notebook(path: Path) -> dict[str, Any]:
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
-    """SHA-256 over all else in a document, whatever its layout."""
+    """SHA-256 over a document without its checksum, whatever its layout."""
     rest = {name: value for name, value in document.items() if name != CHECKSUM}
     return _sha256(json.dumps(rest, sort_keys=True).encode())
 
@@ -92,7 +86,7 @@ def _read_comment(path: Path) -> dict[str, Any]:
     return {} if comment is None else {KEY: json.loads(comment[1])}
 
 
-# By suffix; files of any other state nothing.
+# By suffix; other files state nothing.
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     ".json": _read_json,
     ".ipynb": _read_notebook,

@@ -1,9 +1,9 @@
-"""What made a result file: stated in the file itself, and held against the study before the file is used.
+"""What made a result file: stated in the file itself, and compared with the study before the file is used.
 
 The workflow works out beforehand what a job's files are to be made from, and hands that statement to the job
-(``exact-cntk --made-from FILE VERB``). The job holds it against its inputs and its own code, and writes it into its
-files. Before the next plan the workflow reads it back: a file that states something else is made again, whoever put it
-there. It has no time stamps: same input, same bytes.
+(``exact-cntk --made-from FILE VERB``). The job compares it with its inputs and its own code, and writes it into its
+files. Before the next plan the workflow reads it back: a file that states something else is made again, whoever wrote
+it. It has no time stamps: same input, same bytes.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ class Statement:
     Attributes
     ----------
     step : str
-        Of the study: the rule's name.
+        The step of the study: the rule's name.
     parameters : mapping
-        All that the step's files depend on, beside what follows.
+        All that the step's files depend on, besides the following.
     data : str or None
         Digest of the study's images.
     sources : str
@@ -78,25 +78,18 @@ class Statement:
     def from_document(cls, document: Any) -> "Statement":
         """Back from JSON; ValueError or TypeError if it is none."""
         if not isinstance(document, dict):
-            raise ValueError("its statement is no object")
-        if unknown := document.keys() - {one.name for one in fields(cls)}:
+            raise ValueError("its statement is no JSON object")
+        if unknown := document.keys() - {part.name for part in fields(cls)}:
             raise ValueError(f"its statement has an unknown part, {min(unknown)!r}")
         return cls(**document)
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """Why a file is not what it is to be.
-
-    Attributes
-    ----------
-    reason : str
-    input : str, optional
-        The first of its inputs that was another one.
-    """
+    """Why a file is not the expected one."""
 
     reason: str
-    input: str | None = None
+    input: str | None = None  # the first of its inputs that was another one
 
 
 def difference(stated: Statement, expected: Statement) -> Misfit | None:
@@ -104,9 +97,9 @@ def difference(stated: Statement, expected: Statement) -> Misfit | None:
     if stated.step != expected.step:
         return Misfit(f"it was made by the step {stated.step}")
     if stated.place != expected.place:
-        return Misfit(f"it lies at {_canonical(stated.place)}, where {_canonical(expected.place)} is to lie")
+        return Misfit(f"it is for {_canonical(stated.place)} instead of {_canonical(expected.place)}")
     for name in dict.fromkeys([*expected.parameters, *stated.parameters]):
-        was, now = (_canonical(one.parameters.get(name)) for one in (stated, expected))
+        was, now = (_canonical(statement.parameters.get(name)) for statement in (stated, expected))
         if was != now:
             return Misfit(f"{name} was {_shortened(was)} and is {_shortened(now)}")
     if stated.data != expected.data:
@@ -135,20 +128,7 @@ def _shortened(text: str) -> str:
 
 
 def digest_sources(patterns: Iterable[str], root: Path = Path()) -> str:
-    """SHA-256 over names and content of source files.
-
-    Parameters
-    ----------
-    patterns : iterable of str
-        Relative to `root`.
-    root : Path
-        The checkout.
-
-    Raises
-    ------
-    FileNotFoundError
-        A pattern matches no file.
-    """
+    """SHA-256 over names and content of the source files of a checkout; FileNotFoundError if a pattern matches none."""
     digest = hashlib.sha256()
     for path in source_files(patterns, root):
         digest.update(f"{path} {_file_digest(root / path)}\n".encode())
@@ -157,13 +137,13 @@ def digest_sources(patterns: Iterable[str], root: Path = Path()) -> str:
 
 def source_files(patterns: Iterable[str], root: Path = Path()) -> list[str]:
     """List the files that patterns match, without repeats, sorted, relative to `root`."""
-    found: set[str] = set()
+    files: set[str] = set()
     for pattern in patterns:
         matches = [str(path.relative_to(root)) for path in root.glob(pattern) if path.is_file()]
         if not matches:
             raise FileNotFoundError(f"no source file {root / pattern}")
-        found.update(matches)
-    return sorted(found)
+        files.update(matches)
+    return sorted(files)
 
 
 @cache
@@ -180,22 +160,17 @@ _current: Statement | None = None
 
 
 def current() -> Statement | None:
-    """What the files of this process are made from; None outside of the workflow."""
+    """The statement for the files of this process; None outside of the workflow."""
     return _current
 
 
 def claim(job_file: Path) -> None:
-    """Take over what the workflow says that this process is to make its files from, after holding it against the facts.
-
-    Parameters
-    ----------
-    job_file : Path
-        From `write_job`.
+    """Adopt the statement in a file from `write_job`, after comparing it with this process's code and inputs.
 
     Raises
     ------
     UserError
-        It cannot be read; the code that runs is not the one that it says; or an input is not what the study makes.
+        It cannot be read; the code that runs is other code; or an input is not what the study makes.
     """
     global _current
     try:
@@ -213,13 +188,7 @@ def write_job(
 ) -> Path:
     """Write what `claim` takes to a file that is named by its content.
 
-    Parameters
-    ----------
-    statement : Statement
-    source_files : mapping of str to sequence of str
-        Patterns of its sources, from the checkout: by backend, and by "" those of all.
-    folder : Path
-    checkout : Path
+    `source_files` are the patterns of its sources, from the checkout: by backend, and by "" those of all.
     """
     job = {"statement": statement.document(), "source_files": source_files, "checkout": str(checkout)}
     content = _canonical(job).encode()
@@ -233,16 +202,16 @@ def write_job(
 
 
 def _check_code(statement: Statement, patterns: Mapping[str, Sequence[str]], checkout: Path) -> None:
-    """Hold the code of this process against that of the plan, and against the checkout's, if it is of another place."""
+    """Compare the code of this process with that of the plan and, if installed elsewhere, with the checkout's."""
     planned = {"": statement.sources, **statement.backends}
     try:
-        edited = any(digest_sources(some, checkout) != planned[name] for name, some in patterns.items())
+        edited = any(digest_sources(files, checkout) != planned[name] for name, files in patterns.items())
     except FileNotFoundError:
         edited = True
     if edited:
         raise UserError(f"the code of the step {statement.step} has been edited since this run was planned; {AGAIN}")
     package, own = Path(__file__).resolve().parents[1], (checkout / PACKAGE).resolve()
-    every = [pattern for some in patterns.values() for pattern in some]
+    every = [pattern for files in patterns.values() for pattern in files]
     for name in source_files(every, checkout) if package != own else ():
         source = checkout / name
         installed = package / Path(name).relative_to(PACKAGE) if name.startswith(f"{PACKAGE}/") else source
@@ -254,12 +223,7 @@ def _check_code(statement: Statement, patterns: Mapping[str, Sequence[str]], che
 
 
 def check_inputs(paths: Iterable[str | Path]) -> None:
-    """Hold inputs of this process against what it is to make its files from, and take over their backends.
-
-    Parameters
-    ----------
-    paths : iterable of paths
-        Files that are inputs by name, or lie in a folder that is.
+    """Compare inputs, or files in a folder that is one, with the statement of this process, and adopt their backends.
 
     Raises
     ------
@@ -296,13 +260,7 @@ def check_inputs(paths: Iterable[str | Path]) -> None:
 
 
 def check_data(path: Path, digest: str) -> None:
-    """Hold images that this process has read against those that it is to make its files from.
-
-    Raises
-    ------
-    UserError
-        They are others.
-    """
+    """Refuse images, by their digest, that are not those of this process's statement."""
     if _current is not None and digest != _current.data:
         raise UserError(
             f"{path} holds other images (digest {digest[:12]}) than this study's (digest {str(_current.data)[:12]}); "
@@ -311,7 +269,7 @@ def check_data(path: Path, digest: str) -> None:
 
 
 def computed_by(backend: str) -> None:
-    """Say which of the allowed backends this process computes with."""
+    """Record which of the allowed backends this process computes with."""
     global _current
     if _current is not None and _current.backends:
         backends = {backend: _current.backends.get(backend, "")}
@@ -327,31 +285,21 @@ def _check_backends(statement: Statement, backends: Mapping[str, str]) -> None:
 
 
 def check_listed(path: Path, listed: Mapping[Path, str]) -> None:
-    """Hold a file that cannot state anything itself against the SHA-256 that another one lists.
-
-    Raises
-    ------
-    UserError
-        It is not listed, cannot be read, or has another content.
-    """
+    """Compare a file that cannot state anything itself with the SHA-256 that another one lists."""
     if path.resolve() not in listed:
-        raise UserError(f"{path} says nothing of what it was made from; {AGAIN}")
+        raise UserError(f"{path} does not state what it was made from; {AGAIN}")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from error
     if digest != listed[path.resolve()]:
-        raise UserError(f"{path} is damaged: it does not have the checksum that the file beside it states; {AGAIN}")
+        raise UserError(
+            f"{path} is damaged: it does not have the checksum that the file which lists it states; {AGAIN}"
+        )
 
 
 def misfit(paths: Iterable[Path], expected: Statement) -> Misfit | None:
-    """Say why files that a job has made, as far as they are there, are not those that `expected` describes.
-
-    Returns
-    -------
-    Misfit or None
-        None if they are; what is missing is not looked for.
-    """
+    """Say why the existing ones of a job's files are not those that `expected` describes; None if they are."""
     listed: dict[Path, str] = {}
     silent = []
     try:
@@ -360,8 +308,8 @@ def misfit(paths: Iterable[Path], expected: Statement) -> Misfit | None:
             listed.update(files)
             if statement is None:
                 silent.append(path)
-            elif found := difference(statement, expected):
-                return found
+            elif fault := difference(statement, expected):
+                return fault
         for path in silent:
             check_listed(path, listed)
     except UserError as error:
@@ -370,18 +318,12 @@ def misfit(paths: Iterable[Path], expected: Statement) -> Misfit | None:
 
 
 def is_stated(path: Path) -> bool:
-    """Whether a file states what this process is to make it from; every file does, outside of the workflow."""
+    """Whether a file has the statement of this process; outside of the workflow, every file counts."""
     return _current is None or misfit([path], _current) is None
 
 
 def read_statement(path: Path) -> tuple[Statement | None, dict[Path, str]]:
-    """What a file says of its making, and the files that it lists with their SHA-256; cheap, the head of HDF5 files.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read.
-    """
+    """The statement in a file, and the SHA-256 of each file that it lists; of HDF5 files only the head is read."""
     from exact_cntk._support.stated_files import READERS
 
     reader = READERS.get(path.suffix)

@@ -16,11 +16,6 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """A real, finite NumPy array, float32 or float64, of a NumPy array, a torch tensor or nested sequences.
 
     Booleans, half precision and integers of at most 16 bits become float32 (exactly), all else float64.
-
-    Raises
-    ------
-    InputError
-        Not an array of real numbers, or with entries that are not finite.
     """
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
         value = _from_torch(name, value)
@@ -32,11 +27,16 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise InputError(f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)")
     narrow = array.dtype == np.float32 or np.can_cast(array.dtype, np.float32)
     array = array.astype(np.float32 if narrow else np.float64, copy=False)
-    if not np.isfinite(array).all():
-        bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        where = f"{name}[{', '.join(map(str, bad))}]" if bad else "it"
-        raise InputError(f"{name} must be finite, but {where} is {array[bad]}")
+    require_finite(name, array)
     return array
+
+
+def require_finite(name: str, array: np.ndarray, first: tuple[int, ...] | None = None) -> None:
+    """Refuse NaN and infinities by the index of the first, counted from `first` where this is a part of an array."""
+    if not (finite := np.isfinite(array)).all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        shown = ", ".join(str(i + start) for i, start in zip(index, first or (0,) * array.ndim, strict=True))
+        raise InputError(f"{name} must be finite, but {f'{name}[{shown}]' if index else 'it'} is {array[index]}")
 
 
 def as_images(name: str, value: Any) -> np.ndarray:
@@ -50,6 +50,15 @@ def as_images(name: str, value: Any) -> np.ndarray:
     if 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape}; allowed are at least one image, pixel and channel")
     return np.ascontiguousarray(array)
+
+
+def as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arguments x1 and x2, which may be None, as `as_images`, with images of one shape."""
+    images = as_images("x1", x1)
+    others = None if x2 is None else as_images("x2", x2)
+    if others is not None and others.shape[1:] != images.shape[1:]:
+        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
+    return images, others
 
 
 def as_vectors(name: str, value: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from exact_cntk.errors import UserError
 
 @dataclass(frozen=True)
 class BlockSet:
-    """Blocks that hold the kernels between the pool's first n images, and between them and the test set.
+    """Blocks that contain the kernels between the pool's first n images, and between them and the test set.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class BlockSet:
 
     @property
     def header(self) -> Header:
-        """One block's; all say the same of the pass."""
+        """The header of one block; all state the same pass."""
         return next(iter(self.headers.values()))
 
     @property
@@ -58,20 +58,20 @@ class BlockSet:
 
 
 class _InMemory:
-    """Takes rectangles of a kernel of the whole pool to their place in that of its first images."""
+    """Writes rectangles of a kernel of the whole pool into that of its first images."""
 
     def __init__(self, kernel: np.ndarray, blocks: BlockSet) -> None:
         self.kernel = kernel
         self._blocks = blocks
 
     def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
-        """Put `values` in their place."""
+        """Write `values` to these rows and columns."""
         rows = _moved(rows, self._blocks.header.n_train, self._blocks.n)
         self.kernel[rows.start : rows.stop, cols.start : cols.stop] = values
 
 
 def read_block_set(paths: Sequence[Path], n: int) -> BlockSet:
-    """Check that blocks belong together and hold all of the kernels of the pool's first n images.
+    """Check that blocks belong together and contain all kernels of the pool's first n images.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def read_block_set(paths: Sequence[Path], n: int) -> BlockSet:
     Raises
     ------
     UserError
-        Naming the file: a block is missing or damaged, differs from the others in parameters or data, lies over another
-        one, beyond the first n images, or leaves a gap.
+        Naming the file: a block is missing or damaged, differs from the others in parameters or data, overlaps another
+        one, exceeds the first n images, or leaves a gap.
     """
     blocks = read_headers(paths)
     check_equal(blocks)
@@ -93,7 +93,7 @@ def read_block_set(paths: Sequence[Path], n: int) -> BlockSet:
         rows, cols = header.position
         if cols.stop > n or n < rows.stop <= header.n_train:
             raise UserError(f"block {path} ({header.position}) reaches beyond the first {n} images of the pool")
-    moved = [Position(_moved(one.position.rows, first.n_train, n), one.position.cols) for one in headers.values()]
+    moved = [Position(_moved(rows, first.n_train, n), cols) for rows, cols in (h.position for h in headers.values())]
     fault = find_fault(moved, n, first.n_test)
     if isinstance(fault, Gap):
         rows = fault.position.rows

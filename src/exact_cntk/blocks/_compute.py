@@ -34,12 +34,12 @@ class BlockSummary:
     ----------
     header : Header
     backend : Backend
-        And why this one.
+        With the reason for it.
     element_layers : int
     seconds : float or None
-        Of the kernel alone, without reading, writing and starting; None if the block was complete already.
+        Of the kernel alone, without reading, writing and starting; None if the block was already complete.
     job_seconds : float or None
-        From the call to the file under its name.
+        From the call until the file has its name.
     """
 
     header: Header
@@ -54,7 +54,7 @@ class BlockSummary:
         return self.seconds / self.job_seconds if self.seconds and self.job_seconds else None
 
     def timing(self) -> dict[str, Any]:
-        """The same for JSON. Unlike the block itself, it differs from run to run."""
+        """The summary for JSON. Unlike the block itself, it differs from run to run."""
         position, software = self.header.position, None
         if self.backend.name == "cuda":
             from exact_cntk.kernels import cuda
@@ -74,13 +74,13 @@ class BlockSummary:
 
     def __str__(self) -> str:
         header = self.header
-        what = f"{header.name} {header.position}"
+        name = f"{header.name} {header.position}"
         if self.seconds is None:
-            return f"{what}: complete already, nothing to do"
-        rate = self.element_layers / max(self.seconds, 1e-9)  # a clock may not tell them from none
+            return f"{name}: already complete, nothing to do"
+        rate = self.element_layers / max(self.seconds, 1e-9)  # a coarse clock may say 0
         busy = f", {self.busy:.1%} of the job's {self.job_seconds:.2f} s" if self.busy else ""
         return (
-            f"{what}: {', '.join(header.kinds)} at depths {', '.join(map(str, header.depths))}; backend "
+            f"{name}: {', '.join(header.kinds)} at depths {', '.join(map(str, header.depths))}; backend "
             f"{self.backend.name} ({self.backend.instruction_set}), {self.backend.reason}; {header.position.pairs} "
             f"pairs in {self.seconds:.2f} s, {rate:.3g} element-layers/s{busy}"
         )
@@ -103,8 +103,8 @@ def compute_block(
 ) -> BlockSummary:
     """Compute one block of a kernel matrix, every kind and depth of a pass, and write it.
 
-    A block that is there already, complete and of exactly this header, is left as it is. Rows are written while later
-    ones are computed, where the backend finishes some before others. With several GPUs in the machine, the process
+    An existing block, complete and with exactly this header, is left as it is. Rows are written while later ones are
+    computed, where the backend finishes some before others. With several GPUs in the machine, the process
     takes one that no other has taken.
 
     Parameters
@@ -159,7 +159,7 @@ def compute_block(
 
 
 def _compute(images: ProcessedData, header: Header, on_rows: Callable[[dict], object], **how: Any) -> float:
-    """Hand all rows over; the seconds in which the backend was at work on pairs."""
+    """Pass all rows on; the seconds in which the backend worked on pairs."""
     rows, cols = header.position
     left, right = _take(images, rows), None if header.position.diagonal else _take(images, cols)
     how |= {"backend": header.backend, "dtype": header.dtype}

@@ -23,7 +23,7 @@ class Gap(NamedTuple):
 
 
 def placements(position: Position, n_train: int) -> list[Position]:
-    """Where a block's entries go: its own place and, within the symmetric part, the mirror image."""
+    """Where a block's entries go: its own position and, within the symmetric part, the mirror image."""
     rows, cols = position
     mirrored = rows.start < n_train and not position.diagonal
     return [position, Position(cols, rows)] if mirrored else [position]
@@ -35,10 +35,8 @@ def find_fault(positions: Sequence[Position], n_train: int, n_test: int) -> Over
     The matrix is looked at cell by cell, where the cells are cut by the edges of all blocks: B blocks of any grids
     cost O(B) assignments to slices.
     """
-    placed = [(number, place) for number, position in enumerate(positions) for place in placements(position, n_train)]
-    row_edges = sorted(
-        {0, n_train, n_train + n_test, *(edge for _, place in placed for span in place for edge in span)}
-    )
+    placed = [(k, part) for k, position in enumerate(positions) for part in placements(position, n_train)]
+    row_edges = sorted({0, n_train, n_train + n_test, *(edge for _, part in placed for span in part for edge in span)})
     col_edges = row_edges[: row_edges.index(n_train) + 1]
     owner = np.full((len(row_edges) - 1, len(col_edges) - 1), -1)
     for number, (rows, cols) in placed:

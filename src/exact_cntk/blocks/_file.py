@@ -28,7 +28,7 @@ REMEDY = "delete it and run again: the block is then computed anew"
 
 @dataclass(frozen=True)
 class Header:
-    """What a block holds, from what it was computed, and where it belongs.
+    """What a block contains, what it was computed from, and where it belongs.
 
     Attributes
     ----------
@@ -88,8 +88,8 @@ class Header:
     def attributes(self) -> dict[str, Any]:
         """As HDF5 stores it."""
         others = self._others | {"depths": np.array(self.depths, dtype=np.int64), "kinds": ",".join(self.kinds)}
-        place = {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
-        return {"family": self.name} | self.network.stated_parts(**others) | place
+        position = {"rows": np.array(self.position.rows), "cols": np.array(self.position.cols)}
+        return {"family": self.name} | self.network.stated_parts(**others) | position
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Header":
@@ -100,13 +100,7 @@ class Header:
 
 
 def read_common(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the attributes of a block and of a merged kernel have in common, with the names of `Header`.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        They are not there, or of other types.
-    """
+    """What blocks and merged kernels both state, by the names of `Header`; KeyError, TypeError or ValueError if not."""
     return {
         "name": attributes["family"],
         "network": Family.from_parts(attributes),
@@ -117,7 +111,7 @@ def read_common(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> tuple[Header, str]:
-    """What the block at `path` says of itself: its header and its instruction set.
+    """The header and the instruction set that the block at `path` states.
 
     Raises
     ------
@@ -163,13 +157,7 @@ def is_complete(path: Path, header: Header) -> bool:
 
 
 def check_finite(kernel: np.ndarray, what: str, first_row: int = 0) -> None:
-    """Name the first entry that is NaN or infinite, counting rows from `first_row`.
-
-    Raises
-    ------
-    UserError
-        If there is one.
-    """
+    """Refuse a kernel by its first entry that is NaN or infinite, counting rows from `first_row`."""
     finite = np.isfinite(kernel)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -181,12 +169,12 @@ def _open(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise UserError(f"block {path} is missing")
     try:
-        intact = is_intact(path, numbers=False)  # HDF5 holds these against checksums of their own
+        intact = is_intact(path, numbers=False)  # HDF5 has checksums of its own for these
         if intact is False:
             raise _damaged(path)
         with open_to_read(path) as file:
             if intact is None:
-                _check_version(path, read_attributes(file))  # first: older ones state none
+                _check_version(path, read_attributes(file))  # first: older ones have no checksum
                 raise _damaged(path)
             yield file
     except OSError as error:
@@ -202,7 +190,7 @@ def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
         raise UserError(f"{path} is a merged kernel, not a block: name the files that it was merged from")
     version = attributes.get("format_version")
     if version != FORMAT_VERSION:
-        raise UserError(f"{path} is no block of format version {FORMAT_VERSION} (it says {version}): {REMEDY}")
+        raise UserError(f"{path} is no block of format version {FORMAT_VERSION} (but {version}): {REMEDY}")
 
 
 def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
@@ -211,7 +199,7 @@ def _header(path: Path, file: h5py.File) -> tuple[Header, str]:
     try:
         return Header.from_attributes(attributes), str(attributes["instruction_set"])
     except InputError as error:
-        raise UserError(f"block {path} is at an impossible place: {error}; {REMEDY}") from error
+        raise UserError(f"block {path} is at an impossible position: {error}; {REMEDY}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"block {path} has wrong attributes ({error}): {REMEDY}") from error
 
@@ -221,12 +209,12 @@ def _kernel(path: Path, file: h5py.File, header: Header, key: tuple) -> np.ndarr
     with reading():
         dataset = file.get(name)
         if not isinstance(dataset, h5py.Dataset):
-            held = ", ".join(header.datasets.values())
-            raise UserError(f"block {path} has no {name}; by its attributes it holds {held}")
+            stated = ", ".join(header.datasets.values())
+            raise UserError(f"block {path} has no {name}; by its attributes it has {stated}")
         if dataset.shape != header.shape:
             raise UserError(f"block {path}: {name} has shape {dataset.shape}, not {header.shape}: {REMEDY}")
         if not (has_numbers(dataset, header.shape) and dataset.fletcher32):
-            raise UserError(f"block {path}: {name} is not of float64 numbers with checksums, all there: {REMEDY}")
+            raise UserError(f"block {path}: {name} is not complete, or not float64 with checksums: {REMEDY}")
         kernel = dataset[()]
     check_finite(kernel, f"block {path}: {name}")
     return kernel

@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a block lies in the kernel matrix."""
+    """Rows and columns of a block in the kernel matrix."""
 
     rows: Span
     cols: Span
@@ -67,12 +67,12 @@ def parse_span(text: str, name: str) -> Span:
     """
     start, colon, stop = text.partition(":")
     if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
-        raise InputError(f"{name} is {text!r}, but must be START:STOP with 0 <= START < STOP, for example 0:500")
+        raise InputError(f"{name} is {text!r}; allowed is START:STOP with 0 <= START < STOP, for example 0:500")
     return Span(int(start), int(stop))
 
 
 def spans(start: int, stop: int, length: int) -> list[Span]:
-    """Cut [start, stop) into pieces of `length`; the last one may be shorter."""
+    """Cut [start, stop) into pieces of `length`, the last one perhaps shorter."""
     return [Span(left, min(left + length, stop)) for left in range(start, stop, length)]
 
 
@@ -94,7 +94,7 @@ def block_positions(n_train: int, n_test: int, block_images: int | BlockSizes) -
     sizes = BlockSizes(block_images, block_images) if isinstance(block_images, int) else block_images
     for name, value, least in (("n_train", n_train, 1), ("n_test", n_test, 0), ("block_images", min(sizes), 1)):
         if value < least:
-            raise InputError(f"{name} is {value}, but must be at least {least}")
+            raise InputError(f"{name} is {value}; allowed are integers ≥ {least}")
     pool = spans(0, n_train, sizes.pool)
     test = spans(n_train, n_train + n_test, sizes.test)
     return [Position(rows, cols) for rows in pool + test for cols in pool if cols.start <= rows.start]
@@ -114,7 +114,7 @@ def check_position(position: Position, n_train: int, n_test: int) -> None:
     if cols.stop > n_train:
         raise InputError(f"columns {cols} leave the kernel matrix: the training pool has {n_train} images")
     if rows.start < n_train < rows.stop:
-        raise InputError(f"rows {rows} mix the training pool (0:{n_train}) and the test set: cut them at {n_train}")
+        raise InputError(f"rows {rows} mix the training pool (0:{n_train}) and the test set: split them at {n_train}")
     if rows.start < n_train and not position.diagonal and cols.stop > rows.start:
         raise InputError(
             f"{position} reach above the diagonal of the symmetric part: only blocks below it are computed, and blocks "

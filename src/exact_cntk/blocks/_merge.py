@@ -18,13 +18,13 @@ from exact_cntk.blocks._merged import Kernel, KernelWriter
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cost import ITEM_BYTES
 
-# Deleting the one named is no help where "auto" means another backend than it did when the others were computed.
+# Deleting the named block does not help where "auto" meant another backend when the others were computed.
 ONE_BACKEND = "name one of the two in the parameters (kernels.backend), delete the other's blocks, and run again"
 COPIES_OF_A_BLOCK = 3  # as HDF5 hands it out, the mask of its finite entries, its mirror image
 
 
 def read_list(path: Path) -> list[Path]:
-    """Block files named in a text file, one a line.
+    """Block files named in a text file, one per line.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def merge_blocks(
     out : Path
         The kernel file to write.
     max_memory_gib : float, optional
-        Refuse to need more.
+        Limit of the memory that it may need.
     progress : callable(done, total), optional
         Called after every block.
 
@@ -71,8 +71,8 @@ def merge_blocks(
     Raises
     ------
     UserError
-        Naming the file: a block is missing, damaged, has NaN, differs from the others in parameters or data, lies
-        over another one or leaves a gap. Naming the numbers: memory or disk do not suffice.
+        Naming the file: a block is missing, damaged, has NaN, differs from the others in parameters or data, overlaps
+        another one or leaves a gap. Naming the numbers: memory or disk do not suffice.
     """
     blocks = read_headers(paths)
     check_equal(blocks)
@@ -95,31 +95,19 @@ Blocks = dict[Path, tuple[Header, str]]
 
 
 def read_headers(paths: Sequence[Path]) -> Blocks:
-    """Header and instruction set of each block.
-
-    Raises
-    ------
-    UserError
-        There are none, one is named twice, is missing or damaged.
-    """
+    """Header and instruction set of each block; UserError if there are none, or one is repeated, missing or damaged."""
     if not paths:
         raise UserError("no blocks to merge: name the block files, or a list of them with --blocks")
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise UserError(f"block {twice[0]} is named {paths.count(twice[0])} times, but must be named once")
+        raise UserError(f"block {twice[0]} is named {paths.count(twice[0])} times; name each block once")
     headers = {path: read_header(path) for path in paths}
     check_inputs(paths)
     return headers
 
 
 def check_equal(blocks: Blocks) -> None:
-    """Everything but the position must be the same.
-
-    Raises
-    ------
-    UserError
-        Naming the first file that differs from the majority.
-    """
+    """Refuse the first block that differs from the majority in anything but its position."""
     versions = Counter(tuple(header.common.items()) for header, _ in blocks.values())
     majority = dict(versions.most_common(1)[0][0])
     for path, (header, _) in blocks.items():
@@ -127,7 +115,7 @@ def check_equal(blocks: Blocks) -> None:
             if value != majority[name]:
                 remedy = ONE_BACKEND if name == "backend" else REMEDY
                 raise UserError(
-                    f"block {path} does not belong to the others: its {name} is {value!r}, but theirs is "
+                    f"block {path} does not belong to the others: its {name} is {value!r} instead of "
                     f"{majority[name]!r}; {remedy}"
                 )
 
@@ -148,7 +136,7 @@ def _check_cover(blocks: Blocks) -> None:
 def _kernel(blocks: Blocks, depth: int) -> Kernel:
     path, (header, _) = next(iter(blocks.items()))
     if depth not in header.depths:
-        raise UserError(f"depth is {depth}, but block {path} holds depths {', '.join(map(str, header.depths))}")
+        raise UserError(f"depth is {depth}; block {path} has depths {', '.join(map(str, header.depths))}")
     if header.network.nested:
         raise UserError(
             f"block {path} has the NTK of {' and of '.join(header.network.trained)} layers trained; a merged kernel is "
@@ -160,14 +148,14 @@ def _kernel(blocks: Blocks, depth: int) -> Kernel:
 
 
 class Writer(Protocol):
-    """Takes rectangles of a kernel."""
+    """Writes rectangles of a kernel."""
 
     def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
-        """Put `values`, of shape (rows.length, cols.length), in their place."""
+        """Write `values`, of shape (rows.length, cols.length), to these rows and columns."""
 
 
 def copy_block(path: Path, header: Header, key: tuple, writer: Writer) -> None:
-    """Copy one kernel of a block, by its key in `Header.datasets`, to its place, and its mirror image to that.
+    """Copy one kernel of a block, by its key in `Header.datasets`, and its mirror image to their positions.
 
     Raises
     ------
@@ -179,5 +167,5 @@ def copy_block(path: Path, header: Header, key: tuple, writer: Writer) -> None:
         raise UserError(f"block {path} lies on the diagonal, but its {kind} kernel is not symmetric; {REMEDY}")
     own, *mirrored = placements(header.position, header.n_train)
     writer.write(kind, own.rows, own.cols, values)
-    for place in mirrored:
-        writer.write(kind, place.rows, place.cols, values.T)
+    for position in mirrored:
+        writer.write(kind, position.rows, position.cols, values.T)

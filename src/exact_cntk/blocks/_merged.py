@@ -16,8 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from exact_cntk._support.atomic import write_at
 from exact_cntk._support.hdf5 import (
-    Places,
+    Ranges,
     find_numbers,
     has_numbers,
     is_intact,
@@ -29,7 +30,6 @@ from exact_cntk._support.hdf5 import (
 from exact_cntk._support.stated_files import statement_attribute
 from exact_cntk.blocks._file import LIBVER, read_common
 from exact_cntk.blocks._grid import Span
-from exact_cntk.blocks._writer import write_at
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.networks import Family
@@ -42,7 +42,7 @@ REMEDY = "delete it and merge again"
 class Kernel:
     """What a merged kernel file holds; the fields are those of a block's `Header`, with one depth.
 
-    `instruction_set` lists all with which the blocks were computed, in alphabetical order.
+    `instruction_set` lists those that the blocks were computed with, in alphabetical order.
     """
 
     name: str
@@ -94,8 +94,8 @@ class KernelWriter:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             os.ftruncate(self._descriptor, size)
-            for place, content in pieces:
-                write_at(self._descriptor, content, place)
+            for offset, content in pieces:
+                write_at(self._descriptor, content, offset)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -111,17 +111,17 @@ class KernelWriter:
             os.close(self._descriptor)
 
     def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
-        """Put `values`, of shape (rows.length, cols.length), in their place."""
+        """Write `values`, of shape (rows.length, cols.length), to these rows and columns."""
         values = np.ascontiguousarray(values, dtype="<f8")
         for row, line in zip(range(*rows), values, strict=True):
-            place = self._offsets[kind] + ITEM_BYTES * (row * self._columns + cols.start)
-            write_at(self._descriptor, memoryview(line).cast("B"), place)
+            offset = self._offsets[kind] + ITEM_BYTES * (row * self._columns + cols.start)
+            write_at(self._descriptor, memoryview(line).cast("B"), offset)
 
 
-def _lay_out(target: "_SparseFile", kernel: Kernel) -> tuple[dict[str, int], Places]:
-    """A file with everything but the numbers and the checksum; where the numbers of each kind begin, and all lie."""
+def _lay_out(target: "_SparseFile", kernel: Kernel) -> tuple[dict[str, int], Ranges]:
+    """Write everything but the numbers and the checksum; the offset of each kind, and the ranges of all numbers."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # gives each dataset its place in the file
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # gives each dataset its offset in the file
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     layout.set_obj_track_times(False)
     offsets = {}
@@ -137,42 +137,35 @@ def _lay_out(target: "_SparseFile", kernel: Kernel) -> tuple[dict[str, int], Pla
 
 
 class _SparseFile(io.RawIOBase):
-    """A file in memory, for HDF5 to write to; what it leaves out takes no space.
-
-    Attributes
-    ----------
-    pieces : list of (place, content)
-        In the order in which they were written; a later one may lie over an earlier one.
-    size : int
-    """
+    """A file in memory, for HDF5 to write to; what it leaves out takes no space."""
 
     def __init__(self) -> None:
-        self.pieces: list[tuple[int, bytes]] = []
-        self.size = self._place = 0
+        self.pieces: list[tuple[int, bytes]] = []  # (offset, content) as written; later ones may cover earlier ones
+        self.size = self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
-        return self._place
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        return self._position
 
     def write(self, content: Any) -> int:
-        self.pieces.append((self._place, bytes(content)))
-        self._place += len(self.pieces[-1][1])
-        self.size = max(self.size, self._place)
+        self.pieces.append((self._position, bytes(content)))
+        self._position += len(self.pieces[-1][1])
+        self.size = max(self.size, self._position)
         return len(self.pieces[-1][1])
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        n = max(0, min(len(view), self.size - self._place))
+        n = max(0, min(len(view), self.size - self._position))
         view[:n] = bytes(n)
-        for place, content in self.pieces:
-            first, last = max(place, self._place), min(place + len(content), self._place + n)
+        for offset, content in self.pieces:
+            first, last = max(offset, self._position), min(offset + len(content), self._position + n)
             if first < last:
-                view[first - self._place : last - self._place] = content[first - place : last - place]
-        self._place += n
+                view[first - self._position : last - self._position] = content[first - offset : last - offset]
+        self._position += n
         return n
 
     def truncate(self, size: int | None = None) -> int:
-        self.size = self._place if size is None else size
+        self.size = self._position if size is None else size
         return self.size
 
 
@@ -184,9 +177,8 @@ def open_kernel(path: Path, *, verify: bool = True) -> Iterator[tuple[Kernel, h5
     ----------
     path : Path
     verify : bool
-        Read the whole file first and hold it against its checksums, so that every number read is one that was merged.
-        At about 1.5 GB/s this takes 15 s for 24 GB, where solving takes hours, or as long as the disk needs. False,
-        for a look at the attributes, leaves the numbers out.
+        Check the whole file against its checksums first: about 1.5 GB/s, 15 s for 24 GB, or as long as the disk needs.
+        False, for a look at the attributes, leaves the numbers out.
 
     Raises
     ------
@@ -224,7 +216,7 @@ def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
 
 
 def _check(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> Kernel:
-    """What the attributes say, which the datasets are held against."""
+    """The header in the attributes, after comparing the datasets with it."""
     try:
         kernel = Kernel.from_attributes(attributes)
     except (KeyError, TypeError, ValueError) as error:

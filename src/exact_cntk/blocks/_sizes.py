@@ -1,6 +1,6 @@
 """How large the blocks of one pass are: a pure function of what is computed, never of the machine that computes it.
 
-A study that is resumed on another machine thus finds its own grid again.
+A study that is resumed on another machine thus keeps its grid.
 """
 
 from math import ceil, isqrt
@@ -13,11 +13,9 @@ from exact_cntk.networks import Family
 # A block of full size takes from 100 to 280 of these seconds, a block on the diagonal half of that: long against the
 # seconds in which a job starts and ends, short enough to be lost.
 BLOCK_SECONDS = 180.0
-BLOCK_BYTES = (
-    2**29
-)  # of one block file; computing it takes three times that, see `exact_cntk.kernels.cost.block_memory`
-MAX_BLOCKS = 2000  # of a kernel; planning takes Snakemake 8 s for so many, and longer than proportionally beyond
-# What takes the CPU longer than a night is cut for the GPU where the parameters leave the backend open.
+BLOCK_BYTES = 2**29  # of a file; computing it takes three times that, see `exact_cntk.kernels.cost.block_memory`
+MAX_BLOCKS = 2000  # of a kernel; Snakemake plans so many in 8 s, and more of them in disproportionately longer time
+# What takes the CPU longer than a night is cut for the GPU if the parameters leave the backend open.
 NIGHT_SECONDS = 8 * 3600.0
 
 

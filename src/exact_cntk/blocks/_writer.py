@@ -2,7 +2,7 @@
 
 The bytes are those that HDF5 itself writes for the whole block at once, in whatever pieces the rows come, and a
 checksum of all but the numbers, of which HDF5 keeps its own. HDF5 lays the file out in memory, with zeros for numbers;
-the numbers then go to their places by plain calls, which report a full disk as an error, where HDF5 1.14 crashes the
+the numbers are then written by plain calls, which report a full disk as an error, where HDF5 1.14 crashes the
 process at exit.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from exact_cntk._support.atomic import replacing
+from exact_cntk._support.atomic import replacing, write_at
 from exact_cntk._support.hdf5 import find_numbers, write_checksum
 from exact_cntk._support.stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
@@ -50,12 +50,12 @@ def write_block(path: Path, header: Header, kernels: Kernels, instruction_set: s
 class BlockWriter:
     """Writes rows of a block in a thread of its own, so that the caller can compute the next ones.
 
+    Leaving the context without an error leaves the new file whole; syncing and renaming it are the caller's task.
+
     Parameters
     ----------
-    path : Path
-        The new file. Leaving the context without an error leaves it whole; syncing and renaming are the caller's.
-    name : Path
-        What messages call it.
+    path, name : Path
+        The new file, and what messages call it.
     header, instruction_set
         As `write_block` takes them.
     """
@@ -66,7 +66,7 @@ class BlockWriter:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="exact_cntk writer")
         self._layout = self._thread.submit(_Layout, self._descriptor, header, instruction_set)
         self._jobs: list[Future] = [self._layout]
-        self._rows = 0  # taken over
+        self._rows = 0  # received
         self._rest: dict[tuple, np.ndarray] = {}  # the last of them, fewer than a chunk has
 
     def __enter__(self) -> "BlockWriter":
@@ -86,7 +86,7 @@ class BlockWriter:
             os.close(self._descriptor)
 
     def put(self, kernels: Kernels) -> None:
-        """Take over the next rows, which are not to change any more.
+        """Take the next rows, which must not change any more.
 
         Parameters
         ----------
@@ -122,18 +122,18 @@ class BlockWriter:
             for row in range(first, last, size):
                 layout.write(name, row // size, rows[row - first : min(row + size, last) - first])
             self._rest[key] = rows[max(0, last - first) :].copy()
-        os.fsync(self._descriptor)  # now, beside the computation, rather than all at the end
+        os.fsync(self._descriptor)  # now, during the computation, rather than all at the end
 
 
-class _Place(NamedTuple):
-    """Where a chunk lies in the file."""
+class _Chunk(NamedTuple):
+    """Bytes of a file."""
 
     offset: int
     length: int
 
 
 class _Layout:
-    """A file with everything but the numbers, and the places of these."""
+    """A file with everything but the numbers, and where they go."""
 
     def __init__(self, descriptor: int, header: Header, instruction_set: str) -> None:
         self._descriptor = descriptor
@@ -149,13 +149,13 @@ class _Layout:
             for name in names:
                 file.create_dataset(name, data=np.zeros(header.shape), chunks=chunk, **DATASET)
             file.flush()
-            self._places = {name: _chunk_places(file[name]) for name in names}
+            self._chunks = {name: _chunks(file[name]) for name in names}
             self._numbers = find_numbers(file[name] for name in names)
             image = memoryview(file.id.get_file_image())
         end = 0
-        for place in sorted(place for places in self._places.values() for place in places):
-            write_at(descriptor, image[end : place.offset], end)
-            end = place.offset + place.length
+        for chunk_bytes in sorted(chunk for chunks in self._chunks.values() for chunk in chunks):
+            write_at(descriptor, image[end : chunk_bytes.offset], end)
+            end = chunk_bytes.offset + chunk_bytes.length
         write_at(descriptor, image[end:], end)
         # One chunk in memory, for HDF5 to add the checksum.
         self._filter = _in_memory(f"chunk {descriptor}")
@@ -167,7 +167,7 @@ class _Layout:
         self._buffer[: len(rows)], self._buffer[len(rows) :] = rows, 0
         self._filtered[...] = self._buffer
         _, content = self._filtered.id.read_direct_chunk((0, 0))
-        write_at(self._descriptor, content, self._places[name][chunk].offset)
+        write_at(self._descriptor, content, self._chunks[name][chunk].offset)
 
     def finish(self) -> None:
         """Add the checksum, once all chunks are written."""
@@ -182,16 +182,8 @@ def _in_memory(name: str) -> h5py.File:
     return h5py.File(name, "w", driver="core", backing_store=False, libver=LIBVER)
 
 
-def _chunk_places(dataset: h5py.Dataset) -> list[_Place]:
+def _chunks(dataset: h5py.Dataset) -> list[_Chunk]:
     """By row of chunks; a chunk holds whole rows."""
     chunks = [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
     chunks.sort(key=lambda chunk: chunk.chunk_offset)
-    return [_Place(chunk.byte_offset, chunk.size) for chunk in chunks]
-
-
-def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
-    """Write all of it; a single call may be cut short, on a nearly full disk for one."""
-    left = memoryview(content)
-    while left:
-        written = os.pwrite(descriptor, left, offset)
-        left, offset = left[written:], offset + written
+    return [_Chunk(chunk.byte_offset, chunk.size) for chunk in chunks]

@@ -36,12 +36,12 @@ class CIFAR10(Source):
 
 
 def fetch_cifar10(folder: str | Path, *, url: str = ARCHIVE.url, progress: bool = True) -> Path:
-    """Download the official archive, 170 MB, into `folder`; a verified one that is there already is kept.
+    """Download the official archive, 170 MB, into `folder`; an existing verified file is kept.
 
     Parameters
     ----------
     folder : path
-        Made if need be; the file is named as the official one.
+        Created if missing; the file has the official name.
     url : str
         A mirror, if the official server is out of reach; the checksum stays the official one.
     progress : bool

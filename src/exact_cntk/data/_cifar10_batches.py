@@ -14,14 +14,13 @@ from exact_cntk.errors import UserError
 
 
 def read_batches(files: SourceFiles, path: Path, described: Description) -> Dataset:
-    """Take the images and labels out of the seven files at `path`, which hold what is described but for its number."""
+    """Take the images and labels out of the seven files at `path`, which are as described except for their number."""
     _refuse_repeated_batch(files, path)
     class_names = _class_names(files, path, len(described.class_names))
     batches = [
         _batch(files.contents[name], f"{path}: {name}", described) for name in files.contents if name != "batches.meta"
     ]
-    verified = not files.unofficial
-    digest = files.digest
+    verified, digest = not files.unofficial, files.digest
     return Dataset(
         name=display_name(described.name, verified=verified, source_digest=digest),
         verified=verified,
@@ -65,7 +64,7 @@ def _batch(content: bytes, name: str, described: Description) -> tuple[np.ndarra
         raise UserError(f"{name}: holds no image")
     labels = np.asarray(batch["labels"]) if isinstance(batch.get("labels"), list | np.ndarray) else None
     if labels is None or labels.shape != (len(rows),) or labels.dtype.kind not in "iu":
-        raise UserError(f"{name}: labels must be {len(rows)} integers, one an image, got {_describe(labels)}")
+        raise UserError(f"{name}: labels must be {len(rows)} integers, one per image, got {_describe(labels)}")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise UserError(f"{name}: labels must be in 0…{n_classes - 1}, got {labels.min()}…{labels.max()}")
     P, Q, C = described.shape

@@ -35,8 +35,8 @@ OFFICIAL_MD5 = {
 # The official ones have 31 MB; the bound keeps a forged archive from filling the memory.
 _MAX_BYTES = 64 * 2**20
 _UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
-_GIVE = f"give the archive as source, the extracted folder {FOLDER_NAME} or the one that holds it"
-_REMEDY = "set allow_unverified to use it all the same; every table and figure made from it then says so"
+_GIVE = f"give as source the archive, the extracted folder {FOLDER_NAME} or the folder that contains it"
+_REMEDY = "set allow_unverified to use it anyway; every table and figure made from it then says so"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,39 +54,27 @@ class SourceFiles:
     @property
     def unofficial(self) -> dict[str, str]:
         """The md5 of each file that is not the official one."""
-        found = {
-            name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in self.contents.items()
-        }
-        return {name: md5 for name, md5 in found.items() if md5 != OFFICIAL_MD5[name]}
+        digests = {name: hashlib.md5(content, usedforsecurity=False) for name, content in self.contents.items()}
+        return {name: md5.hexdigest() for name, md5 in digests.items() if md5.hexdigest() != OFFICIAL_MD5[name]}
 
 
 def source_files(source: Path) -> list[Path]:
-    """List the files that a source of CIFAR-10 consists of: what is read, and what must not change.
-
-    Parameters
-    ----------
-    source : Path
-        As in `read_source`.
-
-    Returns
-    -------
-    list of Path
-        The archive alone, or the seven files of the folder, in the order of `OFFICIAL_MD5`.
+    """List the files that are read, and must not change: the archive alone, or the seven files of the folder.
 
     Raises
     ------
     UserError
-        Nothing there, a file is missing, or the source cannot be looked into.
+        The source or a file of it is missing, or cannot be read.
     """
     try:
         if source.is_dir():
             return _folder_files(source)
         if source.is_file():
             return [source]
-        there = source.exists()
+        exists = source.exists()
     except OSError as error:  # a folder of another user, or a name longer than any can be
         raise UserError(f"{source}: cannot be read: {error.strerror}; {_GIVE}") from error
-    if there:
+    if exists:
         raise UserError(f"{source}: neither a file nor a folder; {_GIVE}")
     raise UserError(
         f"{source}: no such file or folder; {_GIVE}, or download the archive with "
@@ -98,8 +86,8 @@ def _folder_files(source: Path) -> list[Path]:
     folder = source / FOLDER_NAME if (source / FOLDER_NAME).is_dir() else source
     for name in OFFICIAL_MD5:
         if not (folder / name).is_file():
-            holds = ", ".join(OFFICIAL_MD5)
-            raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 holds {holds}; {_GIVE}")
+            expected = ", ".join(OFFICIAL_MD5)
+            raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 has {expected}; {_GIVE}")
     return [folder / name for name in OFFICIAL_MD5]
 
 
@@ -116,7 +104,7 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
     Raises
     ------
     UserError
-        Nothing there, a file missing or twice, not an archive, damaged, or not the official one.
+        The source or a file is missing or repeated, damaged, no archive, or not the official one.
     """
     paths = source_files(source)
     if paths != [source]:
@@ -131,7 +119,7 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if md5 != ARCHIVE.md5 and not allow_unverified:
             raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE.md5}; {_REMEDY}")
-        stream.seek(0)  # the very bytes that were hashed, not whatever has the name by now
+        stream.seek(0)  # the bytes that were hashed, not whatever has the name by now
         return _read_archive(stream, source)
 
 
@@ -151,7 +139,7 @@ def _read_folder(paths: list[Path]) -> SourceFiles:
 
 
 def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(fileobj=stream, mode="r:*") as archive:
             for member in archive:
@@ -159,17 +147,17 @@ def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
                 if name not in OFFICIAL_MD5:
                     continue
                 content = archive.extractfile(member) if member.isreg() else None
-                if content is None or name in found:
+                if content is None or name in contents:
                     raise UserError(f"{source}: {name} must be one regular file in the archive")
-                found[name] = _read_bounded(content, member.size, f"{source}: {name}")
+                contents[name] = _read_bounded(content, member.size, f"{source}: {name}")
             while archive.fileobj is not None and archive.fileobj.read(2**20):
                 pass  # to the end, where gzip keeps its checksum
     except _UNREADABLE as error:
         raise UserError(f"{source}: not a complete tar archive: {error}") from error
-    missing = [name for name in OFFICIAL_MD5 if name not in found]
+    missing = [name for name in OFFICIAL_MD5 if name not in contents]
     if missing:
         raise UserError(f"{source}: has no file {', '.join(missing)}; is it the Python version of CIFAR-10?")
-    return SourceFiles({name: found[name] for name in OFFICIAL_MD5})
+    return SourceFiles({name: contents[name] for name in OFFICIAL_MD5})
 
 
 def _read_bounded(stream: IO[bytes], n_bytes: int, name: object) -> bytes:

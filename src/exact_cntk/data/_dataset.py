@@ -39,5 +39,5 @@ class Dataset:
 
 
 def display_name(official_name: str, *, verified: bool, source_digest: str) -> str:
-    """The name that goes into every table; it can't be shown without saying that the source is unverified."""
+    """The name that goes into every table; an unverified source is always named as such."""
     return official_name if verified else f"{official_name} (unverified source, sha256 {source_digest[:12]})"

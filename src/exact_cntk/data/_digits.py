@@ -1,4 +1,4 @@
-"""The digits bundled with scikit-learn: 1,797 images of 8x8 pixels, the study that needs no network."""
+"""The digits bundled with scikit-learn: 1,797 images of 8x8 pixels, for studies without a download."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def load_digits() -> Dataset:
     """Load scikit-learn's digits, pixels 0…16, one channel.
 
     The training set is the first 1,000 images in file order and the test set the last 797. The file is ordered by
-    writer, so the test digits come from hands that the training set has not seen.
+    writer, so the writers of the test digits are not in the training set.
 
     Returns
     -------

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30  # without a byte
-_ATTEMPTS = 5  # in a row without a byte gained
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may be better a moment later
+_ATTEMPTS = 5  # in a row without a new byte
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that may change a moment later
 
 
 def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = True, wait_seconds: float = 1.0) -> Path:
     """Download `url` to `path`, resuming what an earlier run left, and verify it.
 
-    The data go to ``<path>.part``, which gets its final name only when length and md5 are right. A connection that
-    breaks is taken up where it stopped, after a pause that doubles; the run gives up after five breaks in a row that
-    gained nothing, and keeps the part for the next run.
+    The data go to ``<path>.part``, which gets its final name only when length and md5 are right. A broken
+    connection is resumed, after a pause that doubles; the run gives up after five breaks in a row without progress, and
+    keeps the part for the next run.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
     Raises
     ------
     UserError
-        A different file has the name already; another process is at it; the disk is too small or full; the server
-        refuses, is out of reach or offers another file; the md5 is wrong (the part is then deleted).
+        Another file has the name; another process is downloading it; the disk is full; the server refuses, cannot be
+        reached or offers another file; the md5 is wrong (the part is then deleted).
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"url must start with http:// or https://, got {url!r}")
@@ -70,18 +70,15 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
         part.replace(path)
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise UserError(
-            f"{path}: cannot be written: {reason}; what is there ({part.name}) is taken up next time"
-        ) from error
+        raise UserError(f"{path}: cannot be written: {reason}; the next download resumes from {part.name}") from error
     return path
 
 
 def _check_existing(path: Path, md5: str) -> None:
     if not path.is_file():
-        raise UserError(f"{path}: is in the way: not a file")
-    found = _md5(path)
-    if found != md5:
-        raise UserError(f"{path}: is there, but its md5 is {found}, not {md5}; remove it and run this again")
+        raise UserError(f"{path}: is not a file; remove it and run this again")
+    if (actual := _md5(path)) != md5:
+        raise UserError(f"{path}: exists, but its md5 is {actual}, not {md5}; remove it and run this again")
 
 
 def _check_space(part: Path, n_bytes: int) -> None:
@@ -92,12 +89,11 @@ def _check_space(part: Path, n_bytes: int) -> None:
 
 
 def _check_part(url: str, part: Path, md5: str) -> None:
-    found = _md5(part)
-    if found != md5:
+    if (actual := _md5(part)) != md5:
         part.unlink()
         raise UserError(
-            f"{url}: the md5 of what came is {found}, not {md5}; it was deleted. Run this again; if it stays wrong, "
-            "the server or a proxy on the way sends another file"
+            f"{url}: the downloaded file has md5 {actual}, not {md5}; it was deleted. Run this again; if it stays "
+            "wrong, the server or a proxy on the way sends another file"
         )
 
 
@@ -115,7 +111,7 @@ def _bar(name: str, n_bytes: int, progress: bool) -> "Iterator[tqdm]":
 
 
 def _download_part(url: str, part: Path, n_bytes: int, bar: "tqdm", wait_seconds: float) -> None:
-    """Go on until the part is complete."""
+    """Append to the part until it is complete."""
     failures = 0
     with part.open("ab") as stream:
         _lock(stream, part)
@@ -155,8 +151,8 @@ def _lock(stream: BinaryIO, part: Path) -> None:
 
 def _refused(url: str, reason: str) -> NoReturn:
     raise UserError(
-        f"{url}: cannot be downloaded: {reason}. Run this again to go on from what has come; or get the file elsewhere "
-        "and name it as the source"
+        f"{url}: cannot be downloaded: {reason}. Run this again to resume; or get the file elsewhere and "
+        "name it as the source"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_cntk._support import validation as check
 from exact_cntk.data._dataset import Dataset
 from exact_cntk.data._processed import ProcessedData, write_processed
 from exact_cntk.data.sources import SOURCES, describe
@@ -43,11 +44,11 @@ def prepare(
     dataset : str
         Name of a source, one of `exact_cntk.data.SOURCES`.
     out : path
-        The HDF5 file; a small JSON file with the digest and a summary is written beside it.
+        The HDF5 file; a small JSON file with the digest and a summary is written next to it.
     source : path, optional
-        File or folder that is read, of a source that needs one. Default: its official download below ``data/raw``.
+        File or folder to read, for a source that needs one. Default: its official download below ``data/raw``.
     options : mapping, optional
-        Parameters of the source's own.
+        The source's own parameters.
     allow_unverified : bool
         Accept images whose digest is not the official one. The data set's name then says so.
     resolution : int, optional
@@ -57,13 +58,13 @@ def prepare(
     train_images : int, optional
         Size of the training pool. Default: all.
     selection : {"first", "stratified"}
-        The pool's images: the first in file order, or drawn at random within each class and dealt in proportion to the
-        classes, so that every run of consecutive images in the pool is balanced but for about one image a class. A
+        The pool's images: the first in file order, or drawn at random within each class and taken in proportion to the
+        classes, so that every run of consecutive images in the pool is balanced to within about one image per class. A
         smaller pool is the beginning of a larger one.
     seed : int
-        Of the draw; without effect for "first".
+        Seed of the draw; without effect for "first".
     test_images : int, optional
-        The first of the test set, after the choice of classes. Default: all.
+        Number of images from the start of the test set, after the choice of classes. Default: all.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def prepare(
     Raises
     ------
     InputError
-        An argument is not what is allowed, or more images are asked for than there are.
+        An argument is not allowed, or more images are requested than there are.
     UserError
         The source can't be used, a channel is constant, or `out` can't be written.
 
@@ -91,7 +92,8 @@ def prepare(
         "classes": list(classes),
     }
     described, origin = describe(chosen), SOURCES[dataset]
-    _check_selection(selection, seed)
+    check.as_choice("selection", selection, SELECTIONS)
+    seed = check.as_integer("seed", seed, at_least=0)
     own = origin.complete_options(chosen["options"])
     raw = origin.load(chosen | {"options": own})
     kept = [int(k) for k in classes] or list(range(len(raw.class_names)))
@@ -144,22 +146,10 @@ def _processed(
 
 
 def channel_statistics(images: np.ndarray, box: int, full_scale: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (ddof 0) of each channel of box-averaged images, as multiples of full scale.
+    """Mean and standard deviation (ddof 0) of each channel of box-averaged uint8 images, as multiples of full scale.
 
     With s the sum of the N box sums of a channel and t that of their squares, all integers:
-    mean = s / (N·u) and std = √(N·t − s²) / (N·u), where u = full_scale · box².
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, P, Q, C), uint8
-    box : int
-        Side of the boxes; divides P and Q.
-    full_scale : int
-
-    Raises
-    ------
-    UserError
-        A channel is constant, so that nothing can be standardised.
+    mean = s / (N·u) and std = √(N·t − s²) / (N·u), where u = full_scale · box². A constant channel is a UserError.
     """
     n_channels = images.shape[-1]
     sums, squares = [0] * n_channels, [0] * n_channels
@@ -200,8 +190,8 @@ def _standardise(
 def _choose(
     labels: np.ndarray, kept: Sequence[int], selection: str, seed: int, name: str, count: int | None
 ) -> np.ndarray:
-    """Indices of `count` images of the classes `kept`; `name` is the argument that asked for so many."""
-    candidates = np.flatnonzero(np.isin(labels, kept)) if selection == "first" else _deal(labels, kept, seed)
+    """Indices of `count` images of the classes `kept`; `name` is the argument of that number."""
+    candidates = np.flatnonzero(np.isin(labels, kept)) if selection == "first" else _draw(labels, kept, seed)
     available = len(candidates)
     if count is None and available > 0:
         return candidates
@@ -210,26 +200,17 @@ def _choose(
     return candidates[:count]
 
 
-def _deal(labels: np.ndarray, kept: Sequence[int], seed: int) -> np.ndarray:
+def _draw(labels: np.ndarray, kept: Sequence[int], seed: int) -> np.ndarray:
     """Indices of all images of the classes `kept`, in a random order in which the classes alternate in proportion.
 
-    The j-th drawn of the N_c images of class c is dealt at "time" (j + ½) / N_c; equal times go by the order of `kept`.
+    The j-th drawn of the N_c images of class c is taken at "time" (j + ½) / N_c; equal times in the order of `kept`.
     """
     # random.random() is the one generator whose sequence Python promises to keep; NumPy's may change by version.
     generator = random.Random(seed)
     draw = np.array([generator.random() for _ in range(len(labels))])
-    index, time, rank = [], [], []
-    for position, label in enumerate(kept):
+    index, time = [], []
+    for label in kept:
         members = np.flatnonzero(labels == label)
         index.append(members[np.argsort(draw[members], kind="stable")])
         time.append((np.arange(len(members)) + 0.5) / max(len(members), 1))
-        rank.append(np.full(len(members), position))
-    order = np.lexsort((np.concatenate(rank), np.concatenate(time)))
-    return np.concatenate(index)[order]
-
-
-def _check_selection(selection: str, seed: int) -> None:
-    if selection not in SELECTIONS:
-        raise InputError(f"selection must be one of {', '.join(SELECTIONS)}, got {selection!r}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"seed must be an integer of at least 0, got {seed!r}")
+    return np.concatenate(index)[np.argsort(np.concatenate(time), kind="stable")]

@@ -1,4 +1,4 @@
-"""The file between preprocessing and the kernels: standardised images with what they are, and a digest of it all."""
+"""The file between preprocessing and the kernels: standardised images, their description, and a digest of both."""
 
 import dataclasses
 import hashlib
@@ -66,7 +66,7 @@ class ProcessedData:
 
     @classmethod
     def with_digest(cls, **fields: Any) -> "ProcessedData":
-        """Make one from all fields but the digest."""
+        """Make an object from all fields but the digest."""
         data = cls(**fields, digest="")
         return dataclasses.replace(data, digest=data.computed_digest())
 
@@ -79,7 +79,7 @@ class ProcessedData:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """What the JSON file beside the HDF5 file holds."""
+        """The content of the JSON file next to the HDF5 file."""
         return {
             "digest": self.digest,
             "dataset": self.dataset,
@@ -113,19 +113,17 @@ class ProcessedData:
 
 
 def sidecar_path(path: str | Path) -> Path:
-    """The small JSON file beside a processed file, on which kernel jobs depend instead of on all the images."""
+    """The small JSON file next to a processed file, on which kernel jobs depend instead of on all the images."""
     return Path(path).with_suffix(".json")
 
 
 def write_processed(path: Path, data: ProcessedData) -> None:
-    """Write the HDF5 file and its JSON summary, each complete or not at all.
-
-    The same data give the same bytes.
+    """Write the HDF5 file and its JSON summary, each complete or not at all; the same data give the same bytes.
 
     Raises
     ------
     UserError
-        The disk is full, or the place can't be written to; nothing is left under the final names then.
+        The disk is full or not writable; nothing is left under the final names then.
     """
     if path.suffix != ".h5":
         raise UserError(f"{path}: the name of a processed file must end in .h5")

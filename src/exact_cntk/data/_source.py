@@ -1,4 +1,4 @@
-"""What a source of images says of itself before any is read; cheap to import, for the workflow's rules."""
+"""What a source of images states before any is read; cheap to import, for the workflow's rules."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ class Source(ABC):
     verifiable : bool
         Whether the official digest of its images is known.
     options : mapping of str to Any
-        Parameters of its own, which stand under `options`, with their default values.
+        Its own parameters, given under `options`, with their default values.
     """
 
     description: ClassVar[Description]
@@ -127,12 +127,14 @@ class Source(ABC):
         """Read all images."""
 
     def complete_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Add the defaults to the given parameters of its own; refuse unknown names and values of another type."""
+        """Add the defaults to the given options; refuse unknown names and values of another type."""
         for name, value in given.items():
             if name not in self.options:
                 allowed = ", ".join(self.options) or "none"
                 raise InputError(f"options.{name}: unknown key{nearest(name, list(self.options))}; allowed: {allowed}")
-            wanted = type(self.options[name])
-            if type(value) is not wanted:
-                raise InputError(f"options.{name}: {value!r} is not allowed; give a value of type {wanted.__name__}")
+            allowed_type = type(self.options[name])
+            if type(value) is not allowed_type:
+                raise InputError(
+                    f"options.{name}: {value!r} is not allowed; give a value of type {allowed_type.__name__}"
+                )
         return {**self.options, **given}

@@ -1,6 +1,6 @@
 """The sources of images by name, and what the images of a study are before any of them is read.
 
-A new source is a module with a `Source` of its own, and a line below.
+A new source is a module with its own `Source`, and a line below.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def describe(prepare: Mapping[str, Any]) -> Description:
     Parameters
     ----------
     prepare : mapping
-        That part of a study's parameters; `dataset`, and what `exact_cntk.data.prepare` takes beside.
+        That part of a study's parameters: `dataset`, and the arguments of `exact_cntk.data.prepare`.
 
     Raises
     ------

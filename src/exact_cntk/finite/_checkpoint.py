@@ -1,36 +1,31 @@
 """Weights and learning curve of a run, in a file that counts for this very run alone."""
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from exact_cntk._support.atomic import replacing
+from exact_cntk._support.checkpoint import Checkpoint
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
 
 
-class Checkpoint:
-    """A file that is replaced as a whole, so that a kill at any moment leaves the old one or the new one.
+class RunCheckpoint:
+    """The checkpoint of a run from the network's present weights.
 
     Parameters
     ----------
     file : Path
     network : CNN
-        Its present weights are the initial ones of the run.
     data : sequence of Tensors
-        All that training and rows see.
+        All that training and rows depend on.
     options : tuple
         All else that the numbers of the run depend on. torch's version and the device belong to a run as well, and of a
         CPU the number of threads.
     """
 
     def __init__(self, file: Path, network: CNN, data: Sequence[torch.Tensor], options: tuple) -> None:
-        """Take the initial weights as the run's."""
-        self._file = file
         identity = hashlib.sha256(repr((torch.__version__, options)).encode())
         architecture = (network.family, network.output_scale, _device_name(network))
         identity.update(repr(architecture).encode())
@@ -40,42 +35,22 @@ class Checkpoint:
         for part in data:
             identity.update(repr(tuple(part.shape)).encode())
             identity.update(_bytes(part))
-        self._identity = identity.hexdigest()
+        self._checkpoint = Checkpoint(file, identity.hexdigest())
 
     def restore(self, network: CNN, last: int) -> tuple[int, list[list[float]]]:
-        """Set the network's weights to those of the file.
-
-        Returns
-        -------
-        (int, list)
-            Step and rows; (0, []), and the weights left alone, if there is no file of this run, or it is beyond `last`.
-        """
-        names = [name for name, _ in network.named_parameters()]
-        try:
-            with np.load(self._file, allow_pickle=False) as saved:
-                if str(saved["identity"]) != self._identity or int(saved["step"]) > last:
-                    return 0, []
-                step, rows = int(saved["step"]), saved["rows"].tolist()
-                weights = [saved[f"weights.{name}"] for name in names]
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):  # missing, or not of ours
+        """Set the weights to the saved ones; step and rows, or (0, []) if there are none or they are beyond `last`."""
+        saved = self._checkpoint.load()
+        if saved is None or saved["step"] > last:
             return 0, []
         with torch.no_grad():
-            for weight, values in zip(network.parameters(), weights, strict=True):
-                weight.copy_(torch.from_numpy(values))
-        return step, rows
+            for name, weight in network.named_parameters():
+                weight.copy_(torch.from_numpy(saved[f"weights.{name}"]))
+        return int(saved["step"]), saved["rows"].tolist()
 
     def save(self, network: CNN, step: int, rows: Sequence[Sequence[float]]) -> None:
-        """Replace the file.
-
-        Raises
-        ------
-        UserError
-            It cannot be written.
-        """
-        contents: dict[str, Any] = {"identity": self._identity, "step": step, "rows": np.array(rows, dtype=np.float64)}
-        contents |= {f"weights.{name}": weight.detach().cpu().numpy() for name, weight in network.named_parameters()}
-        with replacing(self._file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **contents)
+        """Replace the file; UserError if it cannot be written."""
+        weights = {f"weights.{name}": weight.detach().cpu().numpy() for name, weight in network.named_parameters()}
+        self._checkpoint.save(step=step, rows=np.array(rows, dtype=np.float64), **weights)
 
 
 def _device_name(network: CNN) -> str:

@@ -1,4 +1,4 @@
-"""The loop of all training: gradient descent on the paper's quadratic loss, on all images a step or on some of them."""
+"""The loop of all training: gradient descent on the paper's quadratic loss, each step on all images or on a batch."""
 
 import math
 import time
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from exact_cntk._support import validation as check
+from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress
 from exact_cntk.errors import InputError
-from exact_cntk.finite._checkpoint import Checkpoint
-from exact_cntk.finite._signals import in_blocks
+from exact_cntk.finite._checkpoint import RunCheckpoint
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
 from exact_cntk.regression.kernel_regression import OTHER_CLASSES
@@ -38,7 +38,7 @@ class CurveRow(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """Images of shape (n, P, Q, C₀), their classes, of shape (n,), and what the network is to say of them.
+    """Images of shape (n, P, Q, C₀), their classes, of shape (n,), and the targets of the network.
 
     Targets, of shape (n, outputs), are −0.1, and 0.9 for the image's class; all lie on the network's device, images
     and targets in its dtype.
@@ -50,7 +50,7 @@ class LabelledImages(NamedTuple):
 
 
 class Plan(Protocol):
-    """Which images each step sees, and after which steps a row is made."""
+    """Which images each step uses, and after which steps a row is made."""
 
     last: int
 
@@ -65,18 +65,10 @@ class Plan(Protocol):
 
 
 class Computation(NamedTuple):
-    """How a network computes.
+    """How a network computes."""
 
-    Attributes
-    ----------
-    images_at_once : int
-        Images whose activations are in memory at a time.
-    forward : callable
-        The network, or its compiled form, for the steps; rows are made by the network itself.
-    """
-
-    images_at_once: int
-    forward: Callable[[torch.Tensor], torch.Tensor]
+    images_at_once: int  # whose activations are in memory at a time
+    forward: Callable[[torch.Tensor], torch.Tensor]  # the network or its compiled form, for steps; not for rows
 
 
 def descend(
@@ -86,7 +78,7 @@ def descend(
     rate: float,
     plan: Plan,
     how: Computation,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: RunCheckpoint | None = None,
     save_due: Callable[[int], bool] = lambda step: False,
     report: Progress | None = None,
 ) -> list[CurveRow]:
@@ -100,7 +92,7 @@ def descend(
     Returns
     -------
     list of CurveRow
-        The last one is of the weights that are left in the network. Where its loss is not finite, training ended there.
+        The last row is of the network's final weights. Where its loss is not finite, training ended there.
     """
     first, rows = 0, list[CurveRow]()
     if checkpoint is not None:
@@ -147,8 +139,8 @@ def classes_of(network: CNN, images: torch.Tensor, images_at_once: int) -> torch
     """The class that the network gives each image, of shape (n,), on its device."""
     device = network.readout_weight.device
     with torch.no_grad():
-        found = [network(images[block].to(device)).argmax(dim=1) for block in in_blocks(len(images), images_at_once)]
-    return torch.cat(found)
+        classes = [network(images[block].to(device)).argmax(dim=1) for block in cut(len(images), images_at_once)]
+    return torch.cat(classes)
 
 
 def as_labelled(network: CNN, x_name: str, x: Any, labels_name: str, labels: Any) -> LabelledImages:
@@ -170,7 +162,9 @@ def as_labelled(network: CNN, x_name: str, x: Any, labels_name: str, labels: Any
         raise InputError(f"{labels_name} has shape {classes.shape}; allowed is ({len(images)},), one for each image")
     wrong = classes[(classes != np.floor(classes)) | (classes < 0) | (classes >= outputs)]
     if len(wrong):
-        raise InputError(f"{labels_name} has {wrong[0]:g}; allowed are integers from 0 to {outputs - 1}, one an output")
+        raise InputError(
+            f"{labels_name} has {wrong[0]:g}; allowed are integers from 0 to {outputs - 1}, one per output"
+        )
     known = torch.from_numpy(classes.astype(np.int64))
     targets = torch.full((len(known), outputs), OTHER_CLASSES, dtype=like.dtype)
     targets[torch.arange(len(known)), known] += 1
@@ -191,8 +185,8 @@ def _row(
         return CurveRow(step, loss, math.nan, math.nan)
     if test is None:
         return CurveRow(step, loss, accuracy, math.nan)
-    right = classes_of(network, test.images, how.images_at_once) == test.labels
-    return CurveRow(step, loss, accuracy, int(right.sum()) / len(test.labels))
+    correct = classes_of(network, test.images, how.images_at_once) == test.labels
+    return CurveRow(step, loss, accuracy, int(correct.sum()) / len(test.labels))
 
 
 def _pass(
@@ -206,14 +200,14 @@ def _pass(
 ) -> tuple[float, float]:
     """Loss and accuracy on some images, ℓ = 1/(2n) Σ_i ‖f(x_i) − y_i‖², and its gradients in the weights' `grad`.
 
-    Without `measure` nothing is asked back from the device, so that steps on a GPU follow each other without a gap.
+    Without `measure` nothing is read back from the device, so that steps on a GPU follow each other without a gap.
     """
     n = len(data.labels) if indices is None else len(indices)
     loss: Any = 0.0
-    right: Any = 0
+    correct: Any = 0
     if gradients:
         network.zero_grad(set_to_none=True)
-    for block in in_blocks(n, how.images_at_once):
+    for block in cut(n, how.images_at_once):
         part = block if indices is None else torch.from_numpy(indices[block]).to(data.labels.device)
         with torch.set_grad_enabled(gradients):  # whatever the caller's context
             outputs = (how.forward if gradients else network)(data.images[part])
@@ -222,5 +216,5 @@ def _pass(
             error.backward()
         if measure:
             loss = loss + error.detach().double()
-            right = right + (outputs.argmax(dim=1) == data.labels[part]).sum()
-    return (float(loss), int(right) / n) if measure else (math.nan, math.nan)
+            correct = correct + (outputs.argmax(dim=1) == data.labels[part]).sum()
+    return (float(loss), int(correct) / n) if measure else (math.nan, math.nan)

@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress
 from exact_cntk.finite._contract import layer_kernel
-from exact_cntk.finite._signals import Signals, in_blocks, plan_blocks, signals
+from exact_cntk.finite._signals import Signals, plan_blocks, signals
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
 from exact_cntk.kernels.spec import KernelSpec
 
 
 class Block(NamedTuple):
-    """Rows × columns of one network's kernels, by kind and trained layers (None for the NNGP kernel)."""
+    """Rows × columns of one network's kernels, by kind and trained layers (None for the CNN-GP's)."""
 
     rows: slice
     columns: slice
@@ -32,14 +33,8 @@ def kernel_blocks(
 ) -> Iterator[Block]:
     """Kernels of `spec`'s kinds and trained layers; without `right`, the blocks on and below the diagonal alone.
 
-    Parameters
-    ----------
-    network : CNN
-        Of one output; on the device to compute on, whatever that of the images.
-    left, right : Tensors of shape (n, P, Q, C₀) and (m, P, Q, C₀)
-    budget : int
-        Bytes to work in, as `plan_blocks` shares them out.
-    on_pairs : callable(done, total), optional
+    The network, of one output, is on the device to compute on, whatever that of the images, which have shapes
+    (n, P, Q, C₀) and (m, P, Q, C₀). The budget, in bytes, is used as `plan_blocks` says.
     """
     others = left if right is None else right
     device = network.readout_weight.device
@@ -53,9 +48,9 @@ def kernel_blocks(
         budget=budget,
         gradients=gradients,
     )
-    all_columns = in_blocks(len(others), plan.images)
+    all_columns = cut(len(others), plan.images)
     done, total = 0, pairs(len(left), None if right is None else len(right))
-    for row, rows in enumerate(in_blocks(len(left), plan.images)):
+    for row, rows in enumerate(cut(len(left), plan.images)):
         of_rows = signals(network, left[rows].to(device), gradients=gradients)
         for column, columns in enumerate(all_columns if right is not None else all_columns[: row + 1]):
             diagonal = right is None and column == row
@@ -76,18 +71,18 @@ def pairs(n: int, m: int | None) -> int:
 
 
 def _products(x: Signals, y: Signals, spec: KernelSpec, scratch: int) -> dict[tuple[str, str | None], torch.Tensor]:
-    """Sums over the trained layers of what each one contributes; the last layer's is the NNGP kernel."""
+    """Sums over the trained layers of what each contributes; the last layer's contribution is the CNN-GP's kernel."""
     last = (x.features @ y.features.T).double()
-    found: dict[tuple[str, str | None], torch.Tensor] = {}
+    kernels: dict[tuple[str, str | None], torch.Tensor] = {}
     if "ntk" in spec.kinds:
         hidden = torch.zeros_like(last)
         for h in range(1, len(x.inputs)):
             hidden += _layer(x, y, h, spec, scratch)
         for trained in spec.family.trained:
-            found["ntk", trained] = hidden if trained == "hidden" else _layer(x, y, 0, spec, scratch) + hidden + last
+            kernels["ntk", trained] = hidden if trained == "hidden" else _layer(x, y, 0, spec, scratch) + hidden + last
     if "nngp" in spec.kinds:
-        found["nngp", None] = last
-    return found
+        kernels["nngp", None] = last
+    return kernels
 
 
 def _layer(x: Signals, y: Signals, h: int, spec: KernelSpec, scratch: int) -> torch.Tensor:

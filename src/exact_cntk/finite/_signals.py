@@ -10,25 +10,15 @@ from exact_cntk.finite.networks import CNN
 
 @dataclass(frozen=True)
 class Signals:
-    """A block of n images in a network of one output.
+    """A block of n images in a network of one output; inputs and deltas are empty without gradients."""
 
-    Attributes
-    ----------
-    features : Tensor of shape (n, C·P·Q) or (n, C)
-        What the last layer is linear in.
-    inputs : tuple of L Tensors of shape (n, C_{h−1}, P, Q)
-        x⁰ … x^{L−1}; empty without gradients.
-    deltas : tuple of L Tensors of shape (n, C, P, Q)
-        ∂f/∂z¹ … ∂f/∂z^L; empty without gradients.
-    """
-
-    features: torch.Tensor
-    inputs: tuple[torch.Tensor, ...] = ()
-    deltas: tuple[torch.Tensor, ...] = ()
+    features: torch.Tensor  # what the last layer is linear in, of shape (n, C·P·Q) or (n, C)
+    inputs: tuple[torch.Tensor, ...] = ()  # x⁰ … x^{L−1}, of shape (n, C_{h−1}, P, Q)
+    deltas: tuple[torch.Tensor, ...] = ()  # ∂f/∂z¹ … ∂f/∂z^L, of shape (n, C, P, Q)
 
 
 class BlockPlan(NamedTuple):
-    """Images a block, and bytes for the products of two blocks."""
+    """Images per block, and bytes for the products of two blocks."""
 
     images: int
     scratch: int
@@ -77,8 +67,3 @@ def plan_blocks(
     kept = pixels * (4 * layers if gradients else 2)
     scalars = 4 * pixels * channels + width * (kept + max(convolution, contraction, 9 * pixels))
     return BlockPlan(images=max(1, budget // 2 // (itemsize * scalars)), scratch=budget // 2)
-
-
-def in_blocks(n: int, size: int) -> list[slice]:
-    """Cut range(n) into slices of `size`, the last one shorter."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

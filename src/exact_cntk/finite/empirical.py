@@ -8,11 +8,11 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from exact_cntk._support import validation as check
+from exact_cntk._support.cut import cut
 from exact_cntk._support.machine import GIB, format_gib, total_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite._pass import kernel_blocks
-from exact_cntk.finite._signals import in_blocks
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN, DTYPES, check_seed
 from exact_cntk.kernels.spec import KernelSpec
@@ -47,8 +47,8 @@ def empirical_kernel(
         NTK(x, x′)  = Σ_θ ∂f(x)/∂θ · ∂f(x′)/∂θ       over the trained weights
         NNGP(x, x′) = ⟨φ(x), φ(x′)⟩                  φ: the last hidden layer, pooled as the readout says
 
-    Both tend to `cntk`'s kernels of the same arguments as the width grows, the deviation falling as width^−1/2; the
-    network carries all of their factors, and none is left to apply. They are the kernels of ridge regression on
+    Both converge to `cntk`'s kernels of the same arguments as the width grows, with deviations of order width^−1/2; the
+    network contains all of their factors, and none is left to apply. They are the kernels of ridge regression on
     random features: gradients of random networks, and their last layers.
 
     Parameters
@@ -58,17 +58,17 @@ def empirical_kernel(
     width : int ≥ 1
         Channels of every hidden layer.
     draws : int ≥ 1 or sequence of int ≥ 0
-        How many networks, or which: 10 stands for range(10). Draw k is the same whichever others are asked for.
+        How many networks, or which: 10 stands for range(10). Draw k is the same whichever others are requested.
     seed : int ≥ 0
         A network's weights are a function of seed, width, draw and depth.
     dtype : {"float32", "float64"}
         What networks compute in; their weights are the same in both.
     device : {"cpu", "cuda"}
     max_memory_gib : float
-        Memory to work in, beside the network's weights (twice, where torch's convolution packs them), the images and
+        Memory to work in, besides the network's weights (twice, where torch's convolution packs them), the images and
         the result; or as much as one pair of images takes, if this is more: about (4·depth + 5)·width·P·Q numbers,
-        q²·width·P·Q more in float64, and 4·(P·Q)² where the network is wide. No gradient is held for all images, nor
-        all of a wide layer's weights.
+        q²·width·P·Q more in float64, and 4·(P·Q)² where the network is wide. Gradients are never in memory for all
+        images, nor for all of a wide layer's weights.
     progress : bool or callable
         True shows a bar on stderr; a callable is called with (done, total), in pairs of images.
 
@@ -119,13 +119,13 @@ def empirical_kernel(
     bar = reporting(check.as_progress("progress", progress), "empirical kernel", "pairs")
     left, right, exponent = _as_image_sets(x1, x2, dtype)
     _check_memory(spec, len(numbers), left, right, channels)
-    place = _as_device(device)
+    target = _as_device(device)
 
     kernels: dict[tuple, np.ndarray] = {}
     runs = list(product(enumerate(numbers), spec.depths))
     with bar as report, exact_arithmetic():
         for run, ((index, number), depth) in enumerate(runs):
-            network = _draw(left, spec, depth=depth, width=channels, seed=[*entropy, number], dtype=dtype).to(place)
+            network = _draw(left, spec, depth=depth, width=channels, seed=[*entropy, number], dtype=dtype).to(target)
             on_pairs = None if report is None else _part(report, run, len(runs))
             for block in kernel_blocks(network, left, right, spec, budget=budget, on_pairs=on_pairs):
                 for (kind, variant), values in block.kernels.items():
@@ -165,7 +165,7 @@ def random_features(
     -------
     dict of arrays
         "ntk": shape (n, trained weights), every image's gradient, layer by layer from the first; "nngp": shape
-        (n, width·P·Q) for "flatten" and "lap", (n, width) for "gap". Of the dtype asked for.
+        (n, width·P·Q) for "flatten" and "lap", (n, width) for "gap". Of the requested dtype.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def random_features(
     """
     kinds = check.as_choices("get", get, KINDS)
     check.as_choice("dtype", dtype, tuple(DTYPES))
-    images, _, exponent = _as_image_sets(x, None, dtype, names=("x", "x"))
+    images, exponent = _scaled(check.as_images("x", x), dtype)
     network = CNN(
         images.shape[1:],
         depth=depth,
@@ -188,13 +188,13 @@ def random_features(
         dtype=dtype,
     )
     with torch.no_grad(), exact_arithmetic():
-        found = {kind: _gradients(network, images) if kind == "ntk" else network.features(images) for kind in kinds}
-    # Both are as homogeneous in the image as the output is, so they carry half of the products' exponent.
-    return {kind: _unscaled(features.numpy(), exponent // 2) for kind, features in found.items()}
+        features = {kind: _gradients(network, images) if kind == "ntk" else network.features(images) for kind in kinds}
+    # Both are as homogeneous in the image as the output is.
+    return {kind: _unscaled(values.numpy(), exponent) for kind, values in features.items()}
 
 
 def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
-    """Gradients of the output with respect to the trained weights, one row an image."""
+    """Gradients of the output with respect to the trained weights, one row per image."""
     weights = {name: weight.detach() for name, weight in network.named_parameters() if weight.requires_grad}
     count = sum(weight.numel() for weight in weights.values())
     needed = len(images) * count * images.element_size()
@@ -207,26 +207,19 @@ def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
     def output(values: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(network, values, (image[None],)).squeeze()
 
-    found = images.new_empty((len(images), count))
-    for block in in_blocks(len(images), IMAGES_AT_ONCE) if weights else []:
+    rows = images.new_empty((len(images), count))
+    for block in cut(len(images), IMAGES_AT_ONCE) if weights else []:
         gradients = torch.func.vmap(torch.func.grad(output), in_dims=(None, 0))(weights, images[block])
-        torch.cat([gradients[name].flatten(1) for name in weights], dim=1, out=found[block])
-    return found
+        torch.cat([gradients[name].flatten(1) for name in weights], dim=1, out=rows[block])
+    return rows
 
 
 def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, seed: list[int], dtype: str) -> CNN:
     """A network to be differentiated with respect to its layers, not its weights."""
-    network = CNN(
-        images.shape[1:],
-        depth=depth,
-        width=width,
-        readout=cast(Any, spec.family.readout),
-        pooling_window=spec.family.pooling_window,
-        filter_size=spec.family.filter_size,
-        seed=seed,
-        dtype=cast(Any, dtype),
+    parts = spec.family.arguments() | {"trained": "all"}
+    return CNN(images.shape[1:], depth=depth, width=width, seed=seed, dtype=cast(Any, dtype), **parts).requires_grad_(
+        False
     )
-    return network.requires_grad_(False)
 
 
 @contextmanager
@@ -241,23 +234,16 @@ def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _as_image_sets(
-    x1: Any, x2: Any, dtype: str, names: tuple[str, str] = ("x1", "x2")
-) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-    """Both sets as tensors, each divided by a power of two, and the exponent that their products are to be given back.
+def _as_image_sets(x1: Any, x2: Any, dtype: str) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+    """Both sets as tensors, each divided by a power of two, and the exponent that scales their products back.
 
     Networks are homogeneous, and squares of what they compute must neither over- nor underflow.
     """
-    left, exponent = _scaled(check.as_images(names[0], x1), dtype)
-    if x2 is None:
+    images, others = check.as_image_sets(x1, x2)
+    left, exponent = _scaled(images, dtype)
+    if others is None:
         return left, None, 2 * exponent
-    images = check.as_images(names[1], x2)
-    if images.shape[1:] != left.shape[1:]:
-        raise InputError(
-            f"{names[1]} has images of shape {images.shape[1:]}; allowed is {names[0]}'s image shape "
-            f"{tuple(left.shape[1:])}"
-        )
-    right, other = _scaled(images, dtype)
+    right, other = _scaled(others, dtype)
     return left, right, exponent + other
 
 

@@ -1,4 +1,4 @@
-"""The paper's protocol of training: when a run ends, and which of its test accuracies counts."""
+"""The paper's protocol of training: when a run ends, and which test accuracy it reports."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from exact_cntk.finite._descent import CurveRow
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run by stochastic gradient descent comes to.
+    """The result of a run by stochastic gradient descent.
 
     Attributes
     ----------
     epochs : int
-        Trained.
+        Number of epochs trained.
     full_accuracy_epoch : int or None
-        The first one after which every training image is classified rightly; None if there is none.
+        The first one after which every training image is classified correctly; None if there is none.
     train_accuracy : float or None
-        In the end; None where training diverged.
+        At the end; None where training diverged.
     test_accuracy : float or None
         Mean over the last `averaged_epochs` epochs, which are those after full training accuracy where it was reached
         in time; None where training diverged, and without test images.
     diverged : bool
-        Whether the loss ceased to be finite.
+        Whether the loss became infinite or NaN.
     """
 
     epochs: int
@@ -61,5 +61,5 @@ def outcome(rows: Sequence[CurveRow], averaged_epochs: int) -> Outcome:
 
 
 def full_accuracy_epoch(rows: Sequence[CurveRow]) -> int | None:
-    """The first epoch after which every training image is classified rightly."""
+    """The first epoch after which every training image is classified correctly."""
     return next((epoch for epoch, row in enumerate(rows) if row.train_accuracy == 1), None)

@@ -1,4 +1,4 @@
-"""Gradient descent on the paper's quadratic loss, full-batch and stochastic, which goes on where it was interrupted."""
+"""Gradient descent on the paper's quadratic loss, full-batch and stochastic; interrupted runs resume."""
 
 import copy
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from exact_cntk._support import validation as check
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.finite._checkpoint import Checkpoint
+from exact_cntk.finite._checkpoint import RunCheckpoint
 from exact_cntk.finite._descent import (
     Computation,
     CurveRow,
@@ -55,11 +55,11 @@ def train_full_batch(
     Parameters
     ----------
     network : CNN
-        With one output for each class; its weights are those after the last step when this returns. It computes on
-        the device that they are on, which takes the images as well.
+        With one output for each class; afterwards its weights are those of the last step. Training takes place on their
+        device, which needs memory for the images as well.
     x : array of shape (n, P, Q, C₀)
     labels : array of shape (n,), int
-        Classes, from 0 to the network's outputs less one.
+        Classes, from 0 to the number of outputs − 1.
     rate : float ≥ 0
     steps : int ≥ 0
         Counted from the initial weights, those of earlier, interrupted calls included.
@@ -71,7 +71,7 @@ def train_full_batch(
         Images whose activations are in memory at a time. It changes the result by rounding.
     checkpoint : Path, optional
         A file that holds weights and rows so far. If it is one of the same initial weights, data, rate, `every`,
-        images_at_once, version of torch, and device (of a CPU: and threads), training goes on from it; any other is
+        images_at_once, version of torch, and device (of a CPU: and threads), training continues from it; any other is
         replaced.
     checkpoint_every : int ≥ 1
         Steps from one checkpoint to the next; the last step has one too.
@@ -101,9 +101,8 @@ def train_full_batch(
     arXiv 1904.11955v2, section 3, lemma 3.1, and appendix A.
     """
     step_size = check.as_number("rate", rate)
-    plan = _AllImages(
-        check.as_integer("steps", steps, at_least=0), stride := check.as_integer("every", every, at_least=1)
-    )
+    stride = check.as_integer("every", every, at_least=1)
+    plan = _AllImages(check.as_integer("steps", steps, at_least=0), stride)
     at_once = check.as_integer("images_at_once", images_at_once, at_least=1)
     save_every = check.as_integer("checkpoint_every", checkpoint_every, at_least=1)
     train, test = _as_sets(network, x, labels, x_test, labels_test)
@@ -161,8 +160,8 @@ def train_sgd(
     seed : int ≥ 0 or sequence of them
         The order of the images in an epoch is a function of seed, epoch and n alone.
     averaged_epochs : int ≥ 1, optional
-        The paper's stop rule: training ends this many epochs after the first one that classifies all of `x` rightly,
-        or after `max_epochs`; see `exact_cntk.finite.outcome`. By default there is no such rule.
+        The paper's stop rule: training ends this many epochs after the first one that classifies all of `x`
+        correctly, or after `max_epochs`; see `exact_cntk.finite.outcome`. By default there is no such rule.
     images_at_once : int ≥ 1
         Images whose activations are in memory at a time, in rows and in large batches. It changes the result by
         rounding.
@@ -251,7 +250,7 @@ def predict_classes(network: CNN, x: Any, *, images_at_once: int = 256, tf32: bo
 
 
 def compiles(network: CNN, images: int, log: Callable[[str], object] | None = None) -> bool:
-    """Whether torch.compile works here for this network, which takes up to a minute to find out.
+    """Whether torch.compile works here for this network; finding out takes up to a minute.
 
     Parameters
     ----------
@@ -260,7 +259,7 @@ def compiles(network: CNN, images: int, log: Callable[[str], object] | None = No
     images : int
         In a batch.
     log : callable(line), optional
-        Is told why not.
+        Is called with the reason if not.
     """
     try:
         with exact_arithmetic():
@@ -276,7 +275,7 @@ def compiles(network: CNN, images: int, log: Callable[[str], object] | None = No
 
 
 class _AllImages:
-    """All images at each step, and a row every so many."""
+    """All images at each step, and a row after every `every` steps."""
 
     def __init__(self, steps: int, every: int) -> None:
         self.last, self._every = steps, every
@@ -292,7 +291,7 @@ class _AllImages:
 
 
 class _Epochs:
-    """Batches of a permutation of the images, a row an epoch, and the paper's stop rule."""
+    """Batches of a permutation of the images, one row per epoch, and the paper's stop rule."""
 
     def __init__(self, epochs: int, size: int, n: int, entropy: list[int], averaged: int | None) -> None:
         self._steps = math.ceil(n / size)  # of an epoch
@@ -327,9 +326,9 @@ def _as_sets(
 
 def _checkpoint(
     file: Path | None, network: CNN, train: LabelledImages, test: LabelledImages | None, options: tuple
-) -> Checkpoint | None:
+) -> RunCheckpoint | None:
     data = [train.images, train.labels, *(() if test is None else (test.images, test.labels))]
-    return None if file is None else Checkpoint(Path(file), network, data, options)
+    return None if file is None else RunCheckpoint(Path(file), network, data, options)
 
 
 def _compile(network: CNN, images: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -340,7 +339,7 @@ def _compile(network: CNN, images: torch.Tensor) -> Callable[[torch.Tensor], tor
     UserError
         torch.compile fails: it needs a compiler of the machine, and its errors are of many types.
     """
-    # What was compiled before counts against a limit, beyond which torch goes on without compiling, and says nothing.
+    # Earlier compilations count against a limit, beyond which torch continues without compiling, and says nothing.
     torch.compiler.reset()
     forward = torch.compile(network, dynamic=False)
     try:

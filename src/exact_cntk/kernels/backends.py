@@ -1,4 +1,4 @@
-"""Backends: the module behind each name, which one "auto" means here, and what it computes with."""
+"""Backends: the module of each name, the one that "auto" means here, and what it computes with."""
 
 from typing import NamedTuple, Protocol
 
@@ -14,24 +14,12 @@ BACKENDS = ("auto", "reference", "cpu", "cuda")
 
 
 class Backend(NamedTuple):
-    """A backend as chosen.
+    """A backend as chosen."""
 
-    Attributes
-    ----------
-    name : str
-        "reference", "cpu" or "cuda", never "auto".
-    instruction_set : str
-        For example "avx512" or "sm_90"; "numpy" for the reference.
-    reason : str
-        Why this one.
-    device : str or None
-        The GPU's name; None for the others.
-    """
-
-    name: str
-    instruction_set: str
-    reason: str
-    device: str | None = None
+    name: str  # "reference", "cpu" or "cuda", never "auto"
+    instruction_set: str  # for example "avx512" or "sm_90"; "numpy" for the reference
+    reason: str  # why this backend
+    device: str | None = None  # the GPU's name
 
 
 class BackendModule(Protocol):
@@ -56,17 +44,26 @@ class BackendModule(Protocol):
         progress: Progress | None,
         on_rows: OnRows | None = None,
     ) -> Computed:
-        """All kernels of `spec`, without flips: of x1 (n, P, Q, C) with x2 (m, P, Q, C), or with itself."""
+        """All kernels of `spec`, without flips: of x1 (n, P, Q, C) with x2 (m, P, Q, C), or with itself.
+
+        Parameters
+        ----------
+        x1, x2 : arrays of finite float32 or float64
+            An x2 of None stands for x1: half the work, and an exactly symmetric result.
+        dtype : {"float32", "float64"}
+            What the recursion runs in.
+        threads : int or None
+            None takes all cores open to this process. The result is the same, to the byte, for any number.
+        progress : callable(done, total) or None
+            Called in pairs of images, from the calling thread.
+        on_rows : callable(start, rows) or None
+            Where the backend streams rows: called from the calling thread as soon as rows [start, start + len) of all
+            outputs are final, with a view of the result of shape (outputs, len, m); in increasing order, each row once.
+        """
 
 
 def load_backend(name: str) -> BackendModule:
-    """The module of a backend.
-
-    Raises
-    ------
-    UserError
-        The backend is not available here.
-    """
+    """The module of a backend; UserError if it is not available here."""
     if name == "auto":
         name, _ = choose_backend()
     if name == "reference":
@@ -107,7 +104,7 @@ def describe_backend(requested: str) -> Backend:
     UserError
         It is not available here.
     """
-    name, reason = check.as_choice("backend", requested, BACKENDS), "as asked for"
+    name, reason = check.as_choice("backend", requested, BACKENDS), "as requested"
     if name == "auto":
         name, reason = choose_backend()
     if name == "reference":

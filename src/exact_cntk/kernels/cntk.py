@@ -215,12 +215,9 @@ def by_rows(
 
 def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Both sets checked, of one image shape and one dtype."""
-    images = check.as_images("x1", x1)
-    if x2 is None:
+    images, others = check.as_image_sets(x1, x2)
+    if others is None:
         return images, None
-    others = check.as_images("x2", x2)
-    if others.shape[1:] != images.shape[1:]:
-        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
     dtype = np.result_type(images, others)
     return images.astype(dtype, copy=False), others.astype(dtype, copy=False)
 

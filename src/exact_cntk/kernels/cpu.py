@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exact_cntk import kernels
+from exact_cntk._support.machine import cores
 from exact_cntk._support.progress import Progress
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
@@ -21,7 +22,7 @@ from exact_cntk.networks import Output
 LIBRARY_NAME = "_exact_cntk_core.so"
 ISA_VARIABLE = "EXACT_CNTK_ISA"
 ISA_NAMES = ("avx512", "avx2", "portable")
-# What the core takes beside inputs and outputs, whatever the number of images: prepared images and their norm tables,
+# What the core takes besides inputs and outputs, whatever the number of images: prepared images and their norm tables,
 # layers × P × Q floats each (twice that for x2 where pooled), both sides together. More images are taken in blocks,
 # whose tables are made again; a block has at least one image of each side, or as many as a vector has lanes.
 TABLE_BYTES = 1 << 30
@@ -74,33 +75,13 @@ def compute(
 ) -> Computed:
     """Compute all kernel matrices of `spec` in one pass of the compiled core.
 
-    The recursion runs in `dtype`; norms, the exact diagonal of K(x, x) and all sums over pixels are float64.
-
-    Parameters
-    ----------
-    x1 : array of shape (n, P, Q, C), float32 or float64, finite
-    x2 : array of shape (m, P, Q, C) or None
-        None is x1 itself: half the work, and an exactly symmetric result.
-    spec : KernelSpec
-    dtype : {"float32", "float64"}
-    threads : int or None
-        None takes all cores open to this process. The result is the same, to the byte, for any number.
-    progress : callable(done, total) or None
-        Called in pairs of images, from the calling thread.
-    on_rows : ignored
-        The core finishes no rows before others.
-
-    Returns
-    -------
-    Computed
+    The recursion runs in `dtype`; norms, the exact diagonal of K(x, x) and all sums over pixels are float64. Arguments
+    are those of `BackendModule.compute`; no rows are finished before others. Ctrl-C ends the core's threads first.
 
     Raises
     ------
     UserError
         The core is older than its source, or EXACT_CNTK_ISA names what this machine cannot run.
-    MemoryError
-    KeyboardInterrupt
-        Within a fraction of a second; the core's threads have ended by then.
     """
     del on_rows
     started = time.perf_counter()
@@ -111,16 +92,7 @@ def compute(
 
 
 class Call:
-    """A request to the core, and all that it points to.
-
-    Attributes
-    ----------
-    request : ctypes.Structure
-    out : array of shape (len(spec.outputs), n, m), float64
-        Filled by the core.
-    total : int
-        Pairs of images to do.
-    """
+    """A request to the core, and all that it points to: `out`, which the core fills; `total` is its number of pairs."""
 
     def __init__(
         self,
@@ -153,7 +125,7 @@ class Call:
             pooling_window=spec.family.pooling_window or 0,
             input_is_double=self._images[0].dtype == np.float64,
             compute_in_double=dtype == "float64",
-            threads=threads or available_threads(),
+            threads=threads or cores(),
             outputs=len(spec.outputs),
             output_kind=_int32_array(_kind_code(output) for output in spec.outputs),
             output_layers=_int32_array(output.depth - 1 for output in spec.outputs),
@@ -188,11 +160,6 @@ def instruction_set() -> str:
         available = [isa for isa in ISA_NAMES if library().exact_cntk_instruction_set(isa.encode())]
         raise UserError(f"{ISA_VARIABLE}={asked!r} cannot run on this machine; it can run {', '.join(available)}")
     return str(name.decode())
-
-
-def available_threads() -> int:
-    """Count the cores open to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def source_digest(directory: Path) -> str:
@@ -241,14 +208,14 @@ def _int32_array(values: Iterator[int]) -> ctypes.Array[ctypes.c_int32]:
 
 @cache
 def library() -> ctypes.CDLL:
-    """Load the core from wherever the package is installed: beside the sources, or in site-packages."""
+    """Load the core from where the package is installed: with the sources, or in site-packages."""
     folders = [Path(folder) for folder in kernels.__path__]
-    found = [folder / LIBRARY_NAME for folder in folders if (folder / LIBRARY_NAME).is_file()]
-    if not found:
+    files = [folder / LIBRARY_NAME for folder in folders if (folder / LIBRARY_NAME).is_file()]
+    if not files:
         raise UserError(
             f"the compiled core {LIBRARY_NAME} is in none of {[str(f) for f in folders]}; run `make install`"
         )
-    core = ctypes.CDLL(str(found[0]))
+    core = ctypes.CDLL(str(files[0]))
     core.exact_cntk_compute.argtypes = [ctypes.POINTER(_Request)]
     core.exact_cntk_compute.restype = ctypes.c_int32
     core.exact_cntk_instruction_set.argtypes = [ctypes.c_char_p]

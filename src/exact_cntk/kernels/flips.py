@@ -1,9 +1,10 @@
 """Kernels averaged over the group of horizontal flips: K(x, x′) and K(x, flip x′), half of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
+from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress
 from exact_cntk.networks import Family
 
@@ -40,9 +41,9 @@ def averaged(
     """
     n, m = len(images), len(images if others is None else others)
     plain = n * (n + 1) // 2 if others is None else n * m
-    parts = list(_parts(n, max(-(-n // CALLS), FEWEST_ROWS[family.readout])))
-    widths = [stop if others is None else m for _, stop in parts]
-    total = plain + sum((stop - start) * width for (start, stop), width in zip(parts, widths, strict=True))
+    parts = cut(n, max(-(-n // CALLS), FEWEST_ROWS[family.readout]))
+    widths = [rows.stop if others is None else m for rows in parts]
+    total = plain + sum((rows.stop - rows.start) * width for rows, width in zip(parts, widths, strict=True))
     done = 0
 
     def onwards(now: int, _: int) -> None:
@@ -53,19 +54,14 @@ def averaged(
     kernels = compute(images, others, report)
     done = plain
     mirrored = flipped(images if others is None else others)
-    for (start, stop), width in zip(parts, widths, strict=True):
-        part = compute(images[start:stop], mirrored[:width], report)
-        done += (stop - start) * width
+    for rows, width in zip(parts, widths, strict=True):
+        part = compute(images[rows], mirrored[:width], report)
+        done += part.shape[1] * width
         if others is None:
-            square = part[:, :, start:]
+            square = part[:, :, rows]
             square[:] = np.tril(square) + np.tril(square, -1).transpose(0, 2, 1)
-        kernels[:, start:stop, :width] += part
+        kernels[:, rows, :width] += part
         if others is None:
-            kernels[:, :start, start:stop] = kernels[:, start:stop, :start].transpose(0, 2, 1)
+            kernels[:, : rows.start, rows] = kernels[:, rows, : rows.start].transpose(0, 2, 1)
     kernels *= 0.5
     return kernels
-
-
-def _parts(n: int, size: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n, size):
-        yield start, min(start + size, n)

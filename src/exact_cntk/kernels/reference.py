@@ -35,22 +35,9 @@ def compute(
     progress: Progress | None = None,
     on_rows: OnRows | None = None,
 ) -> Computed:
-    """Every kernel of `spec` between two sets of images.
+    """Every kernel of `spec` between two sets of images, always in float64 on one thread.
 
-    Parameters
-    ----------
-    x1 : array of shape (n, P, Q, C)
-    x2 : array of shape (m, P, Q, C) or None
-        None stands for x1: pairs below the diagonal are then mirrored, not computed again.
-    spec : KernelSpec
-    dtype, threads, on_rows : ignored
-        Part of the backends' common signature; this one is always float64 on one thread.
-    progress : callable(done, total), optional
-        Called with numbers of pairs after every batch.
-
-    Returns
-    -------
-    Computed
+    Arguments are those of `BackendModule.compute`. Without x2, pairs below the diagonal are mirrored.
     """
     del dtype, threads, on_rows
     started = time.perf_counter()
@@ -88,7 +75,7 @@ def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarr
     -------
     array of shape (len(spec.outputs), B), float64
     """
-    found: dict[tuple[str, int, str | None], np.ndarray] = {}
+    kernels: dict[tuple[str, int, str | None], np.ndarray] = {}
     Theta: dict[str, np.ndarray] = {}
     family = spec.family
     read = partial(read_out, readout=family.readout, pooling_window=family.pooling_window)
@@ -96,13 +83,13 @@ def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarr
         if h == 1:
             Theta = {trained: Sigma if trained == "all" else np.zeros_like(Sigma) for trained in family.trained}
         if h + 1 in spec.depths:
-            found["nngp", h + 1, None] = read(K)
+            kernels["nngp", h + 1, None] = read(K)
         for trained in family.trained if "ntk" in spec.kinds else ():
             below = K_dot * Theta[trained]
             if h + 1 in spec.depths:
-                found["ntk", h + 1, trained] = read(below + K if trained == "all" else below)
+                kernels["ntk", h + 1, trained] = read(below + K if trained == "all" else below)
             Theta[trained] = box(below + K, family.filter_size)
-    return np.stack([found[output] for output in spec.outputs])
+    return np.stack([kernels[output] for output in spec.outputs])
 
 
 def covariances(
@@ -139,7 +126,7 @@ def read_out(tensor: np.ndarray, readout: str, pooling_window: int | None = None
 
     - "flatten": Σ_ij T[ij, ij].
     - "lap", with windows of w×w pixels, w = 2c + 1: the pixels y_a = w⁻² Σ_{p ∈ window(a)} x_p of the pooled image,
-      flattened, have the kernel w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} T[p, p′]. Nothing is there outside of the image.
+      flattened, have the kernel w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} T[p, p′]. Outside of the image there are zeros.
     - "gap": the mean over all P²Q² entries.
     """
     if readout == "gap":
@@ -164,7 +151,7 @@ def box_image(image: np.ndarray, filter_size: int) -> np.ndarray:
 
 
 def same_patches(same: np.ndarray, x: np.ndarray, y: np.ndarray, filter_size: int) -> np.ndarray:
-    """Where the q×q patches around (i, j) of x and around (i′, j′) of y hold the same features.
+    """Where the q×q patches around (i, j) of x and around (i′, j′) of y have the same features.
 
     Outside of the image features are 0. Same patches have correlation exactly 1, in any two positions of the two
     images; by rounding it would come out as 1 − 1e-16, and arccos makes 1e-8 of that.

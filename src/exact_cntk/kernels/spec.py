@@ -32,13 +32,7 @@ class KernelSpec:
 
     @classmethod
     def checked(cls, *, depths: int | Sequence[int], get: str | Sequence[str], **parts: Any) -> "KernelSpec":
-        """The arguments of public functions, `parts` being those of `Family.checked`.
-
-        Raises
-        ------
-        InputError
-            Naming the first argument that is not allowed.
-        """
+        """The arguments of public functions, `parts` being those of `Family.checked`; InputError names a wrong one."""
         family = Family.checked(**parts)
         return cls(family, check.as_depths("depths", depths), check.as_choices("get", get, KINDS))
 
@@ -54,14 +48,7 @@ class KernelSpec:
 
 
 class Computed(NamedTuple):
-    """What a backend returns.
+    """What a backend returns."""
 
-    Attributes
-    ----------
-    kernels : array of shape (len(spec.outputs), n, m), float64
-    seconds : float
-        In which the device, or the CPU, was at work on pairs.
-    """
-
-    kernels: np.ndarray
-    seconds: float
+    kernels: np.ndarray  # of shape (len(spec.outputs), n, m), float64
+    seconds: float  # in which the device, or the CPU, worked on pairs

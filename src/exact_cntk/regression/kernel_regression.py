@@ -19,7 +19,7 @@ from exact_cntk.regression.ridge_path import (
     solve_cholesky,
     solve_eigh,
 )
-from exact_cntk.regression.solvers.checkpoint import Checkpoint
+from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import EIGH_LIMIT, METHODS, Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import is_stored
 from exact_cntk.regression.solvers.tiled import solve_tiled
@@ -223,10 +223,10 @@ def kernel_regression(
     targets, classes = as_targets(y, n := source.shape[0])
     Y, path = targets.reshape(n, -1), as_ridges("ridges", ridges)
     tests = None if K_test is None else _as_test_kernel(K_test, n)
-    # An array of another type or layout was copied on the way in: that copy is ours to work in.
-    ours = stored or overwrite or (source is not K and source.flags.owndata)
+    # An array of another type or layout was copied on the way in: that copy may be overwritten.
+    overwrite = stored or overwrite or (source is not K and source.flags.owndata)
     solver = choose_solver(
-        Problem(n, Y.shape[1], len(path), held=not stored, overwrite=ours),
+        Problem(n, Y.shape[1], len(path), in_memory=not stored, overwrite=overwrite),
         method=method,
         max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
     )
@@ -241,7 +241,7 @@ def kernel_regression(
             scale, solution = solve_tiled(source, Y, path, solver, scratch=folder, report=report, **options)
         else:
             kernel = _as_kernel(np.asarray(source)) if stored else source
-            scale, solution = _solve_array(kernel, Y, path, solver, overwrite=ours, report=report, **options)
+            scale, solution = _solve_array(kernel, Y, path, solver, overwrite=overwrite, report=report, **options)
     result = _result(path, scale, targets, classes, solution, solver)
     return result if tests is None else replace(result, predictions=result.predict(tests))
 
@@ -263,7 +263,7 @@ def _solve_array(
         return scale, solve_eigh(kernel, Y, ridges * scale, tolerance=tolerance, report=report)
     saved = None
     if checkpoint is not None:
-        saved = Checkpoint(checkpoint, solver.method, Y, ridges, tolerance, sha256(kernel.data).hexdigest())
+        saved = ridge_checkpoint(checkpoint, solver.method, Y, ridges, tolerance, sha256(kernel.data).hexdigest())
     path = solve_cholesky(
         kernel, Y, ridges * scale, tolerance=tolerance, overwrite=overwrite, report=report, checkpoint=saved
     )

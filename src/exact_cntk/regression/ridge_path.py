@@ -1,8 +1,8 @@
 """Linear algebra of kernel regression: (K + λI)α = Y and the diagonal of (K + λI)⁻¹ for a whole path of λ.
 
 Two ways to the same numbers: one eigendecomposition for the whole path, or a Cholesky factorisation for every λ: here
-by LAPACK in place of the kernel, in `_solvers` by tiles. Neither adds anything to K but λ: where K + λI is singular to
-working precision the path has NaN, and a kernel with a negative eigenvalue is an error.
+by LAPACK in the kernel's own memory, in `solvers.tiled` by tiles. Neither adds anything to K but λ: where K + λI is
+singular to working precision the path has NaN, and a kernel with a negative eigenvalue is an error.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import blas, lapack
 
+from exact_cntk._support.checkpoint import Checkpoint
+from exact_cntk._support.progress import Progress
 from exact_cntk.errors import InputError
 
 ROWS_AT_ONCE = 512
@@ -64,30 +66,23 @@ class Factors(Protocol):
 
     Attributes
     ----------
+    norm : float
+        1-norm of K, an upper bound of λ_max.
     units : int
         Number of ticks in a factorisation and its solution.
     """
 
+    norm: float
     units: int
 
     def factorise(self, shift: float, tick: Callable[[], object]) -> bool:
         """Factorise K + shift·I; is it positive definite?"""
 
     def solution(self, shift: float, Y: np.ndarray, tick: Callable[[], object]) -> RidgeSolution | None:
-        """What follows from the factor; None if K + shift·I is singular to working precision."""
+        """The solution by the factor; None if K + shift·I is singular to working precision."""
 
     def smallest_eigenvalue(self, allowed: float) -> float:
-        """Of K, known to be about −allowed or less."""
-
-
-class Checkpoint(Protocol):
-    """Where a path keeps its finished ridges."""
-
-    def restore(self, path: RidgePath) -> np.ndarray:
-        """Fill in what an interrupted run of the same problem has finished; bool array of shape (r,)."""
-
-    def save(self, path: RidgePath, done: np.ndarray) -> None:
-        """Keep what is done."""
+        """The smallest eigenvalue of K, known to be about −allowed or less."""
 
 
 def solve_path(
@@ -95,35 +90,24 @@ def solve_path(
     Y: np.ndarray,
     ridges: np.ndarray,
     *,
-    norm: float,
     tolerance: float = 0.0,
-    report: Callable[[int, int], object] | None = None,
+    report: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> RidgePath:
-    """The path out of a factorisation for every λ, smallest first.
+    """The path out of a factorisation for every λ, smallest first; arguments and errors are those of `solve_cholesky`.
 
     K is positive semi-definite if a factorisation with a λ succeeds that is no larger than the negative eigenvalues
     that count as rounding; only if no ridge is so small, or none of these succeeds, does it cost one more.
-
-    Parameters
-    ----------
-    factors : Factors
-    Y, ridges, tolerance, report : as in `solve_eigh`
-    norm : float
-        1-norm of K, an upper bound of λ_max.
-    checkpoint : Checkpoint, optional
-        Ridges that it has are not solved again; each that is finished goes there.
-
-    Raises
-    ------
-    NotPositiveSemidefiniteError
-        With the smallest eigenvalue.
     """
-    r = len(ridges)
+    r, norm = len(ridges), factors.norm
     path = RidgePath(
         np.full((r, *Y.shape), np.nan), np.full((r, len(Y)), np.nan), np.full(r, np.nan), np.full(r, np.inf), None
     )
-    done = np.zeros(r, dtype=bool) if checkpoint is None else checkpoint.restore(path)
+    done = np.zeros(r, dtype=bool)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        done = saved["done"]
+        for name, values in path.by_ridge().items():
+            values[done] = saved[name][done]
     steps = _Steps(report, factors.units, int((~done).sum()))
     allowed = max(singular_below(len(Y), norm), tolerance * norm)
     proven = bool(done.any())  # nothing is saved before
@@ -142,7 +126,7 @@ def solve_path(
                     values[index] = getattr(solution, name)
         done[index] = True
         if checkpoint is not None and proven:
-            checkpoint.save(path, done)
+            checkpoint.save(done=done, **path.by_ridge())
         steps.ridge_done()
     if not proven:
         _require_psd(factors, allowed, norm)
@@ -152,7 +136,7 @@ def solve_path(
 class _Steps:
     """Counts units of work; what a ridge leaves out, as it is singular, is counted when it is done."""
 
-    def __init__(self, report: Callable[[int, int], object] | None, units: int, ridges: int) -> None:
+    def __init__(self, report: Progress | None, units: int, ridges: int) -> None:
         self._report, self._units, self._total = report, units, units * ridges
         self._done = self._ridges = 0
 
@@ -169,10 +153,7 @@ class _Steps:
 
 
 def _require_psd(factors: Factors, allowed: float, norm: float) -> None:
-    """Raise if K has an eigenvalue below −allowed.
-
-    A factorisation with that much of a shift is the proof, its failure only a hint.
-    """
+    """Raise if K has an eigenvalue below −allowed; a factorisation with that shift disproves it."""
     if not factors.factorise(allowed, lambda: None):
         smallest = factors.smallest_eigenvalue(allowed)
         if smallest < -allowed:
@@ -188,13 +169,7 @@ def required_bytes(n: int, method: str, *, overwrite: bool = False) -> int:
 
 
 def check_entries(largest: float, asymmetry: float) -> None:
-    """Refuse a kernel by the largest of |K| and of |K − Kᵀ|.
-
-    Raises
-    ------
-    InputError
-        It is not symmetric, or 0 everywhere.
-    """
+    """Refuse, by the largest of |K| and of |K − Kᵀ|, a kernel that is not symmetric, or 0 everywhere."""
     if asymmetry > ASYMMETRY * largest:
         raise InputError(
             f"K is not symmetric: |K − Kᵀ| reaches {asymmetry:.3g} where |K| reaches {largest:.3g}; "
@@ -215,25 +190,11 @@ def solve_eigh(
     ridges: np.ndarray,
     *,
     tolerance: float = 0.0,
-    report: Callable[[int, int], object] | None = None,
+    report: Progress | None = None,
 ) -> RidgePath:
-    """The path out of one eigendecomposition K = V Λ Vᵀ, about 9n³ operations.
+    """The path out of one eigendecomposition K = V Λ Vᵀ, about 9n³ operations; K stays unchanged.
 
-    Parameters
-    ----------
-    K : array of shape (n, n)
-        Symmetric; unchanged.
-    Y : array of shape (n, k)
-    ridges : array of shape (r,)
-        λ, absolute.
-    tolerance : float
-        Negative eigenvalues down to −tolerance·λ_max, or −n·ε·λ_max if that is more, are taken for rounding.
-    report : callable(done, total), optional
-
-    Raises
-    ------
-    NotPositiveSemidefiniteError
-        With the smallest eigenvalue.
+    The arguments and the error are those of `solve_cholesky`.
     """
     n, r = len(K), len(ridges)
     values, V = scipy.linalg.eigh(K, driver="evr", check_finite=False)
@@ -266,7 +227,7 @@ def solve_cholesky(
     *,
     tolerance: float = 0.0,
     overwrite: bool = False,
-    report: Callable[[int, int], object] | None = None,
+    report: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> RidgePath:
     """The path out of a Cholesky factorisation K + λI = UᵀU for every λ, about 2n³/3 operations each.
@@ -277,11 +238,16 @@ def solve_cholesky(
     ----------
     K : array of shape (n, n)
         Symmetric.
-    Y, ridges, tolerance, report : as in `solve_eigh`
+    Y : array of shape (n, k)
+    ridges : array of shape (r,)
+        λ, absolute.
+    tolerance : float
+        Negative eigenvalues down to −tolerance·λ_max, or −n·ε·λ_max if that is more, are taken for rounding.
     overwrite : bool
         Work in K itself, which is then destroyed, instead of a copy; K must be writeable and C-contiguous.
+    report : callable(done, total), optional
     checkpoint : Checkpoint, optional
-        As in `solve_path`.
+        Ridges that it has are not solved again; each that is finished goes there.
 
     Raises
     ------
@@ -289,7 +255,7 @@ def solve_cholesky(
         With the smallest eigenvalue, which takes another n×n matrix and 4n³/3 operations to find.
     """
     factors = LapackFactors(K, overwrite=overwrite)
-    return solve_path(factors, Y, ridges, norm=factors.norm, tolerance=tolerance, report=report, checkpoint=checkpoint)
+    return solve_path(factors, Y, ridges, tolerance=tolerance, report=report, checkpoint=checkpoint)
 
 
 class LapackFactors:

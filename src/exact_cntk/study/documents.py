@@ -81,13 +81,7 @@ def describe_data(data: ProcessedData) -> dict[str, Any]:
 
 
 def check_images(name: str, digest: str, origin: str | Path, expected: str, remedy: str) -> None:
-    """Hold the digest of the images that something was made from against the one of `origin`.
-
-    Raises
-    ------
-    UserError
-        They differ: with both names and digests, and the remedy.
-    """
+    """Raise UserError if something was made from other images than those of `origin`, by their digests."""
     if digest != expected:
         raise UserError(
             f"{name} was made from other images (digest {digest[:12]}) than {origin} (digest {expected[:12]}); {remedy}"
@@ -102,24 +96,10 @@ def pack_answers(correct: np.ndarray) -> str:
 def unpack_answers(text: str, test_images: int, name: str, accuracy: float | None = None) -> np.ndarray:
     """Which of the test images are right, back from hexadecimal.
 
-    Parameters
-    ----------
-    text : str
-        From `pack_answers`.
-    test_images : int
-    name : str
-        Of the file and of what gave the answers, for messages.
-    accuracy : float, optional
-        What the file says that they add up to.
-
-    Returns
-    -------
-    bool array of shape (test_images,)
-
     Raises
     ------
     UserError
-        The text is damaged, or of another number of images, or contradicts the accuracy.
+        Naming what gave the answers: they are damaged, of another number of images, or not those of the accuracy.
     """
     try:
         packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
@@ -146,14 +126,12 @@ def read_document(
     Parameters
     ----------
     path : Path
-    what : str
-        What it is to be, for messages.
+    what, remedy : str
+        What it is to be, and what to do if it is none, for messages.
     format_version : int
         The one that this code reads.
     keys : iterable of str
         What it must have.
-    remedy : str
-        What to do if it is none.
 
     Raises
     ------

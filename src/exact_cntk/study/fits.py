@@ -21,14 +21,9 @@ KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
 
 @dataclass(frozen=True)
 class Fit:
-    """A ridge path fitted to the class labels of one training set, and its test.
+    """A path of r ridges, 0 among them, fitted to the class labels of one training set.
 
-    Attributes
-    ----------
-    regression : KernelRegression
-        With r ridges, 0 among them.
-    correct : bool array of shape (r, test images)
-        Which test images each ridge gets right; whatever where a ridge was not solved.
+    `correct`, bool of shape (r, test images), says what each gets right; whatever where a ridge was not solved.
     """
 
     regression: KernelRegression
@@ -88,45 +83,27 @@ def fit_and_test(
     Parameters
     ----------
     K, labels, name, **options
-        As `fit_labels` takes them.
+        As `fit_labels` takes them, which says what is raised.
     K_test : iterable of arrays, each of shape (some test images, n)
         Kernel of the test images with the training images, in order, in one part or in several.
     test_labels : array of shape (test images,)
-
-    Raises
-    ------
-    UserError
-        As `fit_labels`.
     """
     regression = fit_labels(K, labels, name=name, **options)
-    parts, done = [], 0
     try:
-        for rows in K_test:
-            with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-                scores = regression.predict(rows)
-            parts.append(right_answers(scores, regression.classes, test_labels[done : done + len(rows)]))
-            done += len(rows)
+        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+            scores = np.concatenate([regression.predict(rows) for rows in K_test], axis=1)
     except InputError as error:
         raise UserError(f"{name}: {error}") from error
-    return Fit(regression, np.concatenate(parts, axis=1))
+    return Fit(regression, right_answers(scores, regression.classes, test_labels))
 
 
 def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:
-    """Kernel regression on class labels, whose errors say which kernel and training set it was.
-
-    Parameters
-    ----------
-    K : array or stored kernel of shape (n, n)
-    labels : array of shape (n,)
-    name : str
-        Of the kernel and the training set.
-    **options
-        Those of `kernel_regression`.
+    """Kernel regression on class labels, of an array or a stored kernel; `name` is that of the kernel and training set.
 
     Raises
     ------
     UserError
-        The kernel or an option is not what `kernel_regression` allows.
+        With the name: the kernel or an option is not what `kernel_regression`, which takes the options, allows.
     """
     try:
         return kernel_regression(K, labels, **options)
@@ -135,30 +112,13 @@ def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> Kern
 
 
 def right_answers(scores: np.ndarray, classes: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
-    """Where the class of the highest score is the label.
-
-    Parameters
-    ----------
-    scores : array of shape (..., m, k)
-    classes : array of shape (k,)
-    labels : array of shape (m,)
-
-    Returns
-    -------
-    bool array of shape (..., m)
-    """
+    """Where the class of the highest score is the label: of scores of shape (..., m, k), bool of shape (..., m)."""
     assert classes is not None  # labels have classes
     return classes[scores.argmax(axis=-1)] == labels
 
 
 def check_ridges(ridges: Sequence[float]) -> None:
-    """Refuse a ridge path without the paper's protocol.
-
-    Raises
-    ------
-    InputError
-        0 is not among the ridges.
-    """
+    """Raise InputError if 0, the paper's protocol, is not among the ridges."""
     if 0 not in ridges:
         raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
 

@@ -26,7 +26,6 @@ RESERVED_NAMES = frozenset(
         "section-parameters",
         "section-provenance",
         "sections",
-        "show-section",
         "solve",
         "summary",
         *(name.replace("_", "-") for key in KEYS for name in (key, f"show_{key}", *plan(key).SECTION.steps)),

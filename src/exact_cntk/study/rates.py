@@ -35,13 +35,7 @@ CPU_CONVOLUTIONS, GPU_CONVOLUTIONS, GPU_PRODUCTS = 3e10, {False: 4e13, True: 2e1
 
 
 class Rates:
-    """Paces of this machine; each is measured when it is first asked for.
-
-    Parameters
-    ----------
-    seconds : float
-        About how long to measure a pace.
-    """
+    """Paces of this machine; each is measured when it is first asked for, for about so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -26,11 +26,6 @@ class FinishedParts:
         All that the parts depend on beside the code and the inputs that the workflow states; JSON's values.
     save_seconds : float
         Parts of fewer seconds are written several at a time.
-
-    Raises
-    ------
-    UserError
-        The file is a folder.
     """
 
     def __init__(self, file: Path | None, problem: list[Any], *, save_seconds: float = SAVE_SECONDS) -> None:
@@ -41,13 +36,7 @@ class FinishedParts:
         self._parts = self._read()
 
     def part(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Give a part, computed unless it is there; JSON's values.
-
-        Raises
-        ------
-        UserError
-            The file cannot be written.
-        """
+        """Give a part, which JSON can hold, computed unless it is there."""
         if name not in self._parts:
             self._parts[name] = compute()
             if self._file is not None and time.monotonic() - self._saved >= self._save_seconds:

@@ -1,7 +1,7 @@
 """Kernel regression on every subset of the training pool, and the metrics file that it makes."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +102,7 @@ def solve(
             solvers[subset] = _choose(problem, method, max_memory_gib, kernel_file, what)
             if log is not None and solvers[subset].method != "eigh":
                 log(f"{what} on {subset}: {_describe(solvers[subset])}")
-        problems = list(_problems(kernel, subsets))
+        problems = [(kind, one, repeat) for kind in kernel.kinds for one in subsets for repeat in range(one.repeats)]
         results = []
         with reporting(progress, f"solve {kernel.name}, depth {kernel.depth}", "problems") as report:
             for done, (kind, subset, repeat) in enumerate(problems, start=1):
@@ -199,25 +199,16 @@ def _describe(solver: Solver) -> str:
     return f"{solver.method} ({takes}): {solver.reason}"
 
 
-def _problems(kernel: Kernel, subsets: Sequence[Subset]) -> Iterator[tuple[str, Subset, int]]:
-    for kind in kernel.kinds:
-        for subset in subsets:
-            for repeat in range(subset.repeats):
-                yield kind, subset, repeat
-
-
 def _entry(
     path: Path, kernel: Kernel, dataset: h5py.Dataset, data: ProcessedData, chunk: slice, options: dict[str, Any]
 ) -> dict[str, Any]:
     """One entry of the metrics' results, but for what problems differ by."""
-    n_train, n_test = len(data.train_labels), len(data.test_labels)
+    n_test = len(data.test_labels)
+    starts = range(len(data.train_labels), len(dataset), TEST_ROWS)
     fit = fit_and_test(
         StoredKernel(dataset, chunk),
         data.train_labels[chunk],
-        (
-            dataset[row : min(row + TEST_ROWS, n_train + n_test), chunk]
-            for row in range(n_train, n_train + n_test, TEST_ROWS)
-        ),
+        (dataset[start : min(start + TEST_ROWS, len(dataset)), chunk] for start in starts),
         data.test_labels,
         name=f"{path}: {dataset.name.strip('/')} on images {chunk.start}:{chunk.stop}",
         tolerance=KERNEL_ERROR[kernel.dtype],

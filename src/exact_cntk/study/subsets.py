@@ -39,21 +39,7 @@ def parse_subset(text: str) -> Subset:
 
 
 def check_subsets(subsets: Sequence[Subset], images: int, source: str = "training pool") -> None:
-    """Hold subsets against the images that they are taken from.
-
-    Parameters
-    ----------
-    subsets : sequence of Subset
-    images : int
-        How many there are.
-    source : str
-        What they are, for messages.
-
-    Raises
-    ------
-    InputError
-        There are no subsets, two of the same number of images, or one that takes more images than there are.
-    """
+    """Raise InputError if there are no subsets, two of one number of images, or one of more than the source has."""
     if not subsets:
         raise InputError("subsets are empty, but must name at least one, for example 100x5")
     for i, subset in enumerate(subsets):

@@ -23,20 +23,10 @@ class Fits(NamedTuple):
 
 
 class Convolutions(NamedTuple):
-    """Training steps of a finite network, on which the pace of convolutions depends much.
+    """Additions and multiplications of training steps, and their form, on which the pace of convolutions depends much.
 
-    Attributes
-    ----------
-    operations : float
-        Additions and multiplications of all steps.
-    shape : (P, Q, C)
-        Of the images.
-    network : Family
-    width : int
-    images : int
-        Of a step.
-    tf32 : bool
-        Whether a GPU rounds products to TF32.
+    The form is the shape (P, Q, C) of images, the network and its width, the number of images in a step, and whether a
+    GPU rounds products to TF32.
     """
 
     operations: float

@@ -107,12 +107,12 @@ def _delete_attribute(name):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_set_attribute("format_version", 7), "no block of format version 2 .it says 7"),
-        (_delete_attribute("format_version"), "it says None"),
+        (_set_attribute("format_version", 7), "no block of format version 2 .but 7"),
+        (_delete_attribute("format_version"), "but None"),
         (_delete_attribute("family"), "wrong attributes"),
         (_delete_attribute("instruction_set"), "wrong attributes"),
         (_set_attribute("rows", [1, 2, 3]), "wrong attributes"),
-        (_set_attribute("rows", [20, 30]), "impossible place"),
+        (_set_attribute("rows", [20, 30]), "impossible position"),
         (_set_attribute("depths", "three"), "wrong attributes"),
     ],
 )
@@ -124,7 +124,7 @@ def test_foreign_header(block, header, change, reason):
 
 
 def test_foreign_content(block, header):
-    with pytest.raises(UserError, match=r"has no ntk/depth_04; by its attributes it holds ntk/depth_03, ntk/depth_05"):
+    with pytest.raises(UserError, match=r"has no ntk/depth_04; by its attributes it has ntk/depth_03, ntk/depth_05"):
         read_kernel(block, "ntk", 4)
     edit(block, lambda file: file["ntk/depth_03"].__setitem__((3, 3), np.nan))
     with pytest.raises(UserError, match="ntk/depth_03 has nan at row 3, column 3"):

@@ -73,7 +73,7 @@ def test_a_block_of_another_grid_overlaps(sizes, other, draw):
 
 @pytest.mark.parametrize("text", ["", "5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "0:5:10", "1.0:2"])
 def test_bad_span(text):
-    with pytest.raises(InputError, match=r"--rows is .* but must be START:STOP"):
+    with pytest.raises(InputError, match=r"--rows is .*; allowed is START:STOP"):
         parse_span(text, "--rows")
 
 

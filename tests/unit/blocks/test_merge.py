@@ -82,7 +82,7 @@ def test_block_under_a_wrong_name(block_files, out):
 
 def test_named_twice(block_files, out):
     message = refusal([*block_files, block_files[0]], out)
-    assert message == f"block {block_files[0]} is named 2 times, but must be named once"
+    assert message == f"block {block_files[0]} is named 2 times; name each block once"
 
 
 def test_nothing_to_merge(out):
@@ -144,7 +144,7 @@ def test_not_symmetric(block_files, out):
 
 
 def test_depth_that_is_not_there(block_files, out):
-    assert refusal(block_files, out, depth=4) == f"depth is 4, but block {block_files[0]} holds depths 3, 5"
+    assert refusal(block_files, out, depth=4) == f"depth is 4; block {block_files[0]} has depths 3, 5"
 
 
 def test_too_little_memory(block_files, out, monkeypatch):

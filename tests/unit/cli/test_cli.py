@@ -170,11 +170,11 @@ def test_a_complete_block_is_left(tmp_path, data_file, data):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"depths": "3,x"}, "--depths is '3,x', but must be integers with commas between them"),
+        ({"depths": "3,x"}, "--depths is '3,x'; allowed are integers separated by commas"),
         ({"kinds": "ntk,gp"}, "kinds is 'gp'"),
         ({"readout": "lap"}, "pooling_window is None with readout 'lap'"),
         ({"pooling-window": 3}, "pooling_window is 3 with readout 'flatten'"),
-        ({"rows": "5"}, "--rows is '5', but must be START:STOP"),
+        ({"rows": "5"}, "--rows is '5'; allowed is START:STOP"),
         ({"rows": "0:9", "cols": "9:18"}, "above the diagonal"),
         ({"rows": "30:40"}, "leave the kernel matrix"),
         ({"backend": "cuda"}, "backend 'cuda' is not available"),

@@ -192,7 +192,7 @@ def test_more_bytes_than_announced_are_refused(server, path):
 
 def test_wrong_md5_deletes_the_part(server, path):
     server.content = CONTENT[:-1] + b"x"
-    with pytest.raises(UserError, match=f"md5 of what came is .*, not {MD5}; it was deleted"):
+    with pytest.raises(UserError, match=f"downloaded file has md5 .*, not {MD5}; it was deleted"):
         fetch(server, path)
     assert list(path.parent.iterdir()) == []
 
@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_the_part(server, path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(_download.os, "fsync", full)
-    with pytest.raises(UserError, match=r"the disk is full; what is there \(file.tar.gz.part\)"):
+    with pytest.raises(UserError, match=r"the disk is full; the next download resumes from file.tar.gz.part"):
         fetch(server, path)
     assert part_of(path).exists()
     assert not path.exists()

@@ -11,7 +11,7 @@ from exact_cntk.data import _cifar10_files, load_cifar10, source_files
 from exact_cntk.errors import UserError
 
 NAMES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta"]
-GIVE = "give the archive as source, the extracted folder cifar-10-batches-py or the one that holds it"
+GIVE = "give as source the archive, the extracted folder cifar-10-batches-py or the folder that contains it"
 
 
 def test_an_archive_is_one_file_and_a_folder_seven(archive, folder):

@@ -11,7 +11,8 @@ import exact_cntk
 from exact_cntk import cntk
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.kernels import cntk as cntk_module
-from exact_cntk.kernels.spec import Computed
+from exact_cntk.kernels.spec import Computed, KernelSpec
+from exact_cntk.networks import Family
 
 OPTIONS = {"readout": "gap", "backend": "reference"}
 
@@ -67,8 +68,7 @@ def test_backend_gets_what_the_user_asked_for(backend):
     x = images().astype(np.float32)
     cntk(x, x.astype(np.float64), depths=3, readout="flatten", filter_size=5, dtype="float64", threads=2)
     (call,) = backend
-    assert call["spec"].family.filter_size == 5
-    assert call["spec"].trained == ("all",)
+    assert call["spec"] == KernelSpec(Family("flatten", filter_size=5), (3,), ("ntk",))
     assert (call["dtype"], call["threads"], call["progress"]) == ("float64", 2, None)
     assert call["x1"].dtype == call["x2"].dtype == np.float64
 
@@ -154,7 +154,7 @@ def test_unknown_attributes_of_the_package_are_errors():
         _ = exact_cntk.CNTK
 
 
-@pytest.mark.parametrize("module", ["_cntk", "_ntk", "_regression", "_estimators"])
+@pytest.mark.parametrize("module", ["kernels.cntk", "kernels.ntk", "regression.kernel_regression", "estimators"])
 def test_examples_of_the_docstrings_run(module):
     results = doctest.testmod(import_module(f"exact_cntk.{module}"))
     assert results.attempted > 0

@@ -48,8 +48,8 @@ def test_a_family_may_not_be_called_as_one_of_the_grid(passes):
     # With the depths of the grid its blocks would be the grid's, of another readout.
     for one in architecture_passes(DIGITS):
         assert_refused(
-            study((one.family, passes)),
-            f"kernels.families[2].name: {one.family!r}",
+            study((one.name, passes)),
+            f"kernels.families[2].name: {one.name!r}",
             "the grid of architectures has already",
             "choose another name",
         )

@@ -11,6 +11,7 @@ from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.params import MAX_BLOCKS, check_params, find_schema, load_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes, pass_memory
+from exact_cntk.study.schema import read_schema
 
 ROOT = Path(__file__).parents[3]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -172,7 +173,7 @@ def test_unreadable_files_are_one_line(tmp_path):
 
 
 def test_every_key_of_the_schema_has_a_description():
-    schema = yaml.safe_load(find_schema().read_text(encoding="utf-8"))
+    schema = read_schema(find_schema())
 
     def resolved(one):
         return schema["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one

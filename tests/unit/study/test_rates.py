@@ -2,12 +2,13 @@
 
 import pytest
 
+from exact_cntk.networks import Family
 from exact_cntk.study import rates as module
 from exact_cntk.study.passes import KernelPass
 from exact_cntk.study.rates import Rates, h200_solve_seconds, measure_speed
 from exact_cntk.study.work import Convolutions, Fits, Work
 
-FORM = Convolutions(3e9, (8, 8, 1), 16, 3, 10)
+FORM = Convolutions(3e9, (8, 8, 1), Family("gap"), 16, 10)
 
 
 @pytest.fixture
@@ -110,5 +111,5 @@ def test_a_gpu_takes_large_problems_alone():
 
 
 def test_measures_the_real_kernel():
-    one = KernelPass("tiny", "gap", "hidden", 3, (3,))
+    one = KernelPass("tiny", Family("gap", ("hidden",)), (3,))
     assert measure_speed((4, 4, 1), one, "float32", "reference", 0.05) > 0

@@ -106,7 +106,7 @@ def test_any_method_gives_the_same(tmp_path, kernel_file, data_file, method, mon
     assert numbers(metrics["results"]) == numbers(solve(kernel_file, data_file, **options).metrics["results"])
     assert len(lines) == 2 and lines[0].startswith(f"solving cntk-v at depth 3 on 24x1: {method} (")
     assert "tiles of 5" in lines[0] or method == "cholesky"
-    assert lines[0].endswith("as asked for")
+    assert lines[0].endswith("as requested")
     solvers = json.loads(paths[1].read_text())["parameters"]["solvers"]
     assert [f"solving cntk-v at depth 3 on {subset}: {text}" for subset, text in solvers.items()] == lines
     assert list(tmp_path.glob(".*")) == []

@@ -62,7 +62,7 @@ def make_current(statement, monkeypatch):
         ({"backends": {"cuda": "b1"}}, "it was computed by the backend cuda", None),
         ({"backends": {"cpu": "b2"}}, "it was made by other code of the backend cpu", None),
         ({"backends": {}}, "its backend is unknown", None),
-        ({"place": {"rows": "0:4"}}, 'it lies at {"rows": "0:4"}, where {} is to lie', None),
+        ({"place": {"rows": "0:4"}}, 'it is for {"rows": "0:4"} instead of {}', None),
     ],
 )
 def test_difference_is_said_in_words(changes, reason, concerned):
@@ -121,7 +121,7 @@ def test_tables_are_held_by_the_document_beside_them(monkeypatch):
     table.write_bytes(b"1,2\n")
     write_result(Path("pages.json"), {}, {table: b"1,2\n"})
     assert misfit([table, Path("pages.json")], SOLVE) is None
-    assert misfit([table], SOLVE) == Misfit("tables/a.csv says nothing of what it was made from")
+    assert misfit([table], SOLVE) == Misfit("tables/a.csv does not state what it was made from")
     table.write_bytes(b"1,3\n")
     found = misfit([table, Path("pages.json")], SOLVE)
     assert found is not None and "tables/a.csv is damaged" in found.reason

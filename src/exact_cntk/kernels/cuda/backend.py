@@ -37,61 +37,28 @@ def compute(
     The recursion runs on the GPU in `dtype`; the host, by the compiled core, makes the norms, takes K(x, x) from its
     closed form, repeats near-duplicates in float64, and scales.
 
-    Parameters
-    ----------
-    x1, x2, spec, dtype, threads, progress
-        As of the `cpu` backend; `threads` are the host's.
-    on_rows : callable(start, rows) or None
-        Called from this thread as soon as rows [start, start + len) of all outputs are final, with a view of the result
-        of shape (outputs, len, m): in increasing order, each row once.
-    device : Device or None
-        None takes the current GPU.
-
-    Returns
-    -------
-    Computed
-        The same bytes at every run on GPUs of one architecture, whatever their memory and the number of threads; the
-        seconds are those in which kernels ran, by the GPU's clock.
+    Arguments are those of `BackendModule.compute`; `threads` are the host's, and a `device` of None is the current GPU.
+    The result has the same bytes at every run on GPUs of one architecture, whatever their memory and the number of
+    threads; its seconds are those in which kernels ran, by the GPU's clock. No work on the GPU is left at the end, also
+    after Ctrl-C.
 
     Raises
     ------
     UserError
         There is no GPU, or CuPy is not installed, or not one pair of images fits on the GPU.
-    MemoryError
-        On the host.
-    KeyboardInterrupt
-        Within a second; no thread and no work on the GPU is left by then.
     """
     call = Call(x1, x2, spec, dtype, threads)
     if device is None:
         device = devices.open_device()
     seconds = 0.0
     if call.out.size:
-        variant = _choose_variant(call, device)
+        with Remote(call, None) as settled:
+            variant = plan.choose_variant(settled.shape, device.properties.shared_bytes)
         with Remote(call, variant.gains) as remote:
             run = _fit(device, remote, variant)
             run.all_pairs(progress, on_rows)
             seconds = run.kernel_seconds
     return Computed(call.out, seconds)
-
-
-def _choose_variant(call: Call, device: Device) -> plan.Variant:
-    with Remote(call, None) as asked:
-        shape = asked.shape
-    return plan.choose_variant(
-        shape.height,
-        shape.width,
-        shape.radius,
-        shape.layers,
-        shape.emissions,
-        pooling=shape.pooling,
-        reach=shape.reach,
-        pooling_radius=shape.pooling_radius,
-        fields=shape.fields,
-        theta_from_sigma=shape.theta_from_sigma,
-        dtype=shape.dtype.name,
-        shared_limit=device.properties.shared_bytes,
-    )
 
 
 def _fit(device: Device, remote: Remote, variant: plan.Variant) -> Run:

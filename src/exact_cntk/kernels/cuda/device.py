@@ -1,6 +1,6 @@
 """The GPU as the rest of the backend sees it: a thin layer over CuPy, and the interface that tests emulate.
 
-Kernels are shipped as source and compiled by NVRTC through `cupy.RawModule`: a public interface, years stable, which
+Kernels are shipped as source and compiled by NVRTC through `cupy.RawModule`: a public interface, stable for years. It
 caches what it compiled on disk (CUPY_CACHE_DIR), hands out streams, events and pinned memory as well, and leaves the
 choice of the CUDA version to the user. A compiled wheel would be tied to one; NVIDIA's cuda.core still changes from
 release to release.
@@ -27,28 +27,17 @@ Kernel = Any
 
 
 class DeviceMemoryError(MemoryError):
-    """The device has not that much memory left."""
+    """The device does not have that much memory left."""
 
 
 @dataclass(frozen=True)
 class DeviceProperties:
-    """What a device is.
+    """What a device is."""
 
-    Attributes
-    ----------
-    name : str
-        For example "NVIDIA H200".
-    compute_capability : tuple of two int
-    processors : int
-        Streaming multiprocessors.
-    shared_bytes : int
-        The most dynamic shared memory that a block may opt in to.
-    """
-
-    name: str
+    name: str  # for example "NVIDIA H200"
     compute_capability: tuple[int, int]
-    processors: int
-    shared_bytes: int
+    processors: int  # streaming multiprocessors
+    shared_bytes: int  # the most dynamic shared memory that a block may opt in to
 
     @property
     def architecture(self) -> str:
@@ -68,7 +57,7 @@ class Event(Protocol):
 
 
 class Stream(Protocol):
-    """Work that the device does in order, beside other streams."""
+    """Work that the device does in order, in parallel with other streams."""
 
     def upload(self, source: np.ndarray, target: Buffer) -> None:
         """Copy pinned memory to the device: contiguous, and of one dtype and shape."""
@@ -103,93 +92,71 @@ class Device(Protocol):
         """Allocate uninitialised memory on the device; raises DeviceMemoryError."""
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        """Allocate uninitialised page-locked memory of the host, which copies run beside kernels from and to."""
+        """Allocate uninitialised page-locked memory of the host, for copies that run while kernels do."""
 
     def stream(self) -> Stream:
         """Return a new stream."""
 
 
-def import_cupy() -> Any:
-    """Import CuPy with a working NVRTC and check that there is a device.
-
-    Raises
-    ------
-    UserError
-        Saying what is missing.
-    """
+def require_gpu() -> Any:
+    """CuPy, with a working NVRTC and a device to compute on; UserError says what is missing."""
     try:
         import cupy
     except ImportError as error:
-        raise UserError(
-            f"backend 'cuda' is not available: it needs CuPy ({error}); pip install \"exact-cntk[cuda]\", or use 'cpu'"
-        ) from error
+        raise _unavailable(f"it needs CuPy ({error}); pip install \"exact-cntk[cuda]\", or use 'cpu'") from error
     except OSError as error:
         raise _no_cache(error) from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         version = _version(cupy.cuda.runtime.runtimeGetVersion())
-        raise UserError(
-            f"backend 'cuda' is not available ({error}): it needs an NVIDIA GPU, one that CUDA_VISIBLE_DEVICES leaves "
-            f"visible, and a driver as new as CuPy's CUDA {version} (for a driver of CUDA 12: pip install cupy-cuda12x "
-            "nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12); or use 'cpu'"
+        raise _unavailable(
+            f"{error}: it needs an NVIDIA GPU, one that CUDA_VISIBLE_DEVICES leaves visible, and a driver as new as "
+            f"CuPy's CUDA {version} (for a driver of CUDA 12: pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12 "
+            "nvidia-cuda-runtime-cu12); or use 'cpu'"
         ) from error
     if count == 0:
-        raise UserError("backend 'cuda' is not available: no GPU is visible; check CUDA_VISIBLE_DEVICES")
+        raise _unavailable("no GPU is visible; check CUDA_VISIBLE_DEVICES")
     try:
         capability = str(cupy.cuda.Device().compute_capability)
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise UserError(
-            f"backend 'cuda' is not available: the GPU cannot be used ({error}), as where it is full or another "
-            "process has it for itself; or use 'cpu'"
+        raise _unavailable(
+            f"the GPU cannot be used ({error}), perhaps because it is full or another process has it for itself; or "
+            "use 'cpu'"
         ) from error
     if int(capability) < _OLDEST_CAPABILITY:
-        raise UserError(
-            f"backend 'cuda' is not available: it needs a GPU of the A100's generation (compute capability 8.0) or "
-            f"later, and this one has {capability[:-1]}.{capability[-1]}; or use 'cpu'"
+        raise _unavailable(
+            f"it needs a GPU of the A100's generation (compute capability 8.0) or later, and this one has "
+            f"{capability[:-1]}.{capability[-1]}; or use 'cpu'"
         )
     try:
         cupy.cuda.nvrtc.getVersion()
     except (ImportError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"backend 'cuda' is not available: NVRTC, which compiles its kernels, cannot be loaded ({error}); "
-            'pip install "exact-cntk[cuda]"'
+        raise _unavailable(
+            f'NVRTC, which compiles its kernels, cannot be loaded ({error}); pip install "exact-cntk[cuda]"'
         ) from error
     return cupy
 
 
+def _unavailable(reason: str) -> UserError:
+    return UserError(f"backend 'cuda' is not available: {reason}")
+
+
 def _no_cache(error: OSError) -> UserError:
-    return UserError(
-        f"backend 'cuda' is not available: CuPy cannot write what it compiles ({error}); let CUPY_CACHE_DIR name a "
-        "folder that can be written, or use 'cpu'"
+    return _unavailable(
+        f"CuPy cannot write what it compiles ({error}); let CUPY_CACHE_DIR name a folder that can be written, or use "
+        "'cpu'"
     )
 
 
-def require_gpu() -> None:
-    """Check that there is a GPU to compute on.
-
-    Raises
-    ------
-    UserError
-        Saying what is missing.
-    """
-    import_cupy()
-
-
 def open_device() -> Device:
-    """The current device: the first that CUDA_VISIBLE_DEVICES leaves, unless the caller made another one current.
-
-    Raises
-    ------
-    UserError
-        There is none, or CuPy is not installed.
-    """
-    return CudaDevice(import_cupy())
+    """The current device: the first that CUDA_VISIBLE_DEVICES leaves, unless the caller made another one current."""
+    return CudaDevice(require_gpu())
 
 
 def describe_software() -> dict[str, str]:
     """Versions that a result on this device depends on: CuPy, CUDA's runtime, NVRTC, and the driver's CUDA."""
-    cupy = import_cupy()
+    cupy = require_gpu()
     return {
         "cupy": cupy.__version__,
         "cuda_runtime": _version(cupy.cuda.runtime.runtimeGetVersion()),
@@ -241,13 +208,13 @@ class CudaDevice:
             # CuPy wants them on the compiler's path even where, as here, nothing is included.
             if "CUDA headers" not in str(error):
                 raise
-            raise UserError(
-                "backend 'cuda' is not available: CuPy finds no headers of CUDA, without which it compiles nothing; "
+            raise _unavailable(
+                "CuPy finds no headers of CUDA, without which it compiles nothing; "
                 'pip install "exact-cntk[cuda]", or set CUDA_PATH to a CUDA toolkit'
             ) from error
-        # More than 48 KiB a block has to be asked for; and of the memory that shared memory and the L1 cache divide
+        # More than 48 KiB a block must be requested; and of the memory that shared memory and the L1 cache divide
         # between them, what all blocks need (in percent; CUDA rounds up to what the hardware can do).
-        # The function is the same for the same source, so that another thread may have asked for more.
+        # The function is the same for the same source, so another thread may have requested more.
         function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, shared_bytes)
         together = blocks_per_sm * (shared_bytes + _RESERVED_BYTES)
         function.preferred_shared_memory_carveout = min(100, -(-100 * together // self._processor_bytes))
@@ -256,8 +223,8 @@ class CudaDevice:
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
         """Memory on the device.
 
-        Out of no pool: that of CuPy keeps from others what is not in use, and one of our own, which CuPy 14 never
-        empties, would leak it. A run allocates a dozen times.
+        Without a pool: CuPy's keeps unused memory from other processes, and a private one, which CuPy 14 never empties,
+        would leak. A run allocates a dozen times.
         """
         cuda = self._cupy.cuda
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -302,7 +269,7 @@ class _CudaStream:
         source.data.copy_to_host_async(ctypes.c_void_p(target.ctypes.data), target.nbytes, self._stream)
 
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: Sequence[Buffer | int | None]) -> None:
-        passed = [np.uintp(0) if one is None else np.int32(one) if isinstance(one, int) else one for one in arguments]
+        passed = [np.uintp(0) if x is None else np.int32(x) if isinstance(x, int) else x for x in arguments]
         with self._stream:
             kernel.function((blocks,), (threads,), tuple(passed), shared_mem=kernel.shared_bytes)
 

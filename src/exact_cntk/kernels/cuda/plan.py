@@ -1,4 +1,4 @@
-"""Which kernel computes a problem, and how it is specialised: pure functions, no device needed."""
+"""Which kernel computes a shape, and how it is specialised: pure functions, no device needed."""
 
 import math
 import re
@@ -9,15 +9,17 @@ from importlib.resources import files
 
 import numpy as np
 
+from exact_cntk.kernels.cuda.remote import PassShape
+
 OPTIONS = ("-std=c++17",)
-"""Options of the compiler beside the architecture and ``-ftz=true``, which whoever compiles must add."""
+"""Options of the compiler in addition to the architecture and ``-ftz=true``, which whoever compiles must add."""
 
 SHARED_DEFAULT = 227 * 1024
 RESCALE_PERIOD = 12
 RESCALE = 2.0**-58
 """The tuned kernels' units grow by 9π a layer, and on every 12th one they shrink by 2^-58 (see relu.cuh)."""
 
-# log2 of how far constant images may drift from 1 over all layers, beside the growth between two rescalings; float32
+# log2 of how far constant images may drift from 1 over all layers, besides the growth between two rescalings; float32
 # has room for this on both sides.
 _DRIFT_LIMIT = 24.0
 _LANE_ENTRIES = 32  # of one field, in registers
@@ -25,132 +27,47 @@ _LANE_ENTRIES = 32  # of one field, in registers
 
 @dataclass(frozen=True)
 class Variant:
-    """One specialisation of one kernel.
+    """One specialisation of one kernel."""
 
-    Attributes
-    ----------
-    source : str
-        File in ``kernels/``.
-    macros : tuple of (str, str)
-        What the source leaves open.
-    threads, blocks_per_sm, shared_bytes : int
-        Of a launch: threads a block, blocks that a multiprocessor holds at once, dynamic shared memory of each.
-    tile : (int, int)
-        Rows and columns of the pairs that a block takes at a time.
-    workspace_scalars : int
-        Elements of global memory that each block of the grid needs.
-    gains : tuple of float or None
-        What stands in for 1/q² in each layer, as float32 numbers; None if the kernel takes any.
-    entry : str
-        Name of the kernel.
+    source: str  # file in ``kernels/``
+    macros: tuple[tuple[str, str], ...]  # what the source leaves open
+    threads: int  # of a block
+    blocks_per_sm: int  # that a multiprocessor has at once
+    shared_bytes: int  # dynamic shared memory of a block
+    tile: tuple[int, int] = (1, 1)  # rows and columns of the pairs that a block takes at a time
+    workspace_scalars: int = 0  # elements of global memory that each block of the grid needs
+    gains: tuple[float, ...] | None = None  # of each layer, in place of 1/q², as float32; None if the kernel takes any
+    entry: str = "cntk_pairs"  # name of the kernel
+
+
+def _macros(shape: PassShape, **others: int) -> tuple[tuple[str, str], ...]:
+    values: dict[str, int | str] = {
+        "HEIGHT": shape.height,
+        "WIDTH": shape.width,
+        "RADIUS": shape.radius,
+        "FIELDS": shape.fields,
+        "POOLING": int(shape.pooling),
+        "THETA_FROM_SIGMA": int(shape.theta_from_sigma),
+        "SCALAR": "float" if shape.dtype == np.float32 else "double",
+        **others,
+    }
+    return tuple((name, str(value)) for name, value in values.items())
+
+
+def choose_variant(shape: PassShape, shared_limit: int = SHARED_DEFAULT) -> Variant:
+    """Choose the fastest kernel that can compute a pass with so many bytes of shared memory for a block.
+
+    It is a tuned kernel for 3×3 filters in float32 where whole planes fit the registers of a warp and float32 the range
+    of their units, otherwise the general one; also for local pooling.
     """
-
-    source: str
-    macros: tuple[tuple[str, str], ...]
-    threads: int
-    blocks_per_sm: int
-    shared_bytes: int
-    tile: tuple[int, int] = (1, 1)
-    workspace_scalars: int = 0
-    gains: tuple[float, ...] | None = None
-    entry: str = "cntk_pairs"
-
-
-@dataclass(frozen=True)
-class _Problem:
-    height: int
-    width: int
-    radius: int
-    layers: int
-    emissions: int
-    pooling: bool
-    reach: tuple[int, int]
-    pooling_radius: int
-    fields: int
-    theta_from_sigma: bool
-    dtype: str
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
-
-    @property
-    def carried(self) -> int:
-        return 1 + self.fields
-
-    def macros(self, **others: int) -> tuple[tuple[str, str], ...]:
-        values: dict[str, int | str] = {
-            "HEIGHT": self.height,
-            "WIDTH": self.width,
-            "RADIUS": self.radius,
-            "FIELDS": self.fields,
-            "POOLING": int(self.pooling),
-            "THETA_FROM_SIGMA": int(self.theta_from_sigma),
-            "SCALAR": "float" if self.dtype == "float32" else "double",
-            **others,
-        }
-        return tuple((name, str(value)) for name, value in values.items())
-
-
-def choose_variant(
-    height: int,
-    width: int,
-    radius: int,
-    layers: int,
-    emissions: int,
-    *,
-    pooling: bool,
-    fields: int,
-    theta_from_sigma: bool,
-    dtype: str,
-    reach: tuple[int, int] | None = None,
-    pooling_radius: int = -1,
-    shared_limit: int = SHARED_DEFAULT,
-) -> Variant:
-    """Choose the fastest kernel that can compute a problem.
-
-    Parameters
-    ----------
-    height, width : int
-        Pixels of an image.
-    radius : int
-        (q − 1)/2 of q×q filters.
-    layers, emissions : int
-        ReLU layers of the deepest network, and how many of them are asked for.
-    pooling : bool
-        Whether other displacements count than (0, 0).
-    fields : {0, 1, 2}
-        Fields carried beside Sigma.
-    theta_from_sigma : bool
-        Whether Theta⁰ is Sigma⁰ or 0.
-    dtype : {"float32", "float64"}
-        Type of the recursion.
-    reach : (int, int), optional
-        With pooling, the largest displacements that count, of rows and of columns; None for all.
-    pooling_radius : int
-        (w − 1)/2 of local pooling with windows of w×w pixels; −1 where all entries count once.
-    shared_limit : int
-        Bytes of shared memory that a block may have.
-
-    Returns
-    -------
-    Variant
-        A tuned kernel for 3×3 filters in float32 where whole planes fit the registers of a warp and float32 the range
-        of their units, otherwise the general one; also for local pooling.
-    """
-    if reach is None:
-        reach = (height - 1, width - 1) if pooling else (0, 0)
-    problem = _Problem(
-        *(height, width, radius, layers, emissions, pooling, reach, pooling_radius, fields, theta_from_sigma, dtype)
-    )
-    if pooling_radius >= 0:
-        return _general(problem, shared_limit)
-    rectangle = _lane_rectangle(height, width)
-    if dtype == "float32" and radius == 1 and rectangle is not None and _holds_range(problem):
-        variant = (_torus if pooling else _flatten)(problem, *rectangle)
+    if shape.pooling_radius >= 0:
+        return _general(shape, shared_limit)
+    rectangle = _lane_rectangle(shape.height, shape.width)
+    if shape.dtype == np.float32 and shape.radius == 1 and rectangle is not None and _holds_range(shape):
+        variant = (_torus if shape.pooling else _flatten)(shape, *rectangle)
         if variant.shared_bytes <= shared_limit:
             return variant
-    return _general(problem, shared_limit)
+    return _general(shape, shared_limit)
 
 
 def _lane_rectangle(height: int, width: int) -> tuple[int, int] | None:
@@ -181,7 +98,7 @@ def _gains(layers: int) -> tuple[float, ...]:
     return tuple(pi * RESCALE if h % RESCALE_PERIOD == RESCALE_PERIOD - 1 else pi for h in range(layers))
 
 
-def _holds_range(problem: _Problem) -> bool:
+def _holds_range(shape: PassShape) -> bool:
     """Whether the diagonal of a constant image stays within float32's range in the units of the tuned kernels.
 
     A box filter multiplies such a diagonal by its largest eigenvalue, 1 + 2 cos(π/(n + 1)) along n pixels.
@@ -190,12 +107,12 @@ def _holds_range(problem: _Problem) -> bool:
     def largest(n: int) -> float:
         return 1 + 2 * math.cos(math.pi / (n + 1))
 
-    growth = math.log2(math.pi * largest(problem.height) * largest(problem.width))
-    return abs(growth + math.log2(RESCALE) / RESCALE_PERIOD) * problem.layers <= _DRIFT_LIMIT
+    growth = math.log2(math.pi * largest(shape.height) * largest(shape.width))
+    return abs(growth + math.log2(RESCALE) / RESCALE_PERIOD) * shape.layers <= _DRIFT_LIMIT
 
 
-def _planes_per_warp(problem: _Problem, rows: int, columns: int) -> int:
-    return 32 // (problem.pixels // (rows * columns))
+def _planes_per_warp(shape: PassShape, rows: int, columns: int) -> int:
+    return 32 // (shape.pixels // (rows * columns))
 
 
 def _aligned(size: int) -> int:
@@ -203,24 +120,25 @@ def _aligned(size: int) -> int:
     return -(-size // 16) * 16
 
 
-def _torus(problem: _Problem, rows: int, columns: int) -> Variant:
-    warps, planes = 8, _planes_per_warp(problem, rows, columns)
+def _torus(shape: PassShape, rows: int, columns: int) -> Variant:
+    warps, planes = 8, _planes_per_warp(shape, rows, columns)
     # A pair takes a whole block where that leaves few warps idle in the last round of a phase.
-    rounds = problem.height * (problem.width // columns) / (warps * planes)
-    team_warps = warps if rounds / math.ceil(rounds) >= 0.85 or problem.width > 32 else 1
+    rounds = shape.height * (shape.width // columns) / (warps * planes)
+    team_warps = warps if rounds / math.ceil(rounds) >= 0.85 or shape.width > 32 else 1
     teams = warps // team_warps
     tile = _tile(teams)
     slots = team_warps * planes + 1
-    place = _aligned(4 * (rows // 2 + 2 + columns // 2 + 2 + 2))
-    table = (problem.height + rows - 1) * problem.width
+    position = _aligned(4 * (rows // 2 + 2 + columns // 2 + 2 + 2))
+    table = (shape.height + rows - 1) * shape.width
     shared = (
-        32 * warps * (16 + place + 32 + 4)
+        32 * warps * (16 + position + 32 + 4)
         + 4 * teams * (4 * table + 2 * slots)
-        + 4 * (problem.layers + 1)
-        + 8 * teams * slots * problem.emissions * problem.carried
+        + 4 * (shape.layers + 1)
+        + 8 * teams * slots * shape.emissions * shape.carried
     )
-    blocks_per_sm = 1 if problem.fields == 2 else 2
-    macros = problem.macros(
+    blocks_per_sm = 1 if shape.fields == 2 else 2
+    macros = _macros(
+        shape,
         LANE_ROWS=rows,
         LANE_COLUMNS=columns,
         BLOCK_WARPS=warps,
@@ -229,16 +147,17 @@ def _torus(problem: _Problem, rows: int, columns: int) -> Variant:
         TILE_ROWS=tile[0],
         TILE_COLUMNS=tile[1],
     )
-    gains = _gains(problem.layers)
+    gains = _gains(shape.layers)
     return Variant("torus.cu", macros, 32 * warps, blocks_per_sm, shared, tile, gains=gains)
 
 
-def _flatten(problem: _Problem, rows: int, columns: int) -> Variant:
+def _flatten(shape: PassShape, rows: int, columns: int) -> Variant:
     # One block fills the registers of a multiprocessor.
-    warps, planes = 8 if problem.fields == 2 else 16, _planes_per_warp(problem, rows, columns)
+    warps, planes = 8 if shape.fields == 2 else 16, _planes_per_warp(shape, rows, columns)
     tile = _tile(warps * planes)
-    pitch = problem.pixels + (problem.width if planes > 1 else 0)
-    macros = problem.macros(
+    pitch = shape.pixels + (shape.width if planes > 1 else 0)
+    macros = _macros(
+        shape,
         LANE_ROWS=rows,
         LANE_COLUMNS=columns,
         BLOCK_WARPS=warps,
@@ -246,10 +165,10 @@ def _flatten(problem: _Problem, rows: int, columns: int) -> Variant:
         TILE_ROWS=tile[0],
         TILE_COLUMNS=tile[1],
     )
-    chunk = 4 if problem.pixels % 4 == 0 and pitch % 4 == 0 else 1
-    copies = -(-sum(tile) * problem.pixels // (chunk * 32 * warps))
+    chunk = 4 if shape.pixels % 4 == 0 and pitch % 4 == 0 else 1
+    copies = -(-sum(tile) * shape.pixels // (chunk * 32 * warps))
     shared = 32 * warps * _aligned(8 * copies) + 2 * 4 * sum(tile) * pitch
-    return Variant("flatten.cu", macros, 32 * warps, 1, shared, tile, gains=_gains(problem.layers))
+    return Variant("flatten.cu", macros, 32 * warps, 1, shared, tile, gains=_gains(shape.layers))
 
 
 def _tile(pairs: int) -> tuple[int, int]:
@@ -258,20 +177,21 @@ def _tile(pairs: int) -> tuple[int, int]:
     return rows, pairs // rows
 
 
-def _general(problem: _Problem, shared_limit: int) -> Variant:
-    warps = min(max(-(-problem.pixels // 32), 1), 8)
-    parts = 2 if problem.pooling else 1
-    planes = (problem.carried + 1) * problem.pixels
-    sums = 8 * (parts * problem.emissions * problem.carried + (problem.carried + 1) * 32 * warps) + 4 * 2 * parts
-    in_shared = sums + planes * (4 if problem.dtype == "float32" else 8)
+def _general(shape: PassShape, shared_limit: int) -> Variant:
+    warps = min(max(-(-shape.pixels // 32), 1), 8)
+    parts = 2 if shape.pooling else 1
+    planes = (shape.carried + 1) * shape.pixels
+    sums = 8 * (parts * shape.emissions * shape.carried + (shape.carried + 1) * 32 * warps) + 4 * 2 * parts
+    in_shared = sums + planes * (4 if shape.dtype == np.float32 else 8)
     fits = in_shared <= shared_limit
-    macros = problem.macros(
+    macros = _macros(
+        shape,
         BLOCK_WARPS=warps,
         BLOCKS_PER_SM=2,
         IN_SHARED=int(fits),
-        REACH_ROWS=problem.reach[0],
-        REACH_COLUMNS=problem.reach[1],
-        POOLING_RADIUS=problem.pooling_radius,
+        REACH_ROWS=shape.reach[0],
+        REACH_COLUMNS=shape.reach[1],
+        POOLING_RADIUS=shape.pooling_radius,
     )
     return Variant(
         "general.cu", macros, 32 * warps, 2, in_shared if fits else sums, workspace_scalars=0 if fits else planes
@@ -281,13 +201,8 @@ def _general(problem: _Problem, shared_limit: int) -> Variant:
 def program(variant: Variant, constants: Sequence[Sequence[float]] | np.ndarray) -> str:
     """Write the one string that the compiler takes: macros, then the source with what it includes.
 
-    Parameters
-    ----------
-    variant : Variant
-        From `choose_variant`.
-    constants : array of shape (layers, 3 + degree)
-        {gain, gain/π, arccos…} of each layer, for `variant.gains`. Tuned kernels hold those of the first layer as
-        immediates.
+    `constants`, of shape (layers, 3 + degree), are {gain, gain/π, arccos…} of each layer, for `variant.gains`; those of
+    the first layer are immediates of the tuned kernels.
     """
     macros = list(variant.macros)
     if variant.gains is not None:
@@ -302,7 +217,7 @@ def program(variant: Variant, constants: Sequence[Sequence[float]] | np.ndarray)
 
 @cache
 def _inlined(name: str) -> str:
-    """Return a file of ``kernels/`` with every header that it includes in the place of its first mention."""
+    """Return a file of ``kernels/`` with every header that it includes inserted at its first mention."""
     seen = set()
 
     def expand(name: str) -> str:

@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -31,43 +30,31 @@ class _Shape(ctypes.Structure):
 
 @dataclass(frozen=True)
 class PassShape:
-    """What a pass computes, as the core settled it.
+    """What a pass computes, as the core settled it."""
 
-    Attributes
-    ----------
-    dtype : numpy.dtype
-        Of the recursion; float64 also where planes are too small for float32.
-    height, width, channels, radius : int
-        Of the images and the filter.
-    layers : int
-        ReLU layers of the deepest network.
-    emissions : int
-        Depths asked for.
-    pooling : bool
-        Whether other displacements than (0, 0) count.
-    reach : (int, int)
-        The largest displacements that do, of rows and of columns.
-    pooling_radius : int
-        (w − 1)/2 of local pooling, which weighs the entries; −1 where all count once.
-    fields : {0, 1, 2}
-        Fields beside Sigma; a pair has 1 + fields sums a depth.
-    theta_from_sigma : bool
-        Theta⁰ = Sigma⁰ instead of 0.
-    """
-
-    dtype: np.dtype
-    height: int
+    dtype: np.dtype  # of the recursion; float64 also where planes are too small for float32
+    height: int  # of the images, as width and channels
     width: int
     channels: int
-    radius: int
-    layers: int
-    emissions: int
-    pooling: bool
-    reach: tuple[int, int]
-    pooling_radius: int
-    fields: int
-    theta_from_sigma: bool
+    radius: int  # (q − 1)/2 of q×q filters
+    layers: int  # ReLU layers of the deepest network
+    emissions: int  # depths asked for
+    pooling: bool  # whether other displacements than (0, 0) count
+    reach: tuple[int, int]  # the largest displacements that do, of rows and of columns
+    pooling_radius: int  # (w − 1)/2 of local pooling, which weighs the entries; −1 where all count once
+    fields: int  # 0, 1 or 2 carried with Sigma; a pair has 1 + fields sums a depth
+    theta_from_sigma: bool  # Theta⁰ = Sigma⁰ instead of 0
     arccos_degree: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of an image."""
+        return self.height * self.width
+
+    @property
+    def carried(self) -> int:
+        """Fields of a pair, Sigma included."""
+        return 1 + self.fields
 
     @property
     def parts(self) -> int:
@@ -77,7 +64,7 @@ class PassShape:
     @property
     def sums(self) -> int:
         """Sums of a pair."""
-        return self.parts * self.emissions * (1 + self.fields)
+        return self.parts * self.emissions * self.carried
 
     @property
     def near_counts(self) -> int:
@@ -87,7 +74,7 @@ class PassShape:
     @property
     def image_bytes(self) -> int:
         """Bytes of one image and its norms."""
-        return (self.channels + self.layers) * self.height * self.width * self.dtype.itemsize
+        return (self.channels + self.layers) * self.pixels * self.dtype.itemsize
 
     @property
     def element_layers(self) -> int:
@@ -100,13 +87,9 @@ class PassShape:
 
 
 class Remote:
-    """One pass; a context, as the core holds memory for it.
+    """One pass; a context, as the core allocates memory for it.
 
-    Parameters
-    ----------
-    call : Call
-    gains : sequence of float or None
-        Of the layers, what they are scaled by instead of 1/q²; None lets each have its best.
+    Layers are scaled by `gains` instead of 1/q²; None lets each have its best.
     """
 
     def __init__(self, call: Call, gains: Sequence[float] | None) -> None:
@@ -115,31 +98,29 @@ class Remote:
         self._handle = ctypes.c_void_p()
         given = None if gains is None else (ctypes.c_double * len(gains))(*gains)
         call.check(_core().exact_cntk_remote_create(ctypes.byref(call.request), given, ctypes.byref(self._handle)))
-        asked, found = call.request, _Shape()
-        _core().exact_cntk_remote_describe(self._handle, ctypes.byref(found))
+        asked, settled = call.request, _Shape()
+        _core().exact_cntk_remote_describe(self._handle, ctypes.byref(settled))
         self.shape = PassShape(
-            dtype=np.dtype(np.float32 if found.scalar_bytes == 4 else np.float64),
+            dtype=np.dtype(np.float32 if settled.scalar_bytes == 4 else np.float64),
             height=asked.height,
             width=asked.width,
             channels=asked.channels,
             radius=asked.filter_size // 2,
-            layers=found.layers,
-            emissions=found.emissions,
-            pooling=bool(found.pooling),
-            reach=(found.reach_rows, found.reach_columns),
-            pooling_radius=found.pooling_radius,
-            fields=found.fields,
-            theta_from_sigma=bool(found.theta_from_sigma),
-            arccos_degree=found.arccos_degree,
+            layers=settled.layers,
+            emissions=settled.emissions,
+            pooling=bool(settled.pooling),
+            reach=(settled.reach_rows, settled.reach_columns),
+            pooling_radius=settled.pooling_radius,
+            fields=settled.fields,
+            theta_from_sigma=bool(settled.theta_from_sigma),
+            arccos_degree=settled.arccos_degree,
         )
 
     def __enter__(self) -> Self:
         """Return itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the core's memory back; nothing of this pass may be running."""
         _core().exact_cntk_remote_destroy(self._handle)
 
@@ -171,16 +152,14 @@ class Remote:
 def _core() -> ctypes.CDLL:
     core = library()
     pointer, i32, i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
-    core.exact_cntk_remote_create.argtypes = [pointer, pointer, pointer]
-    core.exact_cntk_remote_create.restype = i32
-    core.exact_cntk_remote_destroy.argtypes = [pointer]
-    core.exact_cntk_remote_destroy.restype = None
-    core.exact_cntk_remote_describe.argtypes = [pointer, pointer]
-    core.exact_cntk_remote_describe.restype = None
-    core.exact_cntk_remote_constants.argtypes = [pointer, pointer, pointer]
-    core.exact_cntk_remote_constants.restype = None
-    core.exact_cntk_remote_prepare.argtypes = [pointer, i32, i64, i64, pointer, pointer]
-    core.exact_cntk_remote_prepare.restype = i32
-    core.exact_cntk_remote_finish.argtypes = [pointer, i64, i64, i64, i64, pointer, pointer]
-    core.exact_cntk_remote_finish.restype = i32
+    for name, result, arguments in (
+        ("create", i32, (pointer, pointer, pointer)),
+        ("destroy", None, (pointer,)),
+        ("describe", None, (pointer, pointer)),
+        ("constants", None, (pointer, pointer, pointer)),
+        ("prepare", i32, (pointer, i32, i64, i64, pointer, pointer)),
+        ("finish", i32, (pointer, i64, i64, i64, i64, pointer, pointer)),
+    ):
+        function = getattr(core, f"exact_cntk_remote_{name}")
+        function.restype, function.argtypes = result, arguments
     return core

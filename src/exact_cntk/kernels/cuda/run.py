@@ -41,25 +41,10 @@ class _Slot:
 
 
 class Run:
-    """One call's work on one device.
+    """One call's work on one device; `kernel_seconds` counts the time in which at least one kernel ran.
 
-    Parameters
-    ----------
-    device : Device
-    remote : Remote
-        With the gains of `variant`.
-    variant : plan.Variant
-    table_share : float
-        Of the device's memory that is free, what images and tables may take.
-
-    Attributes
-    ----------
-    kernel_seconds : float
-        Time in which at least one kernel ran.
-
-    Raises
-    ------
-    DeviceMemoryError
+    The remote has the gains of the variant. Images and tables take at most `table_share` of the device's free memory;
+    where it does not suffice, making a run raises DeviceMemoryError.
     """
 
     def __init__(self, device: Device, remote: Remote, variant: plan.Variant, table_share: float) -> None:
@@ -94,8 +79,8 @@ class Run:
 
     def _make_slots(self, device: Device) -> list[_Slot]:
         shape, tile_pairs = self._shape, self._variant.tile[0] * self._variant.tile[1]
-        bytes_a_pair = 8 * shape.sums + 4 * shape.near_counts + 4 * 2
-        capacity = min(stripe_capacity(device.free_bytes(), bytes_a_pair, SLOTS), self._n * self._m)
+        bytes_per_pair = 8 * shape.sums + 4 * shape.near_counts + 4 * 2
+        capacity = min(stripe_capacity(device.free_bytes(), bytes_per_pair, SLOTS), self._n * self._m)
         capacity = max(capacity, tile_pairs)
         workspace = self._variant.workspace_scalars * self._blocks
         return [_Slot(device, shape, workspace, capacity) for _ in range(SLOTS)]
@@ -210,7 +195,7 @@ class Run:
             seconds = max(0.0, min(seconds, slot.ended.seconds_since(self._last_ended)))
         self._last_ended = slot.ended
         self.kernel_seconds += seconds
-        # A small stripe may end beside the large one before it, as if it had taken no time; it shared it, though.
+        # A small stripe may end together with the large one before it, as if it took no time, though they shared it.
         self._pace.measured(slot.pairs, max(seconds, whole / SLOTS))
         self._remote.finish(stripe.row, stripe.rows, stripe.column, stripe.columns, slot.host_sums, slot.host_near)
 

@@ -23,21 +23,13 @@ SQUARE_IMAGES = 64
 
 @dataclass(frozen=True)
 class Stripe:
-    """A rectangle of pairs, one launch of a kernel.
-
-    Attributes
-    ----------
-    row, rows, column, columns : int
-        First image and number of images, of either side.
-    final : tuple of (int, int) or None
-        Rows [start, stop) of the results that are complete when this stripe and all before it are.
-    """
+    """A rectangle of pairs, one launch of a kernel: first image and number of images, of either side."""
 
     row: int
     rows: int
     column: int
     columns: int
-    final: tuple[int, int] | None = None
+    final: tuple[int, int] | None = None  # rows [start, stop) of the results, complete after this and earlier stripes
 
     @property
     def pairs(self) -> int:
@@ -50,9 +42,9 @@ def stripe_pairs(pairs_per_second: float, *, fewest: int, most: int) -> int:
     return min(max(int(pairs_per_second * STRIPE_SECONDS), fewest), most)
 
 
-def stripe_capacity(free_bytes: int, bytes_a_pair: int, slots: int) -> int:
+def stripe_capacity(free_bytes: int, bytes_per_pair: int, slots: int) -> int:
     """Pairs whose sums a slot has room for: STRIPE_BYTES, and all slots together an eighth of the device's memory."""
-    return max(1, min(STRIPE_BYTES, free_bytes // (8 * slots)) // bytes_a_pair)
+    return max(1, min(STRIPE_BYTES, free_bytes // (8 * slots)) // bytes_per_pair)
 
 
 def chunk_sizes(budget: int, image_bytes: int, n: int, m: int | None) -> tuple[int, int] | None:
@@ -125,22 +117,17 @@ def _share(left: int, most: int, tile: int) -> int:
 
 @lru_cache(maxsize=4)
 def tile_list(rows: int, columns: int, tile: tuple[int, int], above: int | None) -> np.ndarray:
-    """First row and column of each tile, of shape (count, 2), int32, in an order that keeps tables in the cache.
+    """First row and column of each tile of a stripe, of shape (count, 2), int32, ordered to keep tables in the cache.
 
-    Parameters
-    ----------
-    rows, columns : int
-        Of the stripe.
-    tile : (int, int)
-    above : int or None
-        Column minus row of the stripe's first pair: tiles wholly above the diagonal are left out. None keeps all.
+    `above` is column minus row of the stripe's first pair: tiles wholly above the diagonal are left out. With None,
+    all are kept.
     """
     r, c = (axis.ravel() for axis in np.meshgrid(np.arange(0, rows, tile[0]), np.arange(0, columns, tile[1])))
     if above is not None:
         below = c + above <= np.minimum(r + tile[0], rows) - 1
         r, c = r[below], c[below]
     down, across = r // SQUARE_IMAGES, c // SQUARE_IMAGES
-    # To and fro, so that a square is always beside the one before.
+    # To and fro, so that a square is always next to the last one.
     order = np.lexsort((c, r, np.where(down % 2, -across, across), down))
     tiles = np.stack([r[order], c[order]], axis=1).astype(np.int32)
     tiles.flags.writeable = False
@@ -148,18 +135,9 @@ def tile_list(rows: int, columns: int, tile: tuple[int, int], above: int | None)
 
 
 class Pace:
-    """How fast the device goes, from the stripes it has done.
-
-    Parameters
-    ----------
-    element_layers : int
-        Of a pair.
-    processors : int
-        Multiprocessors of the device.
-    """
+    """How fast the device computes, from the stripes so far; it starts with a rate that any device reaches."""
 
     def __init__(self, element_layers: int, processors: int) -> None:
-        """Start with a rate that any device reaches."""
         self.pairs_per_second = processors * CAUTIOUS_RATE / element_layers
 
     def measured(self, pairs: int, seconds: float) -> None:

@@ -8,7 +8,7 @@ PIECE_BYTES = 16 << 20
 
 
 class Uploader:
-    """Makes images and tables by the core, with all its threads, and sends them beside whatever the device does."""
+    """Makes images and tables by the core, with all its threads, and sends them while the device computes."""
 
     def __init__(self, device: Device, remote: Remote) -> None:
         """Allocate two pinned pieces."""
@@ -38,23 +38,12 @@ class Uploader:
         return event
 
     def settle(self) -> None:
-        """Wait until all that was begun to be sent is there, though nobody may want it any more."""
+        """Wait until all that was being sent has arrived, whether still needed or not."""
         self._stream.record().synchronize()
 
 
 class Tables:
-    """A chunk of images of one side.
-
-    Parameters
-    ----------
-    device : Device
-    uploader : Uploader
-    remote : Remote
-    columns : bool
-        Which side.
-    room : int
-        Images at a time.
-    """
+    """A chunk of at most `room` images of the rows, or of the columns."""
 
     def __init__(self, device: Device, uploader: Uploader, remote: Remote, columns: bool, room: int) -> None:
         """Allocate the memory on the device."""

@@ -122,12 +122,12 @@ class TorchArrays:
 
 
 def import_torch() -> ModuleType:
-    """Torch takes seconds to import and is optional: only solving on a GPU loads it."""
+    """Import torch, which takes seconds and is optional: only solving on a GPU loads it."""
     import torch
 
     return torch
 
 
 def _fortran(matrix: np.ndarray) -> tuple[np.ndarray, int]:
-    """As BLAS takes it without a copy: Fortran-ordered, and whether it is to be transposed."""
+    """A matrix as BLAS takes it without a copy: Fortran-ordered, and whether it is to be transposed."""
     return (matrix, 0) if matrix.flags.f_contiguous else (matrix.T, 1)

@@ -1,4 +1,4 @@
-"""Which solver takes a kernel of n points here, what memory and disk it needs, and why it is this one."""
+"""Which solver takes a kernel of n points here, what memory and disk it needs, and why it was chosen."""
 
 import math
 from typing import NamedTuple
@@ -17,53 +17,30 @@ EIGH_LIMIT = 10_000
 # Tiles on disk: a product of two of 4096 takes seconds, which is how long Ctrl-C waits; at n = 50,000 a panel then
 # takes 1.5 GiB, and a factorisation reads 40 GB. Below 64 rows, reading takes far longer than computing.
 SMALLEST_TILE, LARGEST_TILE, TILE_STEP = 64, 4096, 16
-DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small beside the matrix
+DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small compared with the matrix
 DEVICE_SPARE = GIB // 2  # what CUDA's libraries take for themselves
-TILES = 3  # in memory beside a panel: two factors of a product, and one for intermediate results
+TILES = 3  # in memory with a panel: two factors of a product, and one for intermediate results
 BLAS_ROWS = 1024  # of a tile, for BLAS's own buffers
 
 
 class Solver(NamedTuple):
-    """A solver as chosen.
+    """A solver as chosen."""
 
-    Attributes
-    ----------
-    method : {"eigh", "cholesky", "cuda", "blocked"}
-    tile : int
-        Rows and columns of a tile; 0 without tiles.
-    memory : int
-        Peak of host memory in bytes, beyond an array that the caller holds.
-    scratch : int
-        Disk that it takes while it works, in bytes.
-    reason : str
-        Why this one.
-    """
-
-    method: str
-    tile: int
-    memory: int
-    scratch: int
-    reason: str
+    method: str  # one of `METHODS` but "auto"
+    tile: int  # rows and columns of a tile; 0 without tiles
+    memory: int  # peak of host memory in bytes, beyond an array that the caller has
+    scratch: int  # bytes of disk that it takes while it works
+    reason: str  # why this method
 
 
 class Problem(NamedTuple):
-    """Sizes of a kernel regression.
+    """Sizes of a kernel regression."""
 
-    Attributes
-    ----------
-    n, targets, ridges : int
-        Training points, columns of Y, length of the path.
-    held : bool
-        K is an array in the caller's memory, which is not counted; else it is read from disk.
-    overwrite : bool
-        A held array may be worked in.
-    """
-
-    n: int
-    targets: int
-    ridges: int
-    held: bool = False
-    overwrite: bool = True
+    n: int  # training points
+    targets: int  # columns of Y
+    ridges: int  # length of the path
+    in_memory: bool = False  # K is an array of the caller's, whose memory is not counted; else it is read from disk
+    overwrite: bool = True  # such an array may be overwritten
 
 
 def choose_solver(
@@ -85,10 +62,8 @@ def choose_solver(
 
     Raises
     ------
-    InputError
-        No such method.
     UserError
-        Memory does not suffice, with the numbers; or "cuda" was asked for and cannot be had.
+        Memory does not suffice, with the numbers; or "cuda" was requested and is not available.
     """
     check.as_choice("method", method, METHODS)
     available = available_memory()
@@ -108,7 +83,7 @@ def choose_solver(
         what = what or f"kernel regression on {problem.n} points, method={method!r},"
         require_memory(what, solver.memory, max_memory_gib)
         raise UserError(f"{what} cannot run here: {lacks[-1]}")
-    reason = "as asked for" if method != "auto" else "; ".join(filter(None, [*lacks, solver.reason]))
+    reason = "as requested" if method != "auto" else "; ".join(filter(None, [*lacks, solver.reason]))
     return solver._replace(reason=reason)
 
 
@@ -127,16 +102,16 @@ def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str |
         tile = tile_size(problem, limit)
         return Solver(method, tile, blocked_bytes(problem, tile), scratch_bytes(problem.n, tile), ""), None
     matrices = required_bytes(problem.n, method, overwrite=problem.overwrite)
-    if not problem.held:
+    if not problem.in_memory:
         matrices = required_bytes(problem.n, method, overwrite=True) + (ITEM_BYTES + 1) * problem.n**2
     reason = f"up to {EIGH_LIMIT:,} points" if method == "eigh" else "K fits in memory"
     return Solver(method, 0, matrices + _path_bytes(problem), 0, reason), None
 
 
 def tile_size(problem: Problem, memory: int) -> int:
-    """Rows of a tile: as few tiles as `blocked_bytes` within `memory` and 4096 rows allow, all of about one size.
+    """Rows of a tile, a multiple of 16 up to n: as few tiles as `memory` and 4096 rows allow, all of about one size.
 
-    A multiple of 16, no more than n; 64 rows where not even these fit.
+    There are 64 rows where not even these fit.
     """
     sizes = range(SMALLEST_TILE, LARGEST_TILE + 1, TILE_STEP)
     largest = max((tile for tile in sizes if blocked_bytes(problem, tile) <= memory), default=SMALLEST_TILE)

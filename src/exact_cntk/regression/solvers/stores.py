@@ -1,4 +1,4 @@
-"""Where a kernel and its Cholesky factor lie, cut into square tiles of which the last may be smaller.
+"""Where a kernel and its Cholesky factor are stored, cut into square tiles of which the last may be smaller.
 
 `Disk` reads the kernel from where it is and keeps the factor in a scratch file; `Device` holds both in one matrix.
 """
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from exact_cntk._support.cut import cut
 from exact_cntk._support.machine import format_gib, require_disk
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cost import ITEM_BYTES
@@ -21,15 +22,7 @@ from exact_cntk.regression.solvers.arrays import Array, Arrays, NumPyArrays, Tor
 
 
 class StoredKernel:
-    """The kernel of consecutive points within a larger dataset on disk: read by slices, or whole by `np.asarray`.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-        Rows and columns `points` of it are the kernel.
-    points : slice
-        With a start and a stop.
-    """
+    """The kernel of the points in a slice of a larger h5py.Dataset: read by slices, or whole by `np.asarray`."""
 
     def __init__(self, dataset: Any, points: slice) -> None:
         self._dataset = dataset
@@ -37,8 +30,8 @@ class StoredKernel:
         self.shape = (points.stop - points.start,) * 2
         self.file = dataset.file
 
-    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
-        rows, columns = (slice(self._first + one.start, self._first + one.stop) for one in place)
+    def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:
+        rows, columns = (slice(self._first + part.start, self._first + part.stop) for part in ranges)
         return self._dataset[rows, columns]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -76,11 +69,6 @@ class Tiles(Protocol):
         """Tile of L, not to be changed."""
 
 
-def cut(n: int, tile: int) -> list[slice]:
-    """Ranges of at most `tile` that make up range(n)."""
-    return [slice(start, min(start + tile, n)) for start in range(0, n, tile)]
-
-
 def read_tile(source: Any, rows: slice, columns: slice) -> np.ndarray:
     """A new C-ordered float64 array of what an array or a dataset has there."""
     values = source[rows, columns]
@@ -90,26 +78,14 @@ def read_tile(source: Any, rows: slice, columns: slice) -> np.ndarray:
 
 def scratch_bytes(n: int, tile: int) -> int:
     """Disk for the tiles of L: 8 (n² + n·tile) / 2 bytes, a little less where the last tile is smaller."""
-    return sum(ITEM_BYTES * (one.stop - one.start) * one.stop for one in cut(n, tile))
+    return sum(ITEM_BYTES * (rows.stop - rows.start) * rows.stop for rows in cut(n, tile))
 
 
 class Disk:
-    """K read tile by tile from a dataset or array, L in a scratch file; memory holds only what was asked for.
+    """K read tile by tile from a dataset or array, L in a scratch file; memory has only the tiles in use.
 
-    The scratch file has no name: whatever ends the process, its space is free again.
-
-    Parameters
-    ----------
-    source : h5py.Dataset, StoredKernel or array of shape (n, n)
-    tile : int
-        Rows and columns of a tile.
-    folder : Path, optional
-        Where the scratch file takes `scratch_bytes` of disk; by default beside the source.
-
-    Raises
-    ------
-    UserError
-        The disk is full, or the folder not writable.
+    The scratch file, by default in the folder of the source, has no name: however the process ends, its space is free
+    again. A full disk or a folder that is not writable is a UserError.
     """
 
     def __init__(self, source: Any, tile: int, folder: Path | None = None) -> None:
@@ -160,7 +136,7 @@ class Disk:
         return tile
 
     def _seek(self, i: int, j: int, tile: np.ndarray) -> memoryview:
-        """Put the file at a tile's place, and view the tile's memory as bytes."""
+        """Put the file at a tile's offset, and view the tile's memory as bytes."""
         rows = self.bounds[i].stop - self.bounds[i].start
         self._scratch.seek(self._offsets[i] + ITEM_BYTES * rows * self.bounds[j].start)
         return memoryview(tile.data).cast("B")
@@ -179,16 +155,7 @@ class Disk:
 class Device:
     """K and L in one n×n matrix on a device: K above the diagonal, L on and below it, K's diagonal apart.
 
-    Parameters
-    ----------
-    n, tile : int
-    device : str
-        Torch's name of it.
-
-    Raises
-    ------
-    UserError
-        On entering or leaving the context, if the device's memory was not enough.
+    Entering or leaving the context raises UserError if the device's memory was not enough.
     """
 
     def __init__(self, n: int, tile: int, device: str = "cuda") -> None:
@@ -228,7 +195,7 @@ class Device:
         return self.kernel(i, i) if i == j else self._view(i, j).copy_(self._view(j, i).T)
 
     def keep(self, i: int, j: int, tile: Array) -> None:
-        if i == j:  # all others were worked on in their place
+        if i == j:  # all others were changed in this matrix itself
             self._view(i, i).copy_(self._view(i, i).triu(1) + tile)
 
     def factor(self, i: int, j: int) -> Array:
@@ -239,8 +206,8 @@ class Device:
 
     def _failure(self, error: BaseException) -> UserError:
         return UserError(
-            f"the memory of {self.arrays.device} is not enough, other processes may use it: run again, or take "
-            f'another method than "cuda" ({error})'
+            f"the memory of {self.arrays.device} is not enough, perhaps because other processes use it: run again, or "
+            f'use another method than "cuda" ({error})'
         )
 
 

@@ -7,7 +7,6 @@ read for each.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from exact_cntk.errors import InputError
+from exact_cntk._support import validation as check
+from exact_cntk._support.progress import Progress
 from exact_cntk.regression.ridge_path import (
     RidgePath,
     RidgeSolution,
@@ -24,7 +24,7 @@ from exact_cntk.regression.ridge_path import (
     singular_below,
     solve_path,
 )
-from exact_cntk.regression.solvers.checkpoint import Checkpoint
+from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import Solver
 from exact_cntk.regression.solvers.stores import Device, Disk, Tiles, read_tile
 
@@ -32,21 +32,6 @@ DEVICE = "cuda"  # as torch calls the device of method "cuda"; its "cpu" compute
 ESCALATION = 100  # of the shift, when looking for one that makes an indefinite kernel positive definite
 EIGENVALUE_ERROR = 1e-9  # relative, of the shifted matrix: the message gives six digits
 ESTIMATOR_STEPS = 5  # as LAPACK
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What one reading of the whole kernel shows.
-
-    Attributes
-    ----------
-    diagonal : array of shape (n,)
-    norm : float
-        1-norm, the largest column sum of absolute values.
-    """
-
-    diagonal: np.ndarray
-    norm: float
 
 
 def solve_tiled(
@@ -58,9 +43,9 @@ def solve_tiled(
     tolerance: float = 0.0,
     scratch: Path | None = None,
     checkpoint: Path | None = None,
-    report: Callable[[int, int], object] | None = None,
+    report: Progress | None = None,
 ) -> tuple[float, RidgePath]:
-    """The path by tiles, on a GPU or on disk: the results of `solve_cholesky`.
+    """mean(diag K) and the path by tiles, on a GPU or on disk: the results, and errors, of `solve_cholesky`.
 
     Parameters
     ----------
@@ -71,62 +56,37 @@ def solve_tiled(
         Relative to mean(diag K).
     solver : Solver
         "cuda" or "blocked", with its tile.
-    tolerance, report : as in `solve_eigh`
     scratch : Path, optional
         Folder for the scratch file; by default the source's, or the system's for temporary files.
     checkpoint : Path, optional
         File for finished ridges.
 
-    Returns
-    -------
-    scale : float
-        mean(diag K).
-    path : RidgePath
-
     Raises
     ------
-    InputError
-        The kernel is not finite, not symmetric, 0, or not positive semi-definite.
     UserError
-        The disk is full, or the device's memory.
+        The disk or the device's memory is full.
     """
-    n = len(Y)
     digest = None if checkpoint is None else sha256()
     on_device = solver.method == "cuda"
-    with Device(n, solver.tile, DEVICE) if on_device else Disk(source, solver.tile, scratch) as tiles:
-        seen = inspect(source, tiles, digest=None if digest is None else digest.update)
-        scale = float(seen.diagonal.mean())
+    with Device(len(Y), solver.tile, DEVICE) if on_device else Disk(source, solver.tile, scratch) as tiles:
+        diagonal, norm = inspect(source, tiles, digest=None if digest is None else digest.update)
+        scale = float(diagonal.mean())
         saved = None
         if checkpoint is not None and digest is not None:
             problem = (solver.method, solver.tile, Y, ridges, tolerance, digest.hexdigest())
-            saved = Checkpoint(checkpoint, *problem)
-        path = solve_path(
-            TiledFactors(tiles, seen.norm),
-            Y,
-            ridges * scale,
-            norm=seen.norm,
-            tolerance=tolerance,
-            report=report,
-            checkpoint=saved,
-        )
+            saved = ridge_checkpoint(checkpoint, *problem)
+        factors = TiledFactors(tiles, norm)
+        path = solve_path(factors, Y, ridges * scale, tolerance=tolerance, report=report, checkpoint=saved)
     return scale, path
 
 
-def inspect(source: Any, tiles: Tiles, *, digest: Callable[[memoryview], object] | None = None) -> Inspection:
-    """Check that a kernel is finite, symmetric and not 0, and load it, reading each tile once.
+def inspect(
+    source: Any, tiles: Tiles, *, digest: Callable[[memoryview], object] | None = None
+) -> tuple[np.ndarray, float]:
+    """Check that a kernel is finite, symmetric and not 0, and load it to `tiles`, reading each tile once.
 
-    Parameters
-    ----------
-    source : array or dataset of shape (n, n)
-    tiles : Tiles
-        What is to hold it.
-    digest : callable(memory), optional
-        Is given that of the tiles of the lower triangle, in a fixed order.
-
-    Raises
-    ------
-    InputError
-        As `kernel_regression`.
+    `digest` is given the memory of the tiles of the lower triangle, in a fixed order. Returns the diagonal, of shape
+    (n,), and the 1-norm, the largest column sum of absolute values.
     """
     bounds, arrays = tiles.bounds, tiles.arrays
     n = bounds[-1].stop
@@ -149,15 +109,12 @@ def inspect(source: Any, tiles: Tiles, *, digest: Callable[[memoryview], object]
             if i != j:
                 sums[rows] += arrays.to_host(absolute.sum(1))
     check_entries(largest, asymmetry)
-    return Inspection(diagonal, float(sums.max()))
+    return diagonal, float(sums.max())
 
 
 def _finite(source: Any, rows: slice, columns: slice) -> np.ndarray:
     tile = read_tile(source, rows, columns)
-    if not np.isfinite(tile).all():
-        row, column = np.argwhere(~np.isfinite(tile))[0]
-        place = f"K[{rows.start + row}, {columns.start + column}]"
-        raise InputError(f"K must be finite, but {place} is {tile[row, column]}")
+    check.require_finite("K", tile, first=(rows.start, columns.start))
     return tile
 
 
@@ -165,7 +122,7 @@ class TiledFactors:
     """Factors L of K + λI for one λ after the other; see `exact_cntk.regression.ridge_path.Factors`."""
 
     def __init__(self, tiles: Tiles, norm: float) -> None:
-        self._tiles, self._arrays, self._norm = tiles, tiles.arrays, norm
+        self._tiles, self._arrays, self.norm = tiles, tiles.arrays, norm
         self._bounds = tiles.bounds
         T = len(self._bounds)
         # Products of two tiles, and tiles that are then finished; for L, and once more for its inverse.
@@ -201,8 +158,8 @@ class TiledFactors:
         right[:, :k] = Y
         right[:, k], right[:, k + 1] = _start_vectors(n)
         solved = self._solve(right)
-        inverse_norm = inverse_one_norm(self._solve_one, solved[:, k], solved[:, k + 1])
-        reciprocal = 1 / ((self._norm + shift) * inverse_norm)
+        inverse_norm = inverse_one_norm(self._solve_vector, solved[:, k], solved[:, k + 1])
+        reciprocal = 1 / ((self.norm + shift) * inverse_norm)
         if not reciprocal > singular_below(n, 1.0):
             return None
         alpha = np.ascontiguousarray(solved[:, :k])
@@ -213,20 +170,20 @@ class TiledFactors:
     def smallest_eigenvalue(self, allowed: float) -> float:
         """By Lanczos on (K + sI)⁻¹, whose largest eigenvalue stands out for an s that just makes K positive definite.
 
-        Lanczos on K itself would take thousands of passes: what is sought is tiny beside the largest eigenvalue.
+        Lanczos on K itself would take thousands of passes: this eigenvalue is tiny compared with the largest.
         """
         n = self._bounds[-1].stop
         if n == 1:
             return float(self._arrays.to_host(self._tiles.kernel(0, 0))[0, 0])
         shift = allowed
-        while not self.factorise(shift, _nothing):
+        while not self.factorise(shift, lambda: None):
             shift *= ESCALATION
-        inverse = LinearOperator((n, n), matvec=self._solve_one, dtype=np.float64)
+        inverse = LinearOperator((n, n), matvec=self._solve_vector, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(n)
         largest = eigsh(inverse, k=1, which="LM", v0=start, tol=EIGENVALUE_ERROR, return_eigenvectors=False)[0]
         return float(1 / largest) - shift
 
-    def _solve_one(self, vector: np.ndarray) -> np.ndarray:
+    def _solve_vector(self, vector: np.ndarray) -> np.ndarray:
         return self._solve(vector.reshape(-1, 1).copy())[:, 0]
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
@@ -284,15 +241,10 @@ def inverse_one_norm(
 ) -> float:
     """Estimate ‖A⁻¹‖₁ of a symmetric A from a few solutions: a lower bound, rarely low by more than a factor of 3.
 
+    `solve` takes v of shape (n,) to A⁻¹v; `from_ones` and `from_alternating` are A⁻¹ times the `_start_vectors`.
+
     Higham 1988, ACM Trans. Math. Softw. 14, 381, algorithm 4.1, as in LAPACK's condition numbers. Not
     `scipy.sparse.linalg.onenormest`: that draws from NumPy's global random state, and results here are reproducible.
-
-    Parameters
-    ----------
-    solve : callable
-        v of shape (n,) to A⁻¹v.
-    from_ones, from_alternating : arrays of shape (n,)
-        A⁻¹ of `_start_vectors`.
     """
     n = len(from_ones)
     v = from_ones
@@ -313,10 +265,6 @@ def inverse_one_norm(
 
 
 def _start_vectors(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Those that the estimate starts from, and the one that guards it against unlucky cancellation."""
+    """The vector that the estimate starts from, and the one that guards it against unlucky cancellation."""
     steps = np.arange(n)
     return np.full(n, 1 / n), np.where(steps % 2, -1.0, 1.0) * (1 + steps / max(1, n - 1))
-
-
-def _nothing() -> None:
-    """A tick that nobody counts."""

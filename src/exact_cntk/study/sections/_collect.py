@@ -49,15 +49,7 @@ def costly_sections(params: Mapping[str, Any]) -> list[str]:
 
 
 def section_costs(params: Mapping[str, Any], seconds: Callable[[list[Work]], float] | None) -> tuple[SectionCost, ...]:
-    """Estimate all sections of a study.
-
-    Parameters
-    ----------
-    params : mapping
-        Checked parameters.
-    seconds : callable(list of Work), optional
-        Of this machine; None leaves the time out.
-    """
+    """Estimate all sections of a study; `seconds` is how long work takes this machine, None to leave the time out."""
     return tuple(
         SectionCost(
             key=key,

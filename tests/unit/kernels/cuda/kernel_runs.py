@@ -9,6 +9,7 @@ from kernel_inputs import Problem, constants, tables
 
 from exact_cntk.kernels import reference
 from exact_cntk.kernels.cuda import plan
+from exact_cntk.kernels.cuda.remote import PassShape
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,22 @@ class Sums:
 
 
 def variant_of(problem: Problem, shared_limit: int = 227 * 1024) -> plan.Variant:
-    return plan.choose_variant(
-        problem.height,
-        problem.width,
-        problem.radius,
-        problem.layers,
-        len(problem.depths),
+    shape = PassShape(
+        dtype=np.dtype(problem.dtype),
+        height=problem.height,
+        width=problem.width,
+        channels=problem.channels,
+        radius=problem.radius,
+        layers=problem.layers,
+        emissions=len(problem.depths),
         pooling=problem.pooling,
         reach=problem.reach,
         pooling_radius=-1 if problem.pooling_window is None else problem.pooling_window // 2,
         fields=problem.fields,
         theta_from_sigma=problem.theta_from_sigma,
-        dtype=problem.dtype,
-        shared_limit=shared_limit,
+        arccos_degree=0,
     )
+    return plan.choose_variant(shape, shared_limit)
 
 
 def gains_of(variant: plan.Variant, problem: Problem) -> np.ndarray:

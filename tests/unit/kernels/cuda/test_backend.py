@@ -286,7 +286,7 @@ def test_by_the_public_function(gpu, backend):
 
 def test_describes_the_gpu(gpu):
     assert describe_backend("auto") == ("cuda", "sm_90", "a GPU is present: emulated", "emulated")
-    assert describe_backend("cuda").reason == "as asked for: emulated"
+    assert describe_backend("cuda").reason == "as requested: emulated"
     assert describe_backend("cpu").name == "cpu"
 
 

@@ -18,7 +18,7 @@ OPTIONS |= {"depths": [3, 4], "kinds": ["ntk", "nngp"]}
 @pytest.fixture
 def emulated(monkeypatch):
     """Whoever asks for a GPU gets the emulator."""
-    monkeypatch.setattr(_compute, "describe_backend", lambda _: Backend("cuda", "sm_90", "as asked for", "stand-in"))
+    monkeypatch.setattr(_compute, "describe_backend", lambda _: Backend("cuda", "sm_90", "as requested", "stand-in"))
     monkeypatch.setattr(cuda, "require_gpu", lambda: None)
     monkeypatch.setattr(cuda, "describe_software", lambda: {"cupy": "none"})
     monkeypatch.setattr(backend_module.devices, "open_device", EmulatedDevice)
@@ -42,7 +42,7 @@ def test_holds_the_kernel_and_says_what_the_gpu_did(tmp_path, emulated, rows, co
     compute_block(data_file, out, rows=rows, cols=cols, backend="cuda", **OPTIONS)
     assert out.read_bytes() == once
 
-    _compute.describe_backend = lambda _: Backend("reference", "numpy", "as asked for")  # undone by the fixture
+    _compute.describe_backend = lambda _: Backend("reference", "numpy", "as requested")  # undone by the fixture
     compute_block(data_file, expected, rows=rows, cols=cols, backend="reference", **OPTIONS)
     for kind in OPTIONS["kinds"]:
         for depth in OPTIONS["depths"]:

@@ -4,11 +4,22 @@ import numpy as np
 import pytest
 
 from exact_cntk.kernels.cuda import plan
+from exact_cntk.kernels.cuda.remote import PassShape
 
 
-def variant(height=32, width=32, radius=1, layers=20, emissions=5, **changes):
-    options = {"pooling": True, "fields": 1, "theta_from_sigma": False, "dtype": "float32"} | changes
-    return plan.choose_variant(height, width, radius, layers, emissions, **options)
+def variant(height=32, width=32, pooling=True, dtype="float32", shared_limit=plan.SHARED_DEFAULT, **changes):
+    sizes = {"channels": 3, "radius": 1, "layers": 20, "emissions": 5, "fields": 1, "arccos_degree": 7} | changes
+    shape = PassShape(
+        dtype=np.dtype(dtype),
+        height=height,
+        width=width,
+        pooling=pooling,
+        reach=(height - 1, width - 1) if pooling else (0, 0),
+        pooling_radius=-1,
+        theta_from_sigma=False,
+        **sizes,
+    )
+    return plan.choose_variant(shape, shared_limit)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_failed_factorisation_is_only_a_hint():
     """An eigenvalue within what is allowed is no error, wherever the factorisation broke down."""
 
     class Unlucky:
-        units = 1
+        norm, units = 1.0, 1
 
         def factorise(self, shift, tick):
             return shift > 0.5
@@ -134,11 +134,11 @@ def test_a_failed_factorisation_is_only_a_hint():
 
     factors, Y = Unlucky(), np.ones((3, 1))
     factors.smallest = -1e-20
-    path = ridge_path.solve_path(factors, Y, np.array([1.0, 0.0]), norm=1.0)
+    path = ridge_path.solve_path(factors, Y, np.array([1.0, 0.0]))
     np.testing.assert_array_equal(path.condition_number, [1, np.inf])
     factors.smallest = -1e-10
     with pytest.raises(ridge_path.NotPositiveSemidefiniteError):
-        ridge_path.solve_path(factors, Y, np.array([1.0, 0.0]), norm=1.0)
+        ridge_path.solve_path(factors, Y, np.array([1.0, 0.0]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the grid of architectures costs beyond the blocks of its kernels."""
+"""What the grid of architectures costs, in addition to the blocks of its kernels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,12 @@ from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 def count_architectures(params: Mapping[str, Any]) -> int:
     """Count the architectures of the grid."""
     passes = architecture_passes(params)
-    return sum(len(architecture_outputs(one.depths, one.network.trained)) for one in passes)
+    return sum(len(architecture_outputs(grid.depths, grid.network.trained)) for grid in passes)
 
 
 def expected_work(params: Mapping[str, Any]) -> list[Work]:
-    """Solving all architectures, a job a pass, beyond the blocks of their kernels."""
+    """Solving all architectures, one job per pass."""
     grid, passes = params["architectures"], architecture_passes(params)
-    if grid is None:
-        return []
     sizes = [(n, grid["small_repeats"]) for n in grid["small_train_images"]] + [(grid["train_images"], 1)]
     architectures, ridges = count_architectures(params) // len(passes), len(params["solve"]["ridges"])
     fits = tuple(Fits(n, ridges, architectures * repeats) for n, repeats in sizes)
@@ -27,19 +25,14 @@ def expected_work(params: Mapping[str, Any]) -> list[Work]:
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:
-    """Peak of solving an architecture, in bytes; that of its blocks is `exact_cntk.study.passes.pass_memory`."""
-    grid, prepare = params["architectures"], params["prepare"]
-    if grid is None:
-        return 0
-    n = grid["train_images"]
-    return ITEM_BYTES * n * (n + prepare["test_images"]) + required_bytes(n, "eigh")
+    """Peak memory of solving one architecture, bytes; for its blocks see `exact_cntk.study.passes.pass_memory`."""
+    n = params["architectures"]["train_images"]
+    return ITEM_BYTES * n * (n + params["prepare"]["test_images"]) + required_bytes(n, "eigh")
 
 
 def expected_disk(params: Mapping[str, Any]) -> int:
-    """Bytes of the files of results; the blocks of their kernels are counted with those of the study."""
+    """Bytes of the result files; the blocks of their kernels are counted with those of the study."""
     grid = params["architectures"]
-    if grid is None:
-        return 0
     fits = grid["small_repeats"] * len(grid["small_train_images"]) + 1
-    hexadecimal = 2 * 2 * params["prepare"]["test_images"] // 8  # digits of both protocols
+    hexadecimal = 2 * 2 * params["prepare"]["test_images"] // 8  # digits, both protocols
     return count_architectures(params) * fits * (hexadecimal + 400)

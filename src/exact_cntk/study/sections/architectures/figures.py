@@ -27,24 +27,24 @@ from exact_cntk.study.show.style import (
 )
 from exact_cntk.study.show.style import title as put_title
 
-PROTOCOL = "accuracy_loo_ridge"  # by which architectures are ranked: all of them have an answer with a ridge
+PROTOCOL = "accuracy_loo_ridge"  # that ranks architectures: with a ridge all of them have an answer
 _READOUT_COLORS = {"vanilla": BLUE, "GAP": VERMILION}
-_OTHER_COLORS = (GREEN, ORANGE, PURPLE, GREY)  # of windows and flips, as they come
+_OTHER_COLORS = (GREEN, ORANGE, PURPLE, GREY)  # of windows and flips, in order of appearance
 _KIND_FACES = ((GREY, "NTK"), ("white", "CNN-GP"))
 _RING = {"marker": "o", "ms": 13, "mfc": "none", "mec": "black", "mew": 1.2, "ls": ""}
 _SQUARE = {"marker": "s", "ms": 13, "mfc": "none", "mec": "black", "mew": 1.2, "ls": ""}
-# Percentages that an axis may be marked at, the roundest first; those of a later list where there is room.
+# Percentages for ticks, the roundest first; those of a later list where there is room.
 _TICKS = (
     [5, 10, 20, 30, 50, 70, 80, 90, 95, 98, 99, 99.5],
     [1, 2, 15, 25, 35, 40, 45, 55, 60, 65, 75, 85, 97],
     list(range(1, 100)),
 )
-_ROOM = 0.11  # of the axis, between two marks
+_ROOM = 0.11  # between two ticks, as a fraction of the axis
 
 
 @mpl.rc_context(SETTINGS)
 def ranking_figure(search: Search) -> Figure:
-    """Accuracy from the most of the few training images against that of the full set, a panel a protocol."""
+    """Accuracy with the largest small training sets against accuracy with the full one, one panel per protocol."""
     n, table = search.small[-1], ranking(search)
     figure, axes = new_figure(1, len(PROTOCOLS), row_height=3.6)
     for panel, (protocol, name) in zip(axes[0], PROTOCOLS.items(), strict=True):
@@ -60,19 +60,19 @@ def ranking_figure(search: Search) -> Figure:
             _logit_axis(panel, "y", [y.min(), y.max()])
         members = search.solved(protocol)
         rho = search.compare(protocol, n, members, "all").value("spearman") if len(members) > 1 else np.nan
-        some = "" if len(members) == len(table) else f", the {len(members)} that need none"
+        some = "" if len(members) == len(table) else f", {len(members)} of {len(table)}"
         shown = "undefined" if np.isnan(rho) else f"{rho:.2f}"
         panel.set_title(f"{name}{some}\nSpearman's ρ = {shown}", loc="left")
         panel.set_xlabel(f"accuracy, n = {n} (%)")
     axes[0, 0].set_ylabel(f"accuracy, n = {search.full} (%)")
-    marks = [_handle("picked", _RING), _handle("best", _SQUARE)]
-    _finish(figure, search, "Few training images against all", marks)
+    marks = [_handle("chosen", _RING), _handle("best", _SQUARE)]
+    _finish(figure, search, "Accuracy with few and with all training images", marks)
     return figure
 
 
 @mpl.rc_context(SETTINGS)
 def cost_figure(search: Search) -> Figure:
-    """Accuracy at full data against element-layers of the full kernel, with the Pareto front."""
+    """Accuracy with all training images against element-layers of the full kernel, with the Pareto front."""
     table, n = ranking(search), search.small[-1]
     figure, axes = new_figure(1, 1, row_height=3.8)
     panel = axes[0, 0]
@@ -80,20 +80,20 @@ def cost_figure(search: Search) -> Figure:
     front = pareto_front(cost.to_numpy(), accuracy.to_numpy())
     panel.step(cost[front], 100 * accuracy[front], where="post", color=GREY, lw=1, zorder=1)
     _marks(panel, search, table, cost, 100 * accuracy)
-    picked = table[f"{PROTOCOL}_{n}"].idxmax()
-    panel.plot(cost[picked], 100 * accuracy[picked], **_RING)
+    chosen = table[f"{PROTOCOL}_{n}"].idxmax()
+    panel.plot(cost[chosen], 100 * accuracy[chosen], **_RING)
     panel.set_xscale("log")
     _logit_axis(panel, "y", [accuracy.min(), accuracy.max()])
     panel.set_xlabel(f"cost of the kernel at n = {search.full}, element-layers")
     panel.set_ylabel(f"accuracy, n = {search.full} (%)")
     front_line = Line2D([], [], color=GREY, lw=1, label="Pareto front")
-    _finish(figure, search, "Accuracy against cost", [front_line, _handle(f"picked with n = {n}", _RING)])
+    _finish(figure, search, "Accuracy against cost", [front_line, _handle(f"chosen with n = {n}", _RING)])
     return figure
 
 
 @mpl.rc_context(SETTINGS)
 def search_figure(search: Search) -> Figure:
-    """Accuracy of what a strategy finds against its cost, as a share of the exhaustive search's."""
+    """Accuracy of each strategy's choice against its cost relative to the exhaustive search."""
     table = strategies(search, PROTOCOL)
     figure, axes = new_figure(1, 1, row_height=3.2)
     panel = axes[0, 0]
@@ -110,19 +110,19 @@ def search_figure(search: Search) -> Figure:
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     _logit_axis(panel, "y", [table.accuracy.min(), table.accuracy.max()])
     panel.set_xlabel("cost, % of the exhaustive search")
-    panel.set_ylabel("accuracy of what is found (%)")
-    put_title(figure, "What a search costs, and what it finds", data=_data_line(search))
+    panel.set_ylabel("accuracy of the choice (%)")
+    put_title(figure, "Cost of a search, and accuracy of its choice", data=_data_line(search))
     legend(figure, *panel.get_legend_handles_labels(), columns=2)
     return figure
 
 
 def _inside(search: Search, accuracy: pd.Series) -> pd.Series:
-    """Within what an axis of log-odds can show: half a test image from 0 and 1."""
+    """Accuracies at least half a test image from 0 and 1, which a log-odds scale can show."""
     return accuracy.clip(0.5 / search.test_images, 1 - 0.5 / search.test_images)
 
 
 def _log_odds(percent: np.ndarray | float) -> np.ndarray:
-    inside = np.clip(percent, 0.01, 99.99)  # matplotlib asks for places beyond the axis, too
+    inside = np.clip(percent, 0.01, 99.99)  # matplotlib also asks for values outside the axis
     return np.log(inside / (100 - inside))
 
 
@@ -131,16 +131,16 @@ def _percent(log_odds: np.ndarray | float) -> np.ndarray:
 
 
 def _logit_axis(panel: Axes, side: str, ends: Sequence[float]) -> None:
-    """Log-odds, so that architectures at 10 % and those between 97 and 98 % are told apart in one figure."""
+    """A log-odds scale, which shows architectures at 10 % and those between 97 and 98 % in one figure."""
     low, high = _log_odds(100 * np.asarray(ends))
     margin = 0.06 * (high - low) or 0.1
     low, high = low - margin, high + margin
     ticks: list[float] = []
     for percents in _TICKS:
         for percent in percents:
-            place = (_log_odds(percent) - low) / (high - low)
-            near = any(abs(_log_odds(other) - _log_odds(percent)) < _ROOM * (high - low) for other in ticks)
-            if 0 < place < 1 and not near:
+            value = _log_odds(percent)
+            near = any(abs(_log_odds(tick) - value) < _ROOM * (high - low) for tick in ticks)
+            if low < value < high and not near:
                 ticks.append(percent)
     getattr(panel, f"set_{side}scale")("function", functions=(_log_odds, _percent))
     axis = getattr(panel, f"{side}axis")

@@ -1,7 +1,8 @@
-"""Every architecture of one pass, solved on few training images and on many: the grid's compute."""
+"""Every architecture of one pass, solved on small training sets and on the full one."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ def solve_pass(
 ) -> dict[str, Any]:
     """Solve every architecture of a pass, and write what its file holds.
 
-    Each is solved on the subsets and on the pool's first `train_images` images, without ridge (the paper's protocol)
-    and with the ridge that leave-one-out chooses on the training images alone; and tested on all test images. Finished
-    architectures are kept beside `out` until all are, and an interrupted call goes on from them.
+    Each is solved on the subsets and on the pool's first `train_images` images, without a ridge (the paper's protocol)
+    and with the ridge that leave-one-out chooses on the training images, and tested on all test images. An interrupted
+    call resumes after the last finished architecture.
 
     Parameters
     ----------
@@ -109,50 +110,46 @@ def solve_pass(
     return document
 
 
+@dataclass(frozen=True)
 class _Problem:
     """What all architectures of a pass are solved on."""
 
-    def __init__(
-        self,
-        blocks: BlockSet,
-        data: ProcessedData,
-        subsets: Sequence[Subset],
-        ridges: list[float],
-        max_memory_gib: float | None,
-    ) -> None:
-        self._blocks, self._data = blocks, data
-        self._subsets, self._ridges, self._max_memory_gib = subsets, ridges, max_memory_gib
+    blocks: BlockSet
+    data: ProcessedData
+    subsets: Sequence[Subset]
+    ridges: list[float]
+    max_memory_gib: float | None
 
     def description(self) -> list[Any]:
         """All that finished architectures depend on, for JSON."""
-        common = {name: repr(value) for name, value in self._blocks.header.common.items()}
+        common = {name: repr(value) for name, value in self.blocks.header.common.items()}
         # The time of writing stands for a block's values, which changed code may have computed anew.
-        written = [path.stat().st_mtime_ns for path in self._blocks.headers]
-        return [FORMAT_VERSION, common, written, self._subsets, self._ridges]
+        written = [path.stat().st_mtime_ns for path in self.blocks.headers]
+        return [FORMAT_VERSION, common, written, self.subsets, self.ridges]
 
     def solve(self, output: Output) -> list[dict[str, Any]]:
         """The results of one architecture, of all training sets."""
-        kernel = self._blocks.kernel(*kernel_key(output, nested=self._blocks.header.network.nested))
+        kernel = self.blocks.kernel(*kernel_key(output, nested=self.blocks.header.network.nested))
         architecture = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
-        name = f"{output.kind} of {self._blocks.header.name} at depth {output.depth}"
+        name = f"{output.kind} of {self.blocks.header.name} at depth {output.depth}"
         return [
             architecture
             | {"train_images": subset.train_images, "repeat": repeat}
             | self._fit(kernel, chunk, f"{name}, on images {chunk.start}:{chunk.stop}").both_protocols()
-            for subset in self._subsets
+            for subset in self.subsets
             for repeat, chunk in enumerate(subset.chunks)
         ]
 
     def _fit(self, kernel: np.ndarray, chunk: slice, name: str) -> Fit:
         return fit_and_test(
             kernel[chunk, chunk],
-            self._data.train_labels[chunk],
-            [kernel[self._blocks.n :, chunk]],
-            self._data.test_labels,
+            self.data.train_labels[chunk],
+            [kernel[self.blocks.n :, chunk]],
+            self.data.test_labels,
             name=name,
-            ridges=self._ridges,
-            tolerance=KERNEL_ERROR[self._blocks.header.dtype],
-            max_memory_gib=self._max_memory_gib,
+            ridges=self.ridges,
+            tolerance=KERNEL_ERROR[self.blocks.header.dtype],
+            max_memory_gib=self.max_memory_gib,
         )
 
 
@@ -195,7 +192,7 @@ def measured_seconds(block_set: BlockSet, timings: Path) -> float | None:
 
 def _memory(block_set: BlockSet, data: ProcessedData, ridges: int, max_memory_gib: float | None) -> int:
     """Peak in bytes: one kernel of the full set and what solving it takes."""
-    problem = Problem(block_set.n, len(data.class_names), ridges, held=True, overwrite=False)
+    problem = Problem(block_set.n, len(data.class_names), ridges, in_memory=True, overwrite=False)
     solver = choose_solver(problem, max_memory_gib=max_memory_gib)
     return ITEM_BYTES * (block_set.n + block_set.header.n_test) * block_set.n + solver.memory
 

@@ -1,4 +1,4 @@
-"""Presentation of the grid of architectures: ranked by few training images, against all of them, with the cost."""
+"""Presentation of the grid of architectures: the ranking with few training images and with all, and the cost."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,25 +38,25 @@ NAVIGATION = "Architectures"
 TEXT = (
     "A grid of architectures: filter size, readout (vanilla: a dense layer on all pixels; LAP: local average pooling "
     "before it; GAP: global average pooling), depth, and kernel (NTK with all layers trained, NTK with the first and "
-    "the last layer fixed, CNN-GP: only the last layer trained). Each is tested with few training images, several "
-    "disjoint sets of them, and with the full training set. The question is how well the cheap accuracy finds the "
-    "architecture that is best at full data, and what that saves. Costs are entries of covariance tensors taken "
-    "through ReLU layers, exact counts, and seconds as measured."
+    "the last layer fixed, CNN-GP with only the last layer trained: the Gaussian process of the same network). Each is "
+    "tested with few training images, on several disjoint sets, and with the full training set. The question is how "
+    "well the ranking with few images finds the architecture that is best with all, and how much time it saves. Costs "
+    "are exact counts of covariance entries passed through ReLU layers, and measured seconds."
 )
 CAPTIONS = {
     "architecture_ranking": (
-        "Every architecture with few training images (mean over training sets; bars: standard deviation) and with "
-        "the full training set. Colour: readout; marker: filter size; filled: NTK, open: CNN-GP. The ring marks what "
-        "the search picks, the square what is best at full data. Axes are even in log-odds."
+        "Accuracy of every architecture with few training images (mean over training sets; bars: standard deviation) "
+        "and with all. Colour: readout; marker: filter size; filled: NTK, open: CNN-GP. Ring: chosen with few images. "
+        "Square: best with all. Both axes use a log-odds scale, which spreads out values near 100 %."
     ),
     "architecture_cost": (
-        "Accuracy at full data against the cost of the kernel. The line joins the architectures than which no other "
-        "is cheaper and more accurate. The ring marks what few training images pick."
+        "Accuracy with all training images against the cost of the kernel. Line: Pareto front (no architecture is both "
+        "cheaper and more accurate). Ring: chosen with few training images."
     ),
     "architecture_search": (
-        "What a search costs, against training every architecture of the grid on the full set, and the accuracy of "
-        "the architecture that it picks. Picks by test accuracy are made on one half of the test images and measured "
-        "on the other. Open: one training set, the mean over which; filled: all of them."
+        "Cost of a search, relative to training every architecture of the grid on the full set, and accuracy of the "
+        "architecture that it chooses. Choices by test accuracy are made on one half of the test images and measured "
+        "on the other. Open markers: one training set, averaged over sets. Filled markers: all sets together."
     ),
 }
 _MOST_ROWS = 40  # of the ranking in the report; the CSV file has all
@@ -69,8 +69,8 @@ def load(study: Study, files: Sequence[Path], *, resamples: int, seed: int) -> S
 
 
 def tables(search: Search) -> dict[str, pd.DataFrame]:
-    """Ranking of all architectures, association of small and full, and strategies of search."""
-    # without ridge there may be no answer at all
+    """Ranking of all architectures, agreement of small and full, and strategies of search."""
+    # without a ridge there may be no answer at all
     answered = [protocol for protocol in PROTOCOLS if protocol == PROTOCOL or search.solved(protocol)]
     chosen = [strategies(search, protocol).assign(protocol=protocol) for protocol in answered]
     return {
@@ -81,7 +81,7 @@ def tables(search: Search) -> dict[str, pd.DataFrame]:
 
 
 def figures(search: Search) -> dict[str, Figure]:
-    """Small against full, accuracy against cost, and what searches cost and find."""
+    """Small against full, accuracy against cost, and cost and result of searches."""
     return {
         "architecture_ranking": ranking_figure(search),
         "architecture_cost": cost_figure(search),
@@ -92,17 +92,19 @@ def figures(search: Search) -> dict[str, Figure]:
 def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
     """Strategies, association, and the ranking."""
     dataset, n = search.data["dataset"], search.small[-1]
-    unmeasured = (
-        "Passes whose time was not measured have no seconds." if search.architectures.seconds.isna().any() else ""
+    unmeasured = "Passes without measured time have no seconds." if search.architectures.seconds.isna().any() else ""
+    searches = (
+        f"{dataset}: cost and result of a search, {PROTOCOLS[PROTOCOL]}. Loss: accuracy of the exhaustive search − "
+        "accuracy of this one, positive where this one is worse"
     )
-    searches = f"{dataset}: what a search costs and finds, {PROTOCOLS[PROTOCOL]}"
     association = (
-        f"{dataset}: n = {n} against n = {search.full}, without ridge (where all training sets have an answer) and "
-        "with the ridge chosen by leave-one-out; intervals of 95 % over training sets and test images"
+        f"{dataset}: agreement of n = {n} with n = {search.full}, without a ridge (where all training sets have an "
+        "answer) and with the ridge chosen by leave-one-out; 95 % intervals over training sets and test images. "
+        "Regret: accuracy lost by choosing with few images"
     )
     best = (
         f"{dataset}: the {min(_MOST_ROWS, len(search.architectures))} best of {len(search.architectures)} "
-        f"architectures by n = {n}, {PROTOCOLS[PROTOCOL]} (%)"
+        f"architectures with n = {n}, {PROTOCOLS[PROTOCOL]} (%)"
     )
     full = search.accuracy[search.accuracy.train_images == search.full]
     return [
@@ -113,12 +115,12 @@ def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _note(accuracy: pd.DataFrame) -> str:
-    """Why there are answers without ridge that are missing."""
+    """Why answers without a ridge are missing."""
     return unsolved_note(accuracy.accuracy.notna(), [1] * len(accuracy), "", WHY_SINGULAR)
 
 
 def shown_ranking(search: Search) -> pd.DataFrame:
-    """The ranking of all architectures for people."""
+    """The ranking of all architectures, as texts."""
     table, n = ranking(search), search.small[-1]
     small, full = f"{PROTOCOL}_{n}", f"{PROTOCOL}_full"
     frame = {
@@ -144,8 +146,8 @@ def _shown_strategies(search: Search) -> pd.DataFrame:
             "cost (% of exhaustive)": table.cost_percent.map(_cost),
             "seconds": ["" if np.isnan(seconds) else f"{seconds:.3g}" for seconds in table.seconds],
             "accuracy (%)": table.accuracy.map(percent),
-            "below exhaustive (points)": table.regret.map(signed_points),
-            "picks": table.chosen,
+            "loss against exhaustive (points)": table.regret.map(signed_points),
+            "choice": table.chosen,
         }
     )
 
@@ -178,31 +180,35 @@ def _with_interval(row: pd.Series) -> str:
 
 
 def headline(search: Search) -> list[str]:
-    """What the cheap search picks, at which cost."""
+    """Agreement of the rankings, and cost and result of the cheap search."""
     n = search.small[-1]
-    overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
-    picked, best = (overall.architectures[int(side.argmax())][1] for side in (overall.x, overall.y))
-    found = _single_search(search)
-    sets = f", the mean of {search.repeats(n)} training sets," if search.repeats(n) > 1 else ""
+    overall = _overall(search)
+    chosen, best = (overall.architectures[int(side.argmax())][1] for side in (overall.x, overall.y))
+    single = _single_search(search)
+    sets = f" (mean over {search.repeats(n)} training sets)" if search.repeats(n) > 1 else ""
     return [
-        f"Accuracy with {n} training images{sets} ranks {len(overall.x)} architectures on {search.data['dataset']} as "
-        f"accuracy with {search.full} does with Spearman's ρ = {_spearman(overall)}{_within(overall)} where a ridge "
-        f"is chosen by leave-one-out{_without_ridge(search)}; it picks {picked}, where {best} is best, "
-        f"{percent(overall.value('regret'))} points above it.",
-        f"A search with one training set of {n} images costs {_cost(found.cost_percent)} % of trying every "
-        f"architecture at n = {search.full}, and its pick is {_behind(found.regret)} what that finds (on test images "
-        "that had no say).",
+        f"The ranking of {len(overall.x)} architectures on {search.data['dataset']} with {n} images{sets} agrees with "
+        f"that with {search.full} images with Spearman's ρ = {_spearman(overall)}{_within(overall)}, each with a ridge "
+        f"chosen by leave-one-out{_without_ridge(search)}. Best with {n} images: {chosen}; with {search.full}: {best}, "
+        f"which is {percent(overall.value('regret'))} points better.",
+        f"A search with one training set of {n} images costs {_cost(single.cost_percent)} % of testing every "
+        f"architecture at n = {search.full}; its choice is {_behind(single.regret)} that of the full search (measured "
+        "on test images not used for choosing).",
     ]
 
 
+def _overall(search: Search) -> Comparison:
+    return search.compare(PROTOCOL, search.small[-1], search.solved(PROTOCOL), "all")
+
+
 def _spearman(comparison: Comparison) -> str:
-    """The coefficient with its interval of 95 %."""
+    """The coefficient with its 95 % interval."""
     row = pd.Series(next(row for row in comparison.rows() if row["statistic"] == "spearman"))
     return _with_interval(row) or f"undefined ({row.note})"
 
 
 def _within(overall: Comparison) -> str:
-    """What is left of the association when the readouts' means are removed."""
+    """The association after removing the readouts' means."""
     if len(set(overall.families)) == 1:
         return ""
     rho = overall.without_family_means().value("spearman")
@@ -210,17 +216,17 @@ def _within(overall: Comparison) -> str:
 
 
 def _without_ridge(search: Search) -> str:
-    """The same in the paper's protocol, over the architectures that have an answer there."""
+    """The association in the paper's protocol, over the architectures that have an answer there."""
     members = search.solved("accuracy")
     if len(members) < FEWEST:
-        return f", and without ridge only {len(members)} of {len(search.architectures)} have all answers"
-    one = search.compare("accuracy", search.small[-1], members, "all")
-    some = "" if len(members) == len(search.architectures) else f" over the {len(members)} that need none"
-    return f", and {_spearman(one)}{_within(one)} without ridge{some}"
+        return f" (without a ridge only {len(members)} of {len(search.architectures)} have all answers)"
+    plain = search.compare("accuracy", search.small[-1], members, "all")
+    some = "" if len(members) == len(search.architectures) else f", for the {len(members)} that can be solved so"
+    return f" (ρ = {_spearman(plain)}{_within(plain)} without a ridge{some})"
 
 
 def _single_search(search: Search) -> Any:
-    """The row of the search with one training set of the largest small size, as the paper's 2,000 images are one."""
+    """The row of the search with one training set of the largest small size."""
     table = strategies(search, PROTOCOL)
     table = table[(table.strategy == "search") & (table.chosen_by == "test images")]
     return table[table.search_on == f"n = {search.small[-1]}, 1 training set"].iloc[0]
@@ -237,10 +243,8 @@ def _behind(regret: float) -> str:
 
 def summary(search: Search) -> dict[str, Any]:
     """For `dvc metrics`."""
-    n = search.small[-1]
-    overall = search.compare(PROTOCOL, n, search.solved(PROTOCOL), "all")
-    solved = search.solved("accuracy")
-    plain = search.compare("accuracy", n, solved, "all").value("spearman") if solved else float("nan")
+    overall, single, solved = _overall(search), _single_search(search), search.solved("accuracy")
+    plain = search.compare("accuracy", search.small[-1], solved, "all").value("spearman") if solved else float("nan")
     return {
         "architectures": len(search.architectures),
         "architectures_without_ridge": len(solved),
@@ -251,6 +255,6 @@ def summary(search: Search) -> dict[str, Any]:
         "regret": rounded(overall.value("regret")),
         "best_full_accuracy": round(float(overall.y.max()), 6),
         "picked_full_accuracy": round(float(overall.y[overall.x.argmax()]), 6),
-        "search_cost_percent": round(float(_single_search(search).cost_percent), 6),
-        "search_regret": round(float(_single_search(search).regret), 6),
+        "search_cost_percent": round(float(single.cost_percent), 6),
+        "search_regret": round(float(single.regret), 6),
     }

@@ -1,4 +1,4 @@
-"""The grid of architectures: its passes, what everything is called, and what it costs. Cheap to import."""
+"""The grid of architectures: its passes, names and jobs. Cheap to import."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from exact_cntk.study.passes import KernelPass, block_files, image_shape
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
-    notebooks={"architecture_search": "many architectures ranked by few training images"},
+    notebooks={"architecture_search": "many architectures ranked with few training images"},
     needs=("data", "kernels", "metrics"),
     tables=("architectures", "architecture_correlation", "architecture_search"),
     figures=("architecture_ranking", "architecture_cost", "architecture_search"),
@@ -30,21 +30,13 @@ SECTION = Section(
 )
 
 FORMAT_VERSION = 1  # of architectures/<pass>.json
-PREFIX = "arch"  # of the names of passes, which no family of `kernels` has
+PREFIX = "arch"  # of the names of passes
 
 
 def architecture_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of the recursion that the grid takes: each gives all depths, kinds and trained layers.
+    """List the passes of the grid, of all depths, kinds and trained layers each; none without a grid.
 
-    Parameters
-    ----------
-    params : mapping
-        Checked parameters of a study.
-
-    Returns
-    -------
-    tuple of KernelPass
-        A filter size × readout (× window of lap) × flips each; none where `architectures` is null.
+    One pass per filter size, readout (and window of lap) and flips.
     """
     grid = params["architectures"]
     if grid is None:
@@ -116,13 +108,15 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
         "ridges": params["solve"]["ridges"],
     }
     return {
-        one.name: Job("solve_architectures", (f"architectures/{one.name}.json",), parameters, block_files(params, one))
-        for one in architecture_passes(params)
+        grid_pass.name: Job(
+            "solve_architectures", (f"architectures/{grid_pass.name}.json",), parameters, block_files(params, grid_pass)
+        )
+        for grid_pass in architecture_passes(params)
     }
 
 
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
-    """Name the families and folders of blocks of the grid, which are made of its numbers."""
-    for one in architecture_passes(params):
-        yield FileName("family", one.name, "the grid of architectures", one.name)
-        yield FileName("folder of blocks", one.kernel_id, "architectures.depths", list(one.depths))
+    """Name the families and folders of blocks of the grid."""
+    for grid_pass in architecture_passes(params):
+        yield FileName("family", grid_pass.name, "the grid of architectures", grid_pass.name)
+        yield FileName("folder of blocks", grid_pass.kernel_id, "architectures.depths", list(grid_pass.depths))

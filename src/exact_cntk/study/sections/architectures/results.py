@@ -1,8 +1,8 @@
-"""A grid of architectures: how well few training images find the ones that are good with many, and at what cost.
+"""A grid of architectures: how well accuracy with few training images predicts accuracy with many, and at what cost.
 
-Accuracies come in two protocols, without ridge (the paper's) and with the ridge that leave-one-out chooses on the
-training images. The paper has the search in one sentence ("highly correlated … may be useful for neural architecture
-search", section 6) and leaves it there.
+Accuracies come in two protocols, without a ridge (the paper's) and with the ridge that leave-one-out chooses on the
+training images. The paper suggests this search in one sentence ("highly correlated … may be useful for neural
+architecture search", section 6).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from exact_cntk.study.documents import unpack_answers
 from exact_cntk.study.stats.comparison import KINDS, Comparison, Resampled
 from exact_cntk.study.stats.statistics import pearson, regret, spearman
 
-# Accuracy by protocol → what tables and figures call it.
-PROTOCOLS = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
+# Protocol → its name in tables and figures.
+PROTOCOLS = {"accuracy": "without a ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
 _BITS = {"accuracy": "test_correct_hex", "accuracy_loo_ridge": "test_correct_loo_ridge_hex"}
 _COLUMNS = (
     *("protocol", "train_images", "scope", "n", "statistic", "value"),
@@ -31,7 +31,7 @@ _COLUMNS = (
 )
 STATISTICS = {"spearman": spearman, "pearson": pearson, "regret": regret}
 
-# What a file must have.
+# Required keys of a file.
 FIELDS = (
     *("study", "data", "family", "readout", "pooling_window", "flips", "filter_size", "train_images", "test_images"),
     *("element_layers_per_pair", "seconds", "results"),
@@ -48,16 +48,16 @@ class Search:
     data : dict
         Of the files: `dataset`, `verified`, `digest`, ….
     architectures : DataFrame
-        One row an architecture, the cheapest first: `architecture` (its name), `readout`, `pooling_window`, `flips`,
+        One row per architecture, the cheapest first: `architecture` (its name), `readout`, `pooling_window`, `flips`,
         `filter_size`, `depth`, `kind`, `trained`, `group` (readout, window and flips in words), `variant` (kind and
-        trained layers in words), `element_layers_per_pair`, `element_layers` (of its kernel at full data, train and
-        test), `seconds` (its share of the measured seconds of its pass; NaN where they were not measured), `pass`.
+        trained layers in words), `element_layers_per_pair`, `element_layers` (of its kernel with all training and test
+        images), `seconds` (its share of the measured seconds of its pass; NaN where not measured), `pass`.
     accuracy : DataFrame
-        One row an architecture, `train_images` and `repeat`: `accuracy`, `accuracy_loo_ridge`, `loo_ridge` and
-        `loo_accuracy` (at that ridge, on the training images alone). NaN where K is singular.
+        One row per architecture, `train_images` and `repeat`: `accuracy`, `accuracy_loo_ridge`, `loo_ridge` and
+        `loo_accuracy` (at that ridge, on the training images). NaN where K is singular.
     correct : dict
-        (protocol, training images, architecture's row) → bool array of shape (repeats, test images); an architecture
-        without an answer for one of its repeats has no entry.
+        (protocol, training images, architecture's row) → bool array of shape (repeats, test images), without
+        architectures that lack an answer for one of their repeats.
     resamples, seed : int
         Of the bootstrap.
     """
@@ -96,12 +96,11 @@ class Search:
         return int(self.accuracy[self.accuracy.train_images == train_images].repeat.nunique())
 
     def solved(self, protocol: str) -> list[int]:
-        """Rows of the architectures that have an answer from every training set."""
-        sizes = self.train_sizes
-        return [i for i in self.architectures.index if all((protocol, n, i) in self.correct for n in sizes)]
+        """Rows of the architectures that have an answer for every training set."""
+        return [i for i in self.architectures.index if all((protocol, n, i) in self.correct for n in self.train_sizes)]
 
     def sample(self, protocol: str) -> Resampled:
-        """All architectures under one bootstrap, keys (training images, architecture's row)."""
+        """All architectures in one bootstrap, keys (training images, architecture's row)."""
         if protocol not in self._cache:
             solved = self.solved(protocol)
             bits = {(n, i): self.correct[protocol, n, i] for n in self.train_sizes for i in solved}
@@ -110,7 +109,7 @@ class Search:
         return self._cache[protocol]
 
     def compare(self, protocol: str, train_images: int, rows: Sequence[int], scope: str) -> Comparison:
-        """Small against full over some of the solved architectures."""
+        """Compare a small training set with the full one, over some of the solved architectures."""
         table = self.architectures.loc[list(rows)]
         return self.sample(protocol).comparison(
             [(train_images, i) for i in rows],
@@ -137,8 +136,8 @@ def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resample
     Raises
     ------
     UserError
-        Naming the file: it was made from other training sets than the others, holds the pass of another file again,
-        or contradicts itself.
+        Naming a file that was made from other training sets than the others, repeats the pass of another file, or
+        contradicts itself.
     """
     if not documents:
         raise UserError("architectures: no results: run its jobs first, see `exact-cntk section run architectures`")
@@ -146,10 +145,10 @@ def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resample
     table = _architectures(documents)
     accuracy: list[dict[str, Any]] = []
     bits: dict[tuple[str, int, int], dict[int, np.ndarray]] = {}
-    places = {(row["pass"], row.depth, row.kind, row.trained): i for i, row in table.iterrows()}
+    row_of = {(row["pass"], row.depth, row.kind, row.trained): i for i, row in table.iterrows()}
     for path, document in documents:
         for result in document["results"]:
-            i = places[document["family"], result["depth"], result["kind"], result["trained"] or ""]
+            i = row_of[document["family"], result["depth"], result["kind"], result["trained"] or ""]
             n, repeat = result["train_images"], result["repeat"]
             names = ("accuracy", "accuracy_loo_ridge", "loo_ridge", "loo_accuracy")
             accuracy.append({"row": i, "train_images": n, "repeat": repeat} | {name: result[name] for name in names})
@@ -179,7 +178,7 @@ def _check_alike(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
             if document[name] != first[name]:
                 raise UserError(
                     f"{path}: {name} is {document[name]}, but {first_path} has {first[name]}; "
-                    "delete the one of the old parameters"
+                    "delete the file of earlier parameters"
                 )
         if document["family"] in seen:
             raise UserError(f"{path}: pass {document['family']} is in {seen[document['family']]} too; remove one")
@@ -194,21 +193,26 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
         n, m = document["train_images"], document["test_images"]
         per_pair = {int(depth): count for depth, count in document["element_layers_per_pair"].items()}
         group = readout_label(Family.from_parts({"trained": "", **document}))  # each result has its own trained layers
-        variants = dict.fromkeys((one["depth"], one["kind"], one["trained"]) for one in document["results"])
-        for depth, kind, trained in variants:
-            variant = kind_label(kind, trained)
-            seconds = document["seconds"]
-            rows.append(
-                shared
-                | {"depth": depth, "kind": kind, "trained": trained or "", "group": group, "variant": variant}
-                | {"architecture": f"{group}, {q}×{q}, depth {depth}, {variant}"}
-                | {"element_layers_per_pair": per_pair[depth], "element_layers": per_pair[depth] * pairs(n, m)}
-                | {"seconds": np.nan if seconds is None else seconds * per_pair[depth] / max(per_pair.values())}
-                | {"pass": document["family"]}
-            )
-    frame = pd.DataFrame(rows)
+        seconds = np.nan if document["seconds"] is None else document["seconds"]
+        variants = dict.fromkeys((result["depth"], result["kind"], result["trained"]) for result in document["results"])
+        rows += [
+            {
+                **shared,
+                "depth": depth,
+                "kind": kind,
+                "trained": trained or "",
+                "group": group,
+                "variant": kind_label(kind, trained),
+                "architecture": f"{group}, {q}×{q}, depth {depth}, {kind_label(kind, trained)}",
+                "element_layers_per_pair": per_pair[depth],
+                "element_layers": per_pair[depth] * pairs(n, m),
+                "seconds": seconds * per_pair[depth] / max(per_pair.values()),
+                "pass": document["family"],
+            }
+            for depth, kind, trained in variants
+        ]
     order = ["element_layers_per_pair", "filter_size", "depth", "group", "variant"]
-    return frame.sort_values(order, kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
 
 
 def pairs(train_images: int, test_images: int) -> int:
@@ -217,20 +221,20 @@ def pairs(train_images: int, test_images: int) -> int:
 
 
 def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
-    """All architectures, the best from few training images (ridge chosen by leave-one-out) first.
+    """All architectures, the best with few training images (ridge chosen by leave-one-out) first.
 
     Parameters
     ----------
     train_images : int, optional
-        The small size that ranks; default: the largest small one.
+        The small size to rank by; default: the largest small one.
 
     Returns
     -------
     DataFrame
         The columns of `Search.architectures`; for each small size n and protocol p `<p>_<n>` and `<p>_<n>_std` (mean
         and standard deviation over training sets, empty unless all of them have an answer) and `<p>_<n>_solved` (how
-        many have one), for the full set `<p>_full`; `rank_small` and `rank_full` by the ridge chosen by leave-one-out
-        (1 is the best, ties share their mean rank).
+        many have one), for the full set `<p>_full`; `rank_small` and `rank_full` with the ridge of leave-one-out (1 is
+        the best, ties share their mean rank).
     """
     size = train_images or search.small[-1]
     table = search.architectures.copy()
@@ -238,8 +242,7 @@ def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
         groups = search.accuracy[search.accuracy.train_images == n].groupby("row")
         for protocol in PROTOCOLS:
             name = f"{protocol}_full" if n == search.full else f"{protocol}_{n}"
-            # an architecture that is singular for one training set has no mean over all of them
-            # rounded, so that sums in another order do not break ties
+            # no mean where one training set is singular; rounded, so that the order of summation does not break ties
             table[name] = groups[protocol].agg(lambda values: values.mean(skipna=False)).round(12)
             if n != search.full:
                 table[f"{name}_std"] = groups[protocol].agg(lambda values: values.std(ddof=1, skipna=False))
@@ -250,18 +253,14 @@ def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
 
 
 def scopes(search: Search, protocol: str) -> Iterator[tuple[str, list[int]]]:
-    """Sets of architectures to compare within: all of them, the better half, and each value of what they differ in."""
+    """Yield sets of architectures to compare within: all, the better half, and each value of each property."""
     solved = search.architectures.loc[search.solved(protocol)]
     yield "all", list(solved.index)
     means = search.sample(protocol).mean if len(solved) else {}
     best = sorted(solved.index, key=lambda i: -means[search.full, i])[: (len(solved) + 1) // 2]
     yield "better half at full data", sorted(best)
-    for column, label in (
-        ("group", "{}"),
-        ("filter_size", "filters {0}×{0}"),
-        ("variant", "{}"),
-        ("depth", "depth {}"),
-    ):
+    labels = {"group": "{}", "filter_size": "filters {0}×{0}", "variant": "{}", "depth": "depth {}"}
+    for column, label in labels.items():
         values = list(dict.fromkeys(search.architectures.sort_values(column)[column]))
         if len(values) > 1:
             for value in values:
@@ -269,16 +268,16 @@ def scopes(search: Search, protocol: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def correlations(search: Search) -> pd.DataFrame:
-    """How few training images rank architectures as all of them do.
+    """Agreement of the rankings with few and with all training images.
 
     Returns
     -------
     DataFrame
-        One row a protocol, small size, scope and statistic ("spearman", "pearson", "regret"; the last is a fraction of
-        the test set, of picking what ranks first): `n` architectures, `value`, 95 % intervals `<kind>_low` and
-        `<kind>_high` over training sets ("subsets"), test images ("tests") and both at once; `one_subset`, its mean
-        over single training sets, empty where it is not defined on all of them; `picked` and `best` (rows of regret).
-        Fewer than three architectures have no row.
+        One row per protocol, small size, scope and statistic ("spearman", "pearson", "regret"; the last is the accuracy
+        lost by choosing the highest-ranked): `n` architectures, `value`, 95 % intervals `<kind>_low` and `<kind>_high`
+        over training sets ("subsets"), test images ("tests") and both at once; `one_subset`, its mean over single
+        training sets, empty where one is undefined; `picked` and `best` (rows of regret). Scopes of fewer than three
+        architectures have no row.
     """
     if "correlations" in search._cache:
         return search._cache["correlations"].copy()
@@ -288,28 +287,27 @@ def correlations(search: Search) -> pd.DataFrame:
             for scope, members in scopes(search, protocol):
                 if len(members) < 3:
                     continue
-                one = search.compare(protocol, n, members, scope)
-                rows += _rows(one, protocol, n)
-                if scope == "all" and len(set(one.families)) > 1:
-                    rows += _rows(one.without_family_means(), protocol, n)
+                comparison = search.compare(protocol, n, members, scope)
+                rows += _rows(comparison, protocol, n)
+                if scope == "all" and len(set(comparison.families)) > 1:
+                    rows += _rows(comparison.without_family_means(), protocol, n)
     search._cache["correlations"] = pd.DataFrame(rows, columns=_COLUMNS)
     return search._cache["correlations"].copy()
 
 
-def _rows(one: Comparison, protocol: str, train_images: int) -> Iterator[dict[str, Any]]:
+def _rows(comparison: Comparison, protocol: str, train_images: int) -> Iterator[dict[str, Any]]:
+    scope = comparison.scope.replace("family means", "readouts' means")
+    x, y, repeats = comparison.x, comparison.y, comparison.x_repeats
     for name, statistic in STATISTICS.items():
-        if name == "regret" and one.within_families:
+        if name == "regret" and comparison.within_families:
             continue  # nobody chooses among averages
-        row: dict[str, Any] = {"protocol": protocol, "train_images": train_images, "scope": one.scope}
-        row["scope"] = row["scope"].replace("family means", "readouts' means")
-        row |= {"n": len(one.x), "statistic": name, "value": one.value(name)}
+        row: dict[str, Any] = {"protocol": protocol, "train_images": train_images, "scope": scope, "n": len(x)}
+        row |= {"statistic": name, "value": comparison.value(name), "one_subset": np.nan}
         for kind in KINDS:
-            low, high = one.interval(name, kind)
-            row |= {f"{kind}_low": low, f"{kind}_high": high}
-        row["one_subset"] = np.nan
-        if one.x_repeats is not None:
-            single = statistic(one.x_repeats, np.broadcast_to(one.y, one.x_repeats.shape))
-            row["one_subset"] = float(np.mean(single))
+            row[f"{kind}_low"], row[f"{kind}_high"] = comparison.interval(name, kind)
+        if repeats is not None:
+            row["one_subset"] = float(np.mean(statistic(repeats, np.broadcast_to(y, repeats.shape))))
         if name == "regret":
-            row |= {"picked": one.architectures[one.x.argmax()][1], "best": one.architectures[one.y.argmax()][1]}
+            chosen, best = comparison.architectures[x.argmax()], comparison.architectures[y.argmax()]
+            row |= {"picked": chosen[1], "best": best[1]}
         yield row

@@ -1,1 +1,1 @@
-"""Finite CNNs, trained beside the exact kernels."""
+"""Trained finite CNNs, compared with the exact kernels."""

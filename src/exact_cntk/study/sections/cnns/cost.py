@@ -10,10 +10,10 @@ from exact_cntk.networks import Family
 from exact_cntk.study.passes import image_shape
 from exact_cntk.study.work import BACKWARD, Convolutions, Work
 
-# An epoch of as many operations is some ten seconds of a CPU: a GPU, if there is one, and more cores are worth while.
+# An epoch with this many operations takes a CPU about ten seconds: a GPU or several cores are then worth using.
 HEAVY_OPERATIONS = 1e12
 JOB_BYTES = 600 * 2**20
-CURVE_BYTES = 100  # of an epoch, in text
+CURVE_BYTES = 100  # text of one epoch
 
 
 def epoch_operations(
@@ -25,23 +25,20 @@ def epoch_operations(
     train_images: int,
     held_out_images: int,
 ) -> int:
-    """Additions and multiplications of an epoch: its steps, and the row of the learning curve."""
+    """Additions and multiplications of an epoch: its steps, and one point of the learning curve."""
     seen = (1 + BACKWARD) * train_images + train_images + held_out_images
     return seen * network.operations(shape, depth, width, outputs)
 
 
 def trains_long(params: Mapping[str, Any]) -> bool:
-    """Whether a GPU, if there is one, or all cores train a study's CNNs, not one core each."""
+    """Whether a GPU (or all cores, without one) trains a study's CNNs, rather than one core for each."""
     return any(operations >= HEAVY_OPERATIONS for _, operations, _ in _epochs(params))
 
 
 def expected_work(params: Mapping[str, Any]) -> list[Work]:
-    """All runs of a study, at most: some may end before the last epoch."""
-    cnns = params["cnns"]
-    if cnns is None:
-        return []
-    # Small runs take a core each; a large one takes the GPU, or all cores.
-    long, shape = trains_long(params), image_shape(params["prepare"])
+    """All training runs, an upper bound: some may end before the last epoch."""
+    # Small runs take one core each; a large one takes the GPU, or all cores.
+    cnns, long, shape = params["cnns"], trains_long(params), image_shape(params["prepare"])
     form = {"width": cnns["width"], "images": cnns["batch_images"], "tf32": cnns["tf32"]}
     return [
         Work(
@@ -56,11 +53,8 @@ def expected_work(params: Mapping[str, Any]) -> list[Work]:
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:
-    """Peak of the largest run, in bytes: the images as read, as checked and as tensors, weights, activations."""
-    cnns, prepare = params["cnns"], params["prepare"]
-    if cnns is None:
-        return 0
-    shape = image_shape(prepare)
+    """Peak memory of the largest run, bytes: images as read, as checked and as tensors, weights, activations."""
+    cnns, prepare, shape = params["cnns"], params["prepare"], image_shape(params["prepare"])
     images = (4 + 8 + 4) * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
     depth = max(depth for family in cnns["families"] for depth in family["depths"])
     at_once = min(prepare["train_images"], max(256, cnns["batch_images"]))
@@ -69,20 +63,15 @@ def expected_memory(params: Mapping[str, Any]) -> int:
 
 
 def expected_disk(params: Mapping[str, Any]) -> int:
-    """Bytes of all results, and of the checkpoints of runs that are under way."""
-    cnns = params["cnns"]
-    if cnns is None:
-        return 0
+    """Bytes of all results, and of the checkpoints of current runs."""
     jobs = sum(jobs for *_, jobs in _epochs(params))
-    results = jobs * (2 * CURVE_BYTES * cnns["max_epochs"] + params["prepare"]["test_images"])
+    results = jobs * (2 * CURVE_BYTES * params["cnns"]["max_epochs"] + params["prepare"]["test_images"])
     return results + 2 * _largest_weights(params) * (1 if trains_long(params) else cores())
 
 
 def _epochs(params: Mapping[str, Any]) -> Iterator[tuple[Family, int, int]]:
-    """(family, operations of an epoch, number of such runs)."""
+    """Yield (family, operations of an epoch, number of such runs)."""
     cnns, prepare = params["cnns"], params["prepare"]
-    if cnns is None:
-        return
     data, pool, left_out = describe(prepare), prepare["train_images"], cnns["validation_images"]
     shape, outputs = data.shape, len(data.class_names)
     for family in cnns["families"]:

@@ -33,9 +33,9 @@ CNTK_STYLE: dict[str, Any] = {"ls": "--", "marker": "s", "mfc": "white"}
 
 @mpl.rc_context(SETTINGS)
 def against_depth(study: Study, table: pd.DataFrame) -> Figure:
-    """Networks and kernels against depth; the paper's in a panel of their own, with an axis of its own."""
+    """Networks and kernels against depth; the paper's Table 1 in a second panel with its own axis."""
     figure, axes = new_figure(1, 2, row_height=3.2)
-    ours, paper = axes[0]
+    panel, paper = axes[0]
     depths = sorted(table.depth.unique())
     for i, (_, rows) in enumerate(table.groupby("family", sort=False)):
         colour = READOUT_COLORS[rows.readout.iloc[0]]
@@ -43,37 +43,37 @@ def against_depth(study: Study, table: pd.DataFrame) -> Figure:
         x = networks.depth * 1.02 ** (2 * i - 1)  # side by side, so that no bar hides another
         style: dict[str, Any] = {"color": colour, "elinewidth": 1}
         spread = 100 * networks.accuracy_sd.fillna(0)
-        ours.errorbar(x, 100 * networks.accuracy, spread, label=networks.network.iloc[0], **style, **CNN_STYLE)
+        panel.errorbar(x, 100 * networks.accuracy, spread, label=networks.network.iloc[0], **style, **CNN_STYLE)
         points = zip(x, 100 * networks.accuracy, strict=True)
-        mark_counts(ours, points, networks.solved_seeds, networks.seeds, colour, DIVERGED)
+        mark_counts(panel, points, networks.solved_seeds, networks.seeds, colour, DIVERGED)
         for kernel, line in rows.dropna(subset=["kernel"]).groupby("kernel", sort=False):
             line = line.sort_values("depth")
             error = 100 * binomial_error(line.cntk_accuracy, line.test_images)
             x = line.depth * 1.02 ** (2 * i - 1)
-            ours.errorbar(x, 100 * line.cntk_accuracy, error, label=kernel, **style, **CNTK_STYLE)
+            panel.errorbar(x, 100 * line.cntk_accuracy, error, label=kernel, **style, **CNTK_STYLE)
             points = zip(x, 100 * line.cntk_accuracy, strict=True)
-            mark_counts(ours, points, line.cntk_accuracy.notna(), [True] * len(line), colour)
+            mark_counts(panel, points, line.cntk_accuracy.notna(), [True] * len(line), colour)
     published = references.table1_wide()
     for readout, suffix in SUFFIXES.items():
         for name, look in (("CNN", CNN_STYLE), ("CNTK", CNTK_STYLE)):
             values = published[f"{name}-{suffix}"]
             paper.plot(values.index, values, color=READOUT_COLORS[readout], label=f"{name}-{suffix}", **look)
-    depth_axis(ours, depths)
+    depth_axis(panel, depths)
     depth_axis(paper, list(published.index))
-    ours.set_ylabel("test accuracy (%)")
-    ours.set_title(f"this study, n = {table.train_images.iloc[0]:,}", loc="left")
+    panel.set_ylabel("test accuracy (%)")
+    panel.set_title(f"this study, n = {table.train_images.iloc[0]:,}", loc="left")
     paper.set_title("the paper's Table 1, CIFAR-10", loc="left")
     title(figure, "Trained CNNs and kernel regression", study)
     handles: dict[str, Any] = {}
-    for panel in (paper, ours):
-        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    for drawn in (paper, panel):
+        handles |= dict(zip(*reversed(drawn.get_legend_handles_labels()), strict=True))
     legend(figure, list(handles.values()), list(handles), columns=4)
     return figure
 
 
 @mpl.rc_context(SETTINGS)
 def learning_curves(study: Study, networks: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Loss, training accuracy and test error against epochs at the chosen rate: a column a family, a colour a depth."""
+    """Loss, training accuracy and test error against epochs at the chosen rate: one column per family."""
     curves = curves.assign(test_error=1 - curves.test_accuracy)
     families = list(dict.fromkeys(networks.family))
     depths = sorted(networks.depth.unique())
@@ -96,15 +96,15 @@ def learning_curves(study: Study, networks: pd.DataFrame, curves: pd.DataFrame) 
     axes[2, 0].yaxis.set_major_formatter(ScalarFormatter())
     axes[2, 0].yaxis.set_minor_formatter(NullFormatter())
     figure.align_ylabels(axes[:, 0])
-    title(figure, "Learning curves at the chosen rate, a line a seed", study)
+    title(figure, "Learning curves at the chosen rate, one line per seed", study)
     handles = [Line2D([], [], color=colors[depth], label=f"depth {depth}") for depth in depths]
-    handles.append(Line2D([], [], color=GREY, ls="", marker="o", label="full training accuracy"))
+    handles.append(Line2D([], [], color=GREY, ls="", marker="o", label="all training images correct"))
     legend(figure, handles, [str(handle.get_label()) for handle in handles], columns=4)
     return figure
 
 
 def _curve(panels: Sequence[Axes], run: pd.DataFrame, quantities: dict[str, str], colour: tuple) -> None:
-    """One run in the panels of a column."""
+    """Draw one run in the panels of a column."""
     full = run[run.train_accuracy == 1].head(1)
     for panel, name in zip(panels, quantities, strict=True):
         scale = 1 if name == "loss" else 100
@@ -114,7 +114,7 @@ def _curve(panels: Sequence[Axes], run: pd.DataFrame, quantities: dict[str, str]
 
 @mpl.rc_context(SETTINGS)
 def rates(study: Study, table: pd.DataFrame) -> Figure:
-    """Validation and test accuracy against the rate: a panel a family, a colour a depth."""
+    """Validation and test accuracy against the rate: one panel per family, one colour per depth."""
     families = list(dict.fromkeys(table.family))
     depths = sorted(table.depth.unique())
     colors = depth_colors(depths)

@@ -1,4 +1,4 @@
-"""Trained finite CNNs beside the exact kernels of the same depth on the same images, and the paper's Table 1."""
+"""Trained finite CNNs compared with the exact kernels of the same depth on the same images."""
 
 from typing import Any
 
@@ -21,29 +21,31 @@ from exact_cntk.study.show.markup import (
 
 __all__ = ["CAPTIONS", "NAVIGATION", "TEXT", "TITLE", "figures", "headline", "load", "shown", "summary", "tables"]
 
-TITLE = "Trained CNNs beside the kernels"
+TITLE = "Are trained CNNs better?"
 NAVIGATION = "CNNs"
 TEXT = (
     "<p>CNN-V and CNN-GAP in the paper's parametrisation, trained by stochastic gradient descent on the quadratic loss "
-    "at a fixed rate, without momentum, decay or augmentation, until every training image is classified rightly and "
-    "some epochs beyond, over which the test accuracy is averaged; where that is never reached, over the last epochs. "
-    "The paper names the rate that does best on the test images; here the rate is chosen on images of the training "
-    "pool that the networks do not see while it is chosen, and the paper's choice stands beside it, named so. The "
-    "kernel is kernel regression without ridge on the same training images. The paper's own figures are for CIFAR-10 "
-    "and much wider networks: they are beside this study's, not among them.</p>"
+    "at a constant learning rate, without momentum, weight decay or augmentation, until all training images are "
+    "classified correctly and then for a few more epochs; test accuracy is the mean over as many last epochs. The "
+    "paper reports the learning rate that is best on the test images. Here it is chosen on images of the training pool "
+    "that the networks are not trained on meanwhile; the paper's choice is also shown and labelled. The kernel is the "
+    "CNTK, with kernel regression without a ridge on the same training images. The paper's own numbers are for "
+    "CIFAR-10 and much wider networks: they are shown for reference only. Differences are CNN − CNTK in percentage "
+    "points: negative where the network is worse.</p>"
 )
 CAPTIONS = {
-    "cnn_vs_cntk": "Test accuracy of trained CNNs and of kernel regression against depth: this study on the left, with "
-    "standard deviations over seeds and the binomial errors of the kernels, the paper's Table 1 on the right.",
-    "cnn_learning_curves": "Learning curves at the rate chosen on validation images: loss and training accuracy, and "
-    "the error on the test images, which choose nothing; a line a seed, a dot where training accuracy is first full.",
-    "cnn_rates": "How the rate is chosen: accuracy on validation images, with a ring around the highest, and test "
-    "accuracy beside it; rates at which training diverges have no marker.",
+    "cnn_vs_cntk": "Test accuracy of trained CNNs and of kernel regression against depth. Left: this study, with "
+    "standard deviations over seeds and binomial standard errors of the kernels. Right: the paper's Table 1.",
+    "cnn_learning_curves": "Learning curves at the rate chosen on validation images: loss, training accuracy, and the "
+    "error on the test images, which are not used for any choice. One line per seed; the dot marks the first epoch "
+    "with all training images classified correctly.",
+    "cnn_rates": "Choice of the learning rate: accuracy on validation images (ring: the highest) and on test images. "
+    "Rates at which training diverges have no marker.",
 }
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Tidy: networks beside kernels, rates, learning curves."""
+    """Tidy: networks and kernels, rates, learning curves."""
     return {
         "cnn_vs_cntk": comparison(results),
         "cnn_rates": results.rates,
@@ -61,9 +63,9 @@ def figures(results: Results) -> dict[str, Figure]:
 
 
 def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
-    """For people: networks beside kernels beside the paper, then how each rate was chosen."""
+    """Networks, kernels and the paper's numbers; then how each rate was chosen."""
     study, (width, *others) = results.study, results.networks.width.unique()
-    channels = f"{width:,} channels" if not others else "channels of several numbers"
+    channels = f"{width:,} channels" if not others else "several widths"
     images = f"{results.networks.train_images.iloc[0]:,} training images"
     caption = f"{study.dataset}: test accuracy in % ({images}, networks of {channels}), differences in points"
     return [
@@ -73,38 +75,37 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
 
 
 def headline(results: Results) -> list[str]:
-    """How far the networks are from the kernels, and what choosing the rate on the test images would add."""
+    """Differences between networks and kernels, and the effect of choosing the rate on the test images."""
     table = comparison(results)
-    sentences = []
     parts = []
     for network, rows in table.dropna(subset=["difference"]).groupby("network", sort=False):
         some = " (over the seeds that did not diverge)" if (rows.solved_seeds < rows.seeds).any() else ""
         depths = ", ".join(map(str, rows.depth.unique()))
         parts.append(f"{network} by {_range(rows.difference)} points at depth {depths}{some}")
-    if parts:
-        missing = int((table.kernel.notna() & table.difference.isna()).sum())
-        left_out = f", {missing} left out, where network or kernel has no answer" if missing else ""
-        sentences.append(
-            f"Trained CNNs of {results.networks.width.max():,} channels differ from kernel regression with the CNTK of "
-            f"the same depth: {'; '.join(parts)}{left_out}."
-        )
-    known = results.networks.dropna(subset=["rate", "rate_test_chosen"])
-    other = known[known.rate != known.rate_test_chosen]
-    if len(known):
-        # at the rate of the test images no seed diverged; those of the other rate are to be the same ones
-        same = other[other.solved_seeds == other.seeds]
-        gain = same.accuracy_test_chosen - same.accuracy
-        missing = len(other) - len(same)
-        changed = ", with seeds that diverged" if missing else ""
-        if len(gain):
-            left_out = f" ({missing} left out{changed})" if missing else ""
-            changed = f", which changes their accuracy by {_range(gain)} points{left_out}"
-        both = "" if len(known) == len(results.networks) else " that have both"
-        sentences.append(
-            f"Choosing the learning rate on the test images, as in the paper, instead of on validation images gives "
-            f"{len(other)} of {len(known)} networks{both} another one{changed}."
-        )
-    return sentences
+    missing = int((table.kernel.notna() & table.difference.isna()).sum())
+    left_out = f" ({missing} left out because network or kernel has no answer)" if missing else ""
+    compared = (
+        f"Trained CNNs with {results.networks.width.max():,} channels differ from kernel regression with the CNTK of "
+        f"the same depth (CNN − CNTK): {'; '.join(parts)}{left_out}."
+    )
+    rates = _rate_sentence(results.networks.dropna(subset=["rate", "rate_test_chosen"]))
+    return [compared, *rates] if parts else rates
+
+
+def _rate_sentence(networks: pd.DataFrame) -> list[str]:
+    """The effect of choosing the rate on the test images, for the networks with both rates; nothing without any."""
+    if networks.empty:
+        return []
+    changed = networks[networks.rate != networks.rate_test_chosen]
+    # At the rate of the test images no seed diverged, so only networks whose seeds all have an answer are compared.
+    comparable = changed[changed.solved_seeds == changed.seeds]
+    gain, missing = comparable.accuracy_test_chosen - comparable.accuracy, len(changed) - len(comparable)
+    text = (
+        "Choosing the learning rate on the test images, as in the paper, would change it for "
+        f"{len(changed)} of {len(networks)} networks"
+    )
+    text += f" and their accuracy by {_range(gain)} points" if len(gain) else ""
+    return [text + (f" ({missing} not compared because seeds diverged)" if missing else "") + "."]
 
 
 def summary(results: Results) -> dict[str, Any]:
@@ -113,20 +114,19 @@ def summary(results: Results) -> dict[str, Any]:
     names = ["accuracy", "accuracy_sd", "accuracy_test_chosen", "rate"]
     for row in results.networks.to_dict("records"):
         counts = ["seeds", "solved_seeds"] if row["solved_seeds"] < row["seeds"] else []
-        found = {name: row[name] for name in [*names, *counts]}
-        tree.setdefault(row["family"], {})[f"depth_{row['depth']:02d}"] = found
+        tree.setdefault(row["family"], {})[f"depth_{row['depth']:02d}"] = {name: row[name] for name in names + counts}
     return tree
 
 
 def _table1(results: Results) -> pd.DataFrame:
     table = comparison(results)
-    here, there = "this study", "the paper (CIFAR-10)"
+    there = "the paper (CIFAR-10)"
     rows = list(table.itertuples())
     return pd.DataFrame(
         {
             "network": table.network,
             "depth": table.depth,
-            f"CNN, {here}": [
+            "CNN, this study": [
                 counted(percent(row.accuracy, row.accuracy_sd), row.solved_seeds, row.seeds, DIVERGED) for row in rows
             ],
             "rate": table.rate.map(_rate),
@@ -134,11 +134,11 @@ def _table1(results: Results) -> pd.DataFrame:
                 percent(row.accuracy_test_chosen) or DIVERGED for row in rows
             ],
             "kernel": table.kernel.fillna(""),
-            f"CNTK, {here}": [percent(row.cntk_accuracy) or SINGULAR * bool(row.kernel) for row in rows],
-            "CNN less CNTK": [_difference(row) for row in rows],
+            "CNTK, this study": [percent(row.cntk_accuracy) or SINGULAR * bool(row.kernel) for row in rows],
+            "CNN − CNTK": [_difference(row) for row in rows],
             f"CNN, {there}": table.paper_cnn.map(percent),
             f"CNTK, {there}": table.paper_cntk.map(percent),
-            f"CNN less CNTK, {there}": table.paper_difference.map(signed_points),
+            f"CNN − CNTK, {there}": table.paper_difference.map(signed_points),
         }
     )
 
@@ -146,10 +146,10 @@ def _table1(results: Results) -> pd.DataFrame:
 def _rates_caption(results: Results) -> str:
     protocol, rates = results.protocol, results.rates
     caption = (
-        f"Choice of the rate: accuracy in % on {protocol['validation_images']:,} images of the training pool left out, "
-        f"{protocol['validation_seeds']} trial a rate, and then, trained on the whole pool, on the test images "
-        f"(mean ± standard deviation over {protocol['seeds']} seeds); at most {protocol['max_epochs']:,} epochs of "
-        f"batches of {protocol['batch_images']:,}, the last {protocol['averaged_epochs']:,} averaged"
+        f"Choice of the learning rate. Validation: accuracy in % on {protocol['validation_images']:,} images of the "
+        f"training pool, {protocol['validation_seeds']} run per rate. Test: accuracy in % after training on the whole "
+        f"pool, mean ± standard deviation over {protocol['seeds']} seeds. At most {protocol['max_epochs']:,} epochs, "
+        f"batches of {protocol['batch_images']:,} images, mean over the last {protocol['averaged_epochs']:,} epochs"
     )
     note = unsolved_note(rates.seeds - rates.diverged_seeds, rates.seeds, "seeds", WHY_DIVERGED, "runs on the pool")
     return with_notes(caption, note)
@@ -169,7 +169,7 @@ def _rates_table(results: Results) -> pd.DataFrame:
     table = results.rates
     marks = {(True, True): "by both", (True, False): "by validation", (False, True): "by test images"}
     rows = list(table.itertuples())
-    picks = zip(table.chosen, table.test_chosen, strict=True)
+    choices = zip(table.chosen, table.test_chosen, strict=True)
     return pd.DataFrame(
         {
             "network": table.network,
@@ -186,8 +186,8 @@ def _rates_table(results: Results) -> pd.DataFrame:
                 for row in rows
             ],
             "diverged": [f"{row.diverged_seeds} of {row.seeds}" for row in rows],
-            "full training accuracy, epoch": [_full_accuracy(row) for row in rows],
-            "chosen": [marks.get((bool(one), bool(other)), "") for one, other in picks],
+            "epoch with all training images correct": [_full_accuracy(row) for row in rows],
+            "chosen": [marks.get((bool(validation), bool(test)), "") for validation, test in choices],
         }
     )
 
@@ -197,14 +197,14 @@ def _rate(value: float) -> str:
 
 
 def _full_accuracy(row: Any) -> str:
-    """The median epoch; where one seed does not reach it and there is no median, how many do."""
+    """The median epoch; how many seeds reach it, where not all do."""
     if pd.isna(row.full_accuracy_epoch):
         return f"{row.full_accuracy_seeds} of {row.seeds} seeds"
     return f"{row.full_accuracy_epoch:g}"
 
 
 def _difference(row: Any) -> str:
-    """What is shown of a network less a kernel; nothing without a kernel."""
+    """The cell of network − kernel; empty without a kernel."""
     if not row.kernel or pd.isna(row.cntk_accuracy):
         return SINGULAR * bool(row.kernel)
     return counted(_points(row.difference, row.difference_se), row.solved_seeds, row.seeds, DIVERGED)

@@ -1,4 +1,4 @@
-"""The runs of finite CNNs that a study trains: one job for each architecture, rate, seed and split, one to gather."""
+"""The finite CNNs that a study trains: one job per architecture, rate, seed and split, and one to gather the runs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from exact_cntk.study.checks import increasing, odd
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
-    notebooks={"cnn_vs_cntk": "trained finite networks beside the exact kernels"},
+    notebooks={"cnn_vs_cntk": "trained finite networks compared with the exact kernels"},
     needs=("data", "metrics"),
     tables=("cnn_vs_cntk", "cnn_rates", "cnn_learning_curves"),
     figures=("cnn_vs_cntk", "cnn_learning_curves", "cnn_rates"),
@@ -24,12 +24,11 @@ SECTION = Section(
 )
 
 SPLITS = ("validation", "test")
-
-VALIDATION_SEEDS = (0,)  # one trial a rate to choose it by
+VALIDATION_SEEDS = (0,)  # one run per rate
 
 
 class Key(NamedTuple):
-    """What runs of a study differ by."""
+    """What distinguishes the runs of a study."""
 
     family: str
     depth: int
@@ -59,7 +58,7 @@ def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
     for i, family in enumerate(cnns["families"]):
         key = f"cnns.families[{i}]"
         if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
+            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
         names.add(family["name"])
         yield from odd(f"{key}.filter_size", family["filter_size"], "filters")
         yield from increasing(f"{key}.depths", family["depths"])
@@ -77,9 +76,9 @@ def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterat
 
 
 def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
-    """The runs, by architecture and `run_name`, and what gathers those of an architecture, by its name."""
+    """The training runs, by architecture and `run_name`, and the jobs that gather them, by architecture."""
     cnns = params["cnns"]
-    families = {} if cnns is None else {one["name"]: Family.from_parts(one) for one in cnns["families"]}
+    families = {} if cnns is None else {family["name"]: Family.from_parts(family) for family in cnns["families"]}
     trained: dict[str, Job] = {}
     for run in runs(params):
         protocol = ["width", "output_scale", "batch_images", "max_epochs", "averaged_epochs", "tf32"]
@@ -102,7 +101,7 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
 
 
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
-    """Name the files of every architecture, and the runs by their rates, which are alike for all of them."""
+    """Name the files of every architecture, and the runs by their rates, which are the same for all of them."""
     for i, family in enumerate(params["cnns"]["families"]):
         for depth in family["depths"]:
             file = f"cnns/{kernel_name(family['name'], depth)}"
@@ -112,6 +111,6 @@ def names(params: Mapping[str, Any]) -> Iterator[FileName]:
 
 
 def run_name(rate: float, seed: int, split: str) -> str:
-    """Stem of the file of a network's training: `float` reads the very rate in it, so that no two rates share one."""
+    """Stem of a run's file; its rate reads back exactly, so that no two rates share a file."""
     text = f"{rate:g}"
     return f"rate-{text if float(text) == rate else repr(float(rate))}-seed-{seed}-{split}"

@@ -1,8 +1,8 @@
-"""Finite CNNs trained by the paper's protocol, one run a file; `gather` puts them together.
+"""Finite CNNs trained by the paper's protocol, one file per run; `gather` puts them together.
 
-The learning rate is chosen on validation images: the last ones of the training pool, which the runs of split
-"validation" leave out of training and report the accuracy on. Runs of split "test" train on the whole pool and report
-the accuracy on the test images; no run sees both.
+The learning rate is chosen on validation images, the last ones of the training pool: runs of split "validation" leave
+them out of training and report the accuracy on them. Runs of split "test" train on the whole pool and report the
+accuracy on the test images; no run sees both.
 """
 
 from collections.abc import Callable
@@ -29,31 +29,33 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 DEVICES = ("auto", "cpu", "cuda")
 DTYPE = "float32"
-IMAGES_AT_ONCE = 256  # a number of the run: it decides on the last bit
+IMAGES_AT_ONCE = 256  # fixed, because the last bits of results depend on it
 ARCHITECTURE = ("family", "readout", "trained", "filter_size", "depth", "width", "output_scale")
 PROTOCOL = ("batch_images", "max_epochs", "averaged_epochs", "tf32")
+# (images, classes) of training, and of what the accuracy is reported on.
+Sets = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, but for its images.
+    """One run, without its images.
 
     Attributes
     ----------
     name : str
-        Of the family.
+        Name of the family.
     network : Family
     depth, width, output_scale
         As `exact_cntk.finite.CNN` takes them.
     rate : float
     seed : int
-        Of the initial weights, and of the order of images.
+        Determines the initial weights and the order of images.
     split : {"validation", "test"}
-        Where the accuracy is reported, and with it what is trained on.
+        Images that the accuracy is reported on.
     batch_images, max_epochs, averaged_epochs, tf32
         As `exact_cntk.finite.train_sgd` takes them.
     validation_images : int
-        The last ones of the training pool, which the split "validation" does not train on.
+        How many of the last images of the training pool the split "validation" does not train on.
     """
 
     name: str
@@ -78,14 +80,12 @@ def train(
     *,
     study: str | None = None,
     device: str = "auto",
-    compiled: bool | None = None,
-    channels_last: bool | None = None,
     threads: int | None = None,
     checkpoint: Path | None = None,
     progress: bool | Progress = False,
     log: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
-    """Train one network and write its outcome and learning curve; an interrupted call goes on where it was.
+    """Train one network and write its outcome and learning curve; an interrupted call resumes from its checkpoint.
 
     Parameters
     ----------
@@ -97,23 +97,19 @@ def train(
     study : str, optional
         Name of the study; by default that of the data file.
     device : {"auto", "cpu", "cuda"}
-        "auto" takes a GPU where there is one and a CPU would take long: an epoch of 10¹² operations or more.
-    compiled : bool, optional
-        Whether steps go through torch.compile; by default on a GPU where that works.
-    channels_last : bool, optional
-        Whether filters lie in memory with their channels last; by default on a GPU.
+        "auto" takes a GPU, if there is one, for epochs of at least 10¹² operations.
     threads : int, optional
-        Of the CPU; by default one for each core. It decides on the last bits.
+        CPU threads; by default one per core. The last bits of results depend on it.
     checkpoint : Path, optional
-        By default a hidden file beside `out`; removed when `out` is written.
+        By default a hidden file in the folder of `out`; removed when `out` is written.
     progress : bool or callable(done, total)
     log : callable(line), optional
-        Is told what computes, and how.
+        Receives a line on device and settings.
 
     Returns
     -------
     dict
-        What the file holds.
+        The content of the file.
 
     Raises
     ------
@@ -126,14 +122,14 @@ def train(
     sets = split_data(data, run)
     shape, outputs = data.train_images.shape[1:], len(data.class_names)
     work = epoch_operations(run.network, shape, run.depth, run.width, outputs, len(sets[0][0]), len(sets[1][0]))
-    name = check.as_choice("device", device, DEVICES)
-    wants_gpu = name == "cuda" or (name == "auto" and work >= HEAVY_OPERATIONS)
-    kept = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")
-    if kept.is_dir():
-        raise UserError(f"checkpoint {kept} is a folder; name a file")
+    device = check.as_choice("device", device, DEVICES)
+    checkpoint = checkpoint or out.with_name(f".{out.name}.checkpoint.npz")
+    if checkpoint.is_dir():
+        raise UserError(f"checkpoint {checkpoint} is a folder; name a file")
+    wants_gpu = device == "cuda" or (device == "auto" and work >= HEAVY_OPERATIONS)
     with sole_device() if wants_gpu else nullcontext():
-        network, computed = _place(data, run, wants_gpu, name == "cuda", compiled, channels_last, threads, log)
-        found = _train(network, computed, run, sets, kept, progress)
+        network, computed = _network(data, run, wants_gpu, device == "cuda", threads, log)
+        outcome = _train(network, computed, run, sets, checkpoint, progress)
     document = {
         "format_version": FORMAT_VERSION,
         "study": study or data_file.stem,
@@ -145,14 +141,14 @@ def train(
         "protocol": {name: getattr(run, name) for name in PROTOCOL},
         "computed": computed,
         **{name: getattr(run, name) for name in ("split", "rate", "seed")},
-        **found,
+        **outcome,
     }
     write_result(out, document)
-    kept.unlink(missing_ok=True)  # last: a call that is killed before goes on from it
+    checkpoint.unlink(missing_ok=True)  # last, so that a call killed before this can resume
     return document
 
 
-def split_data(data: ProcessedData, run: Run) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def split_data(data: ProcessedData, run: Run) -> Sets:
     """Images and classes that a run trains on, and those that it reports the accuracy on.
 
     Raises
@@ -164,30 +160,28 @@ def split_data(data: ProcessedData, run: Run) -> tuple[tuple[np.ndarray, np.ndar
         return (data.train_images, data.train_labels), (data.test_images, data.test_labels)
     pool, left_out = len(data.train_labels), check.as_integer("validation_images", run.validation_images, at_least=1)
     if left_out >= pool:
-        raise InputError(f"validation_images is {left_out}; allowed are integers below the training pool's {pool}")
-    first = pool - left_out
-    return (data.train_images[:first], data.train_labels[:first]), (
-        data.train_images[first:],
-        data.train_labels[first:],
+        raise InputError(f"validation_images is {left_out}; allowed are integers below the training pool of {pool}")
+    training, validation = slice(pool - left_out), slice(pool - left_out, pool)
+    return (data.train_images[training], data.train_labels[training]), (
+        data.train_images[validation],
+        data.train_labels[validation],
     )
 
 
-def _place(
+def _network(
     data: ProcessedData,
     run: Run,
     wants_gpu: bool,
     needs_gpu: bool,
-    compiled: bool | None,
-    channels_last: bool | None,
     threads: int | None,
     log: Callable[[str], object] | None,
 ) -> tuple["CNN", dict[str, Any]]:
-    """The network on the device that it computes on; what that is and how, for file and log."""
+    """The network on its device, and how it is computed, for file and log."""
     from exact_cntk import finite
     from exact_cntk.finite._torch import torch
 
     if needs_gpu and not torch.cuda.is_available():
-        raise UserError(f"device is 'cuda', but torch {torch.__version__} finds no GPU that it can use; use 'cpu'")
+        raise UserError(f"device is 'cuda', but torch {torch.__version__} can use no GPU here; allowed: 'auto', 'cpu'")
     if threads is not None:
         torch.set_num_threads(check.as_integer("threads", threads, at_least=1))
     on_gpu = wants_gpu and torch.cuda.is_available()
@@ -200,15 +194,13 @@ def _place(
         seed=run.seed,
         **run.network.arguments(),
     ).to("cuda" if on_gpu else "cpu")
-    if compiled is None:
-        compiled = on_gpu and finite.compiles(network, min(run.batch_images, IMAGES_AT_ONCE), log)
     computed = {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
         "dtype": DTYPE,
         "tf32": run.tf32 and on_gpu,
-        "compiled": compiled,
-        "channels_last": on_gpu if channels_last is None else channels_last,
+        "compiled": on_gpu and finite.compiles(network, min(run.batch_images, IMAGES_AT_ONCE), log),
+        "channels_last": on_gpu,
     }
     if log is not None:
         log("training: " + ", ".join(f"{key} {value}" for key, value in computed.items()))
@@ -219,39 +211,37 @@ def _train(
     network: "CNN",
     computed: dict[str, Any],
     run: Run,
-    sets: tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    sets: Sets,
     checkpoint: Path,
     progress: bool | Progress,
 ) -> dict[str, Any]:
     """Outcome and learning curve, ready for JSON."""
     from exact_cntk import finite
 
-    (x, labels), (x_held_out, labels_held_out) = sets
+    training, (x_test, labels_test) = sets
+    options: dict[str, Any] = {"images_at_once": IMAGES_AT_ONCE, "tf32": computed["tf32"]}
     rows = finite.train_sgd(
         network,
-        x,
-        labels,
+        *training,
         rate=run.rate,
         max_epochs=run.max_epochs,
         batch_images=run.batch_images,
         seed=run.seed,
         averaged_epochs=run.averaged_epochs,
-        x_test=x_held_out,
-        labels_test=labels_held_out,
-        images_at_once=IMAGES_AT_ONCE,
-        tf32=computed["tf32"],
+        x_test=x_test,
+        labels_test=labels_test,
         compiled=computed["compiled"],
         channels_last=computed["channels_last"],
         checkpoint=checkpoint,
         progress=progress,
+        **options,
     )
     result = finite.outcome(rows, run.averaged_epochs)
-    options = {"images_at_once": IMAGES_AT_ONCE, "tf32": computed["tf32"]}
-    right = finite.predict_classes(network, x_held_out, **options) == labels_held_out
+    correct = finite.predict_classes(network, x_test, **options) == labels_test
     return {
         **{name: value for name, value in asdict(result).items() if name != "test_accuracy"},
         "accuracy": result.test_accuracy,
-        "correct_hex": None if result.diverged else pack_answers(right),
+        "correct_hex": None if result.diverged else pack_answers(correct),
         "curve": {
             "step": [row.step for row in rows],
             "loss": [rounded(row.loss) for row in rows],

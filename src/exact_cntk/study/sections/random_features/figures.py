@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,18 +34,16 @@ EXACT, FEATURES = BLUE, VERMILION
 
 @mpl.rc_context(SETTINGS)
 def ridge_paths(study: Study, paths: pd.DataFrame, problems: pd.DataFrame) -> Figure:
-    """Test accuracy of the NTK along the ridge path, largest training set: a row of axes a depth, a column a family."""
+    """Test accuracy of the NTK along the ridge path, largest training set: one row per depth, one column per family."""
     n = int(paths.train_images.max())
     paths, problems = (frame[(frame.kind == "ntk") & (frame.train_images == n)] for frame in (paths, problems))
     families, depths = list(dict.fromkeys(paths.family)), sorted(paths.depth.unique())
     figure, axes = new_figure(len(depths), len(families), row_height=1.75, sharex=True, sharey="col")
     for j, family in enumerate(families):
         for i, depth in enumerate(depths):
-            chosen = (paths.family == family) & (paths.depth == depth)
-            _paths_of_kernel(
-                axes[i, j], paths[chosen], problems[(problems.family == family) & (problems.depth == depth)]
-            )
-            name = f"{paths[chosen].kernel.iloc[0]}, " if chosen.any() else ""
+            path, fits = (f[(f.family == family) & (f.depth == depth)] for f in (paths, problems))
+            _paths_of_kernel(axes[i, j], path, fits)
+            name = f"{path.kernel.iloc[0]}, " if len(path) else ""
             axes[i, j].set_title(f"{name}depth {depth}", loc="left")
     ridge_axis(axes, paths.ridge)
     for panel in axes[:, 0]:
@@ -56,33 +55,33 @@ def ridge_paths(study: Study, paths: pd.DataFrame, problems: pd.DataFrame) -> Fi
         Line2D([], [], color=FEATURES, marker="s", ms=4),
         Line2D([], [], color="black", marker="x", ls="", mew=1.8),
     ]
-    legend(figure, handles, ["exact kernel", "random features", "float32, unchecked"], columns=3)
+    legend(figure, handles, ["exact kernel", "random features", "float32, plain solve"], columns=3)
     return figure
 
 
 def _paths_of_kernel(axes: Axes, paths: pd.DataFrame, problems: pd.DataFrame) -> None:
-    best = paths[(paths.source == "exact") & (paths.dtype == paths[paths.source == "exact"].dtype.max())]
+    """Median and range over networks, and the exact kernel in its best precision."""
+    exact = paths[paths.source == "exact"]
     drawn = paths[(paths.source == "features") & (paths.dtype == "float64")]
-    by_ridge = drawn.groupby("ridge").test_accuracy
-    groups = 100 * by_ridge.agg(["median", "min", "max"])
-    at = ridge_positions(groups.index.to_numpy())
-    axes.fill_between(at, groups["min"], groups["max"], color=FEATURES, alpha=0.2, lw=0)
-    axes.plot(at, groups["median"], color=FEATURES, marker="s", ms=3.5)
-    mark_counts(axes, zip(at, groups["median"], strict=True), by_ridge.count(), by_ridge.size(), FEATURES)
-    exact = 100 * best.set_index("ridge").test_accuracy
-    axes.plot(ridge_positions(exact.index.to_numpy()), exact, color=EXACT, marker="o", ms=3.5)
-    points = zip(ridge_positions(exact.index.to_numpy()), exact, strict=True)
-    mark_counts(axes, points, exact.notna(), [True] * len(exact), EXACT)
-    unchecked = 100 * problems[(problems.source == "features") & (problems.dtype == "float32")].unchecked_accuracy
-    if len(at):
-        axes.plot([at[0]] * len(unchecked), unchecked, color="black", marker="x", ls="", ms=5, mew=1.2, zorder=5)
+    curves = ((exact[exact.dtype == exact.dtype.max()], EXACT, "o"), (drawn, FEATURES, "s"))
+    for rows, colour, marker in curves:
+        x, percent = ridge_positions(rows.ridge.to_numpy()), 100 * rows.test_accuracy
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 3.5, "mec": colour}
+        sns.lineplot(x=x, y=percent, estimator="median", errorbar=("pi", 100), ax=axes, err_kws={"lw": 0}, **style)
+        groups = percent.groupby(x)
+        mark_counts(axes, groups.median().items(), groups.count(), groups.size(), colour)
+    axes.set_ylabel("")
+    plain = 100 * problems[(problems.source == "features") & (problems.dtype == "float32")].unchecked_accuracy
+    if len(drawn):
+        zero = ridge_positions(drawn.ridge.to_numpy()).min()
+        axes.plot([zero] * len(plain), plain, color="black", marker="x", ls="", ms=5, mew=1.2, zorder=5)
 
 
 @mpl.rc_context(SETTINGS)
 def condition(study: Study, problems: pd.DataFrame) -> Figure:
-    """Condition number of the NTK without ridge against training images: a panel a family, exact and random features.
+    """Condition number of the NTK without a ridge against training images, one panel per family.
 
-    Beside the section's own sizes, those of the study's metrics.
+    Exact kernels also have the training-set sizes of the study's metrics.
     """
     table = _condition_numbers(study, problems)
     families = list(dict.fromkeys(table.family))
@@ -90,7 +89,7 @@ def condition(study: Study, problems: pd.DataFrame) -> Figure:
     colors = depth_colors(sorted(table.depth.unique()))
     for panel, family in zip(axes[0], families, strict=True):
         for (source, depth), rows in table[table.family == family].groupby(["source", "depth"]):
-            # a singular kernel counts in the median; where that is infinite there is no point
+            # a singular kernel counts as infinite in the median, and an infinite median has no point
             line = median_conditions(rows, ["train_images"]).sort_index()
             plain = source == "exact"
             style = {"ls": "-" if plain else "--", "marker": "o" if plain else "s"}
@@ -103,7 +102,7 @@ def condition(study: Study, problems: pd.DataFrame) -> Figure:
         sizes = sorted(table[table.family == family].train_images.unique())
         panel.set_xticks(sizes, [str(size) for size in sizes], rotation=45 if len(sizes) > 4 else 0)
     axes[0, 0].set_ylabel("condition number")
-    title(figure, "Condition of the NTK without ridge", study)
+    title(figure, "Condition number of the NTK without a ridge", study)
     handles = [Line2D([], [], color=colour) for colour in colors.values()]
     handles += [Line2D([], [], color=GREY, marker="o"), Line2D([], [], color=GREY, marker="s", ls="--", mfc="white")]
     handles += [Line2D([], [], color=GREY, ls=":")]
@@ -115,8 +114,8 @@ def condition(study: Study, problems: pd.DataFrame) -> Figure:
 def _condition_numbers(study: Study, problems: pd.DataFrame) -> pd.DataFrame:
     """Of NTKs: `family`, `kernel`, `depth`, `source`, `train_images`, `condition_number`."""
     names = ["family", "kernel", "depth", "source", "train_images", "condition_number"]
-    ours = problems[problems.kind == "ntk"]
-    best = ours[ours.dtype == ours.groupby("source").dtype.transform("max")]
+    tangent = problems[problems.kind == "ntk"]
+    best = tangent[tangent.dtype == tangent.groupby("source").dtype.transform("max")]
     metrics = study.accuracy[(study.accuracy.kind == "ntk") & study.accuracy.family.isin(best.family)]
     metrics = metrics[metrics.depth.isin(best.depth)].assign(source="exact")
     return pd.concat([best[names], metrics[names]], ignore_index=True)
@@ -124,7 +123,7 @@ def _condition_numbers(study: Study, problems: pd.DataFrame) -> pd.DataFrame:
 
 @mpl.rc_context(SETTINGS)
 def width_sweep(study: Study, sweeps: pd.DataFrame) -> Figure:
-    """Deviation from the exact kernel against width, with the fitted line, a panel a kind of kernel."""
+    """Deviation from the exact kernel against width, with the fitted line, one panel per kind of kernel."""
     kinds = list(dict.fromkeys(sweeps.kind)) or ["none"]
     figure, axes = new_figure(1, len(kinds), row_height=3.0, sharey=True)
     families = list(dict.fromkeys(sweeps.family))
@@ -141,12 +140,10 @@ def width_sweep(study: Study, sweeps: pd.DataFrame) -> Figure:
         panel.set_xticks(widths, [str(width) for width in widths])
         panel.set_title(KIND_NAMES[kind], loc="left")
     axes[0, 0].set_ylabel("relative deviation")
-    fits = [panel.get_legend_handles_labels() for panel in axes[0]]
-    columns = max((len(labels) for _, labels in fits), default=1) or 1
-    lines = [item for handles, labels in fits for item in zip(handles, labels, strict=True)]
-    legend(figure, [line for line, _ in lines], [text for _, text in lines], columns=min(2, columns))
+    lines = [line for panel in axes[0] for line in panel.get_legend_handles_labels()[0]]
+    legend(figure, lines, [str(line.get_label()) for line in lines], columns=min(2, len(families)) or 1)
     depths = ", ".join(map(str, sorted(sweeps.depth.unique())))
-    title(figure, "Empirical kernels approach the exact ones" + (f", depth {depths}" if depths else ""), study)
+    title(figure, "Empirical kernels converge to the exact ones" + (f", depth {depths}" if depths else ""), study)
     return figure
 
 
@@ -158,7 +155,6 @@ def _sweep_of_kernel(axes: Axes, rows: pd.DataFrame, colour: str, marker: str) -
     label = f"{fit.kernel}: {fit.slope:.2f} ± {half:.2f}".replace("-0", "−0")
     axes.plot(rows.width, rows.deviation, color=colour, marker=marker, ls="", ms=4, alpha=0.55)
     widths = np.array([rows.width.min(), rows.width.max()])
-    centre = (
-        np.log(rows.deviation).mean() - fit.slope * np.log(rows.width).mean()
-    )  # least squares goes through the means
-    axes.plot(widths, np.exp(centre + fit.slope * np.log(widths)), color=colour, label=label)
+    # a least-squares line passes through the means
+    intercept = np.log(rows.deviation).mean() - fit.slope * np.log(rows.width).mean()
+    axes.plot(widths, np.exp(intercept + fit.slope * np.log(widths)), color=colour, label=label)

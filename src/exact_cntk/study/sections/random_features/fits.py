@@ -1,4 +1,4 @@
-"""Kernel regression on nested training sets, with what rounding does to the kernel and to its solution."""
+"""Kernel regression on nested training sets, with the effect of rounding on the kernel and its solution."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from exact_cntk.study.sections.random_features.plan import train_sizes
 
 @dataclass(frozen=True)
 class Images:
-    """The first images of a study, with their labels."""
+    """The first training and test images of a study, with their labels."""
 
     data: ProcessedData
     train: int
@@ -44,11 +44,11 @@ def nested_results(
     solving: Mapping[str, Any],
     where: str,
 ) -> Iterator[dict[str, Any]]:
-    """One entry for each number of training images, the largest first; `exact` is K in float64, if K is in float32.
+    """One entry per number of training images, the largest first; `exact` is K in float64, if K is in float32.
 
-    Beside what metrics files have: `unchecked_accuracy`, without ridge by Gaussian elimination whatever K's
-    eigenvalues are, as the paper's code solves; `rank`, the eigenvalues above n·ε·λ_max of the kernel's precision;
-    and `rounding`, ‖K − K₆₄‖ / ‖K₆₄‖ in the 2-norm, against the same kernel in float64.
+    In addition to the entries of metrics files: `unchecked_accuracy`, by Gaussian elimination without a ridge, however
+    badly conditioned K is, as in the paper's code; `rank`, the number of eigenvalues above n·ε·λ_max, with ε of the
+    kernel's precision; and `rounding`, ‖K − K₆₄‖ / ‖K₆₄‖ in the 2-norm, against the same kernel in float64.
     """
     for n in train_sizes(images.train):
         part, labels = K[:n, :n], images.train_labels[:n]
@@ -58,7 +58,7 @@ def nested_results(
             "train_images": n,
             "test_images": images.test,
             "rank": _rank(fit.regression.eigenvalues, dtype),
-            "rounding": None if exact is None else rounded(_relative_error(part, exact[:n, :n])),
+            "rounding": None if exact is None else rounded(_norm(part - exact[:n, :n]) / _norm(exact[:n, :n])),
             "unchecked_accuracy": _unchecked_accuracy(part, K_test[:, :n], labels, images.test_labels),
         } | fit.whole_path()
         if n < images.train:
@@ -72,22 +72,17 @@ def _rank(eigenvalues: np.ndarray | None, dtype: str) -> int | None:
     return int((eigenvalues > len(eigenvalues) * np.finfo(dtype).eps * eigenvalues[0]).sum())
 
 
-def _relative_error(K: np.ndarray, exact: np.ndarray) -> float:
-    """‖K − exact‖ / ‖exact‖ in the 2-norm."""
-    return _norm(K - exact) / _norm(exact)
-
-
 def _norm(A: np.ndarray) -> float:
     """The largest |eigenvalue| of a symmetric matrix."""
     if not A.any():
         return 0.0
-    if len(A) < 100:  # ARPACK wants more rows than it finds vectors
+    if len(A) < 100:  # ARPACK needs more rows than vectors
         return float(np.abs(np.linalg.eigvalsh(A)).max())
     return float(np.abs(eigsh(A, k=1, which="LM", v0=np.ones(len(A)), return_eigenvectors=False)[0]))
 
 
 def _unchecked_accuracy(K: np.ndarray, K_test: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> float | None:
-    """Accuracy of K_test K⁻¹ Y by LU factors, with no look at K's condition; None where a pivot is 0."""
+    """Accuracy of K_test K⁻¹ Y by LU factors, without checking K's condition; None where a pivot is 0."""
     Y, classes = as_targets(labels, len(labels))
     try:
         with warnings.catch_warnings():

@@ -1,10 +1,12 @@
 """Kernel regression on random features and on the exact kernels of the same images, and convergence with width.
 
-A job draws one network of one family at each depth, takes its empirical kernels in both precisions, and solves each
-along the whole ridge path, on the first training images and on halves of them; another solves the exact kernels so.
+One kind of job draws a network of one family at each depth, computes its empirical kernels in both precisions, and
+solves each along the whole ridge path, on the first training images, half and a quarter of them; another kind solves
+the exact kernels in the same way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WOR
 
 FORMAT_VERSION = 1
 CONFIDENCE = 0.95  # of the interval of a slope
-# Relative error of an empirical kernel, as `study.fits.KERNEL_ERROR` is of an exact one: sums over all weights of
-# products of float32 numbers; the results have what it was, `rounding`. An eigenvalue that is negative by no more
+# Relative error of an empirical kernel, as `study.fits.KERNEL_ERROR` for an exact one: sums over all weights of
+# products of float32 numbers; `rounding` in the results is its measured value. A negative eigenvalue within this error
 # does not stop the job: its ridge counts as not solved.
 FEATURE_ERROR = {"float32": 1e-5, "float64": 1e-12}
-ON_GPU = 2000  # training images from which a GPU solves what it has computed
+ON_GPU = 2000  # training images from which the GPU also solves the kernels that it has computed
 
 
 def solve_draw(
@@ -54,29 +56,29 @@ def solve_draw(
     data_file : Path
         Processed images.
     name : str
-        Of the family.
+        Name of the family.
     family : Family
         Without flips.
     depths, kinds : sequences
-        Networks, and of each the kernels "ntk" (gradients by the trained weights) and "nngp" (its last layer).
+        Depths of the networks, and the kernels of each: "ntk" (gradients of the trained weights), "nngp" (last layer).
     width, draw : int
-        Channels of the networks; which of them.
+        Channels of the networks; number of the draw.
     train_images, test_images : int
-        The first of the pool and of the test set.
+        The first images of the pool and of the test set.
     ridges : sequence of float
-        Relative to mean(diag K), 0 among them.
+        Relative to mean(diag K), including 0.
     study : str, optional
-        Its name; by default that of the data file.
+        Name of the study; by default that of the data file.
     device : {"auto", "cpu", "cuda"}
-        To compute on; "auto" takes a GPU where torch finds one.
+        "auto" takes a GPU where torch finds one.
     progress : bool or callable(done, total)
-        Counts kernels.
+        Counts depths.
 
     Returns
     -------
     dict
-        The document that `exact-cntk random-features draw` writes: format version, data, architecture, and `results`,
-        one entry a depth, kind, precision and number of training images, as `nested_results` describes it.
+        The content of the result file: format version, data, architecture, and `results`, one entry per depth, kind,
+        precision and number of training images, see `nested_results`.
 
     Raises
     ------
@@ -88,25 +90,24 @@ def solve_draw(
     """
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
-    place = _device(device)
-    options = {**family.arguments(), "get": tuple(kinds), "width": width, "draws": [draw], "device": place}
-    with reporting(progress, f"random features of {name}, draw {draw}", "kernels") as report:
+    device = _device(device)
+    method = "cuda" if device == "cuda" and train_images >= ON_GPU else "auto"
+    options = {**family.arguments(), "get": tuple(kinds), "width": width, "draws": [draw], "device": device}
+    with reporting(progress, f"random features of {name}, draw {draw}", "depths") as report:
         for done, depth in enumerate(depths, start=1):
             kernels = {dtype: _draw_kernels(images, depth, dtype, options) for dtype in DTYPES}
-            for kind in kinds:
+            for kind, dtype in itertools.product(kinds, DTYPES):
                 features = count_features(images.data.train_images.shape[1:], family, kind, depth, width)
-                for dtype in DTYPES:
-                    K, K_test = kernels[dtype][kind]
-                    exact = kernels["float64"][kind][0] if dtype == "float32" else None
-                    where = f"{name}, {kind}, depth {depth}, draw {draw}"
-                    lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
-                    method = "cuda" if place == "cuda" and train_images >= ON_GPU else "auto"
-                    how = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
-                    results += [lead | one for one in nested_results(K, K_test, images, exact, dtype, how, where)]
+                exact = kernels["float64"][kind][0] if dtype == "float32" else None
+                solving = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
+                where = f"{name}, {kind}, depth {depth}, draw {draw}"
+                lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
+                entries = nested_results(*kernels[dtype][kind], images, exact, dtype, solving, where)
+                results += [lead | entry for entry in entries]
             if report is not None:
                 report(done, len(depths))
     drawn = {"source": "features", "width": width, "draw": draw}
-    return _document(study or data_file.stem, images, (name, family), drawn, results)
+    return _document(study or data_file.stem, images, name, family, drawn, results)
 
 
 def solve_exact(
@@ -121,12 +122,12 @@ def solve_exact(
 ) -> dict[str, Any]:
     """Regress with the exact kernels of one family on the images of `solve_draw`, in the same way.
 
-    A kernel computed in float64 is solved a second time rounded to float32.
+    A kernel computed in float64 is also solved rounded to float32.
 
     Parameters
     ----------
     kernel_files : sequence of Path
-        Merged kernels of one family, one a depth.
+        Merged kernels of one family, one per depth.
     data_file, train_images, test_images, ridges, study, progress
         As `solve_draw` takes them.
 
@@ -149,22 +150,23 @@ def solve_exact(
                 _check_kernel(path, kernel, data_file, images)
                 families.add((kernel.name, kernel.network))
                 for kind in kernel.kinds:
-                    stored = file[kind]
-                    K = stored[:train_images, :train_images]
-                    K_test = stored[kernel.n_train : kernel.n_train + test_images, :train_images]
-                    lead = {"kind": kind, "depth": kernel.depth, "features": None}
-                    for dtype, train, test in _precisions(kernel.dtype, K, K_test):
+                    K = file[kind][:train_images, :train_images]
+                    K_test = file[kind][kernel.n_train : kernel.n_train + test_images, :train_images]
+                    for dtype in dict.fromkeys([kernel.dtype, "float32"]):
+                        train, test = (
+                            (A.astype(dtype) if dtype != kernel.dtype else A).astype(float) for A in (K, K_test)
+                        )
+                        solving = {"ridges": ridges, "tolerance": KERNEL_ERROR[dtype]}
                         exact = K if dtype != kernel.dtype else None
-                        how = {"ridges": ridges, "tolerance": KERNEL_ERROR[dtype]}
-                        found = nested_results(train, test, images, exact, dtype, how, f"{path}: {kind}")
-                        results += [lead | {"dtype": dtype} | one for one in found]
+                        lead = {"kind": kind, "depth": kernel.depth, "features": None, "dtype": dtype}
+                        entries = nested_results(train, test, images, exact, dtype, solving, f"{path}: {kind}")
+                        results += [lead | entry for entry in entries]
             if report is not None:
                 report(done, len(kernel_files))
     if len(families) != 1:
-        raise InputError(f"kernels are of {len(families)} architectures; allowed are kernel files of one, a depth each")
-    return _document(
-        study or data_file.stem, images, families.pop(), {"source": "exact", "width": None, "draw": None}, results
-    )
+        raise InputError(f"the kernel files have {len(families)} architectures; give those of one, one file per depth")
+    drawn = {"source": "exact", "width": None, "draw": None}
+    return _document(study or data_file.stem, images, *families.pop(), drawn, results)
 
 
 def sweep_widths(
@@ -181,7 +183,7 @@ def sweep_widths(
     device: str = "cpu",
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
-    """Deviation of empirical kernels from the exact one against width, with the fitted slope and its interval.
+    """Deviation of empirical kernels from the exact kernel against width, with the fitted slope and its interval.
 
     Parameters
     ----------
@@ -190,15 +192,15 @@ def sweep_widths(
     widths, draws
         As `exact_cntk.finite.width_sweep` takes them.
     images : int
-        The first of the pool, whose kernel with themselves it is.
+        Number of images, the first ones of the pool.
     progress : bool or callable(done, total)
         Counts kinds of kernel.
 
     Returns
     -------
     dict
-        `sweeps`: one entry a kind with `widths`, `deviations` (a row a width, one of ‖K_width − K‖ / ‖K‖ a network),
-        `slope`, `interval` and `confidence`.
+        `sweeps`: one entry per kind with `widths`, `deviations` (one row per width, one ‖K_width − K‖ / ‖K‖ per
+        network), `slope`, `interval` and `confidence`.
 
     Raises
     ------
@@ -209,27 +211,27 @@ def sweep_widths(
 
     data = load_processed(data_file)
     _check_count("images", images, len(data.train_labels))
-    place, sweeps = _device(device), []
+    device, sweeps = _device(device), []
     with reporting(progress, f"width sweep of {name}", "kinds") as report:
         for done, kind in enumerate(kinds, start=1):
-            found = width_sweep(
+            sweep = width_sweep(
                 data.train_images[:images],
                 widths=widths,
                 depth=depth,
                 get=kind,  # type: ignore[arg-type]
                 draws=draws,
                 confidence=CONFIDENCE,
-                device=place,  # type: ignore[arg-type]
+                device=device,  # type: ignore[arg-type]
                 **family.arguments(),
             )
             sweeps.append(
                 {
                     "kind": kind,
-                    "widths": found.widths.tolist(),
-                    "deviations": [[rounded(value) for value in row] for row in found.deviations],
-                    "slope": rounded(found.slope),
-                    "interval": [rounded(value) for value in found.interval],
-                    "confidence": found.confidence,
+                    "widths": sweep.widths.tolist(),
+                    "deviations": [[rounded(value) for value in row] for row in sweep.deviations],
+                    "slope": rounded(sweep.slope),
+                    "interval": [rounded(value) for value in sweep.interval],
+                    "confidence": sweep.confidence,
                 }
             )
             if report is not None:
@@ -245,25 +247,20 @@ def _draw_kernels(
     from exact_cntk.finite import empirical_kernel
 
     train, test = images.data.train_images[: images.train], images.data.test_images[: images.test]
-    how: dict[str, Any] = {**options, "depths": depth, "dtype": dtype, "max_memory_gib": _work_gib(options["device"])}
-    K, K_test = empirical_kernel(train, **how), empirical_kernel(test, train, **how)
+    arguments: dict[str, Any] = {**options, "depths": depth, "dtype": dtype}
+    arguments["max_memory_gib"] = _work_gib(options["device"])
+    K, K_test = empirical_kernel(train, **arguments), empirical_kernel(test, train, **arguments)
     return {kind: (K[kind, depth][0], K_test[kind, depth][0]) for kind, _ in K}
 
 
-def _precisions(dtype: str, K: np.ndarray, K_test: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    yield dtype, K, K_test
-    if dtype == "float64":
-        yield "float32", K.astype(np.float32).astype(np.float64), K_test.astype(np.float32).astype(np.float64)
-
-
 def _document(
-    study: str, images: Images, family: tuple[str, Family], drawn: Mapping[str, Any], results: list[dict[str, Any]]
+    study: str, images: Images, name: str, family: Family, drawn: Mapping[str, Any], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "study": study,
         "data": describe_data(images.data),
-        **_stated(*family),
+        **_stated(name, family),
         **drawn,
         "train_images": images.train,
         "test_images": images.test,
@@ -283,15 +280,15 @@ def _first_images(data_file: Path, train: int, test: int, ridges: Sequence[float
     return Images(data, train, test)
 
 
-def _check_count(name: str, count: int, present: int, least: int = 1) -> None:
-    if not least <= count <= present:
-        raise InputError(f"{name} is {count}; allowed are {least} to {present}, the images that there are")
+def _check_count(name: str, count: int, available: int, least: int = 1) -> None:
+    if not least <= count <= available:
+        raise InputError(f"{name} is {count}; allowed are {least} to {available}, the number of available images")
 
 
 def _check_kernel(path: Path, kernel: Kernel, data_file: Path, images: Images) -> None:
     check_images(f"kernel {path}", kernel.data_digest, data_file, images.data.digest, "compute its blocks again")
     if kernel.network.flips:
-        raise UserError(f"kernel {path} is averaged over flips, which networks are not; take one that is not")
+        raise UserError(f"kernel {path} is averaged over flips, but networks are not; give a kernel without flips")
 
 
 def _work_gib(device: str) -> float:
@@ -311,7 +308,7 @@ def _device(device: str) -> str:
 
 
 def run(job: Job, context: Context) -> str:
-    """Draw the networks of a family, solve its exact kernels, or measure convergence with width."""
+    """Draw networks of a family, solve its exact kernels, or measure convergence with width."""
     parameters: dict[str, Any] = {"device": "auto", "progress": context.progress} | dict(job.parameters)
     if "ridges" in parameters:
         parameters["ridges"] = [float(ridge) for ridge in parameters["ridges"]]

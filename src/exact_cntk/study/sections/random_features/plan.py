@@ -1,4 +1,4 @@
-"""Random features beside the exact kernels: one job for each network that is drawn, and for each family of kernels."""
+"""Random features and exact kernels: one job for each network that is drawn, and for each family of kernels."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ _FITS = (
 )
 _NETWORKS = (*_FITS, *(f"finite/{name}.py" for name in ("_contract", "_pass", "_signals", "empirical", "networks")))
 SECTION = Section(
-    notebooks={"random_features": "kernels of random finite networks beside the exact ones"},
+    notebooks={"random_features": "kernels of random finite networks compared with the exact ones"},
     needs=("data", "kernels", "metrics"),
     tables=(
         "random_features",
@@ -35,10 +35,10 @@ SECTION = Section(
     },
 )
 
-DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows what rounding does
-HALVINGS = 2  # of the training images, which show how kernels' condition grows with them
-# Memory to compute empirical kernels in, by device; it sets their blocks, and so the last digits. A GPU that has less
-# gives the part of its own.
+DTYPES = ("float32", "float64")  # of the networks: the paper's, and one that shows the effect of rounding
+HALVINGS = 2  # of the training set, which show how the condition number grows with its size
+# Memory for computing empirical kernels, by device; it sets their blocks, and so the last digits. A GPU with less
+# memory gives `GPU_PART` of it.
 WORK_GIB = {"cpu": 2.0, "cuda": 48.0}
 GPU_PART = 0.6
 
@@ -70,13 +70,13 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
 
 
 def _architecture(params: Mapping[str, Any], family: Mapping[str, Any]) -> dict[str, Any]:
-    """A family but for its depth, and the kinds of kernels."""
+    """A family without its depth, and the kinds of kernels."""
     parts = Family.from_parts(family).arguments()
     return {"study": params["study"], "family": family["name"]} | parts | {"kinds": params["kernels"]["kinds"]}
 
 
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
-    """Name the section's files; one draw stands for all, of which there may be many."""
+    """Name the section's files; of the draws, which may be many, only the first."""
     section = params["random_features"]
     for name in jobs({**params, "random_features": section | {"draws": 1}}):
         yield FileName("file", f"random_features/{name}", "random_features.families", section["families"])
@@ -89,10 +89,9 @@ def train_sizes(n: int) -> list[int]:
 
 
 def count_features(image_shape: tuple[int, ...], family: Family, kind: str, depth: int, width: int) -> int:
-    """How many features a network of one output has: a bound for the rank of its empirical kernel.
+    """Number of features of a network with one output: a bound for the rank of its empirical kernel.
 
-    Trained weights for the NTK, without the first and the last layer's if only hidden layers are trained. For the NNGP
-    kernel the last layer's channels, or its channels and pixels.
+    The trained weights for the NTK; the inputs of the last layer for the NNGP kernel.
     """
     first, *hidden, last = family.weights(image_shape, depth, width)
     if kind == "nngp":
@@ -107,8 +106,8 @@ def contradictions(features: Mapping[str, Any], params: Mapping[str, Any]) -> It
     for i, name in enumerate(features["families"]):
         key = f"random_features.families[{i}]"
         yield from known_family(key, name, computed)
-        if any(one.get("flips") for one in params["kernels"]["families"] if one["name"] == name):
-            yield f"{key}: {name!r} is averaged over flips, which networks are not; name a family without"
+        if any(family.get("flips") for family in params["kernels"]["families"] if family["name"] == name):
+            yield f"{key}: {name!r} is averaged over flips, but networks are not; name a family without flips"
         for depth in features["depths"]:
             yield from known_depth("random_features.depths", name, depth, computed)
     yield from increasing("random_features.depths", features["depths"])

@@ -9,7 +9,7 @@ import pandas as pd
 from exact_cntk.study.results import Study, median_conditions
 from exact_cntk.study.show import references
 
-# Of the paper's Table 2, by kernel.
+# Columns of the paper's Table 2, by kernel.
 PAPER_COLUMNS = {"CNTK-V": ("RF vanilla", "exact vanilla"), "CNTK-GAP": ("RF GAP", "exact GAP")}
 KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size"]
 PROBLEM = [*KERNEL, "depth", "source", "width", "dtype", "train_images", "test_images", "features"]
@@ -17,7 +17,6 @@ VALUES = ["accuracy", "accuracy_loo_ridge", "unchecked_accuracy", "loo_ridge", "
 TABLE2 = ["source", "dataset", "column", "depth", "train_images", "draws", "solved", "accuracy_percent"]
 TABLE2 += ["low_percent", "high_percent", "loo_ridge_percent"]
 PRECISIONS = ("float32", "float64")
-# Of a problem.
 ACCURACIES = ("accuracy", "accuracy_loo_ridge", "unchecked_accuracy")
 
 
@@ -29,14 +28,14 @@ class Results:
     ----------
     study : Study
     problems : DataFrame
-        A row a kernel, source ("features" or "exact"), precision, number of training images and draw (−1: exact).
-        `features` and `width` are 0 for exact kernels, `rank` counts eigenvalues above n·ε·λ_max of the precision,
-        `rounding` is ‖K − K₆₄‖ / ‖K₆₄‖ of a kernel in float32. Accuracies are fractions, without ridge and with the one
-        chosen by leave-one-out; `unchecked_accuracy` is by Gaussian elimination without ridge.
+        One row per kernel, source ("features" or "exact"), precision, number of training images and draw (−1: exact).
+        `features` and `width` are 0 for exact kernels, `rank` counts eigenvalues above n·ε·λ_max in the precision,
+        `rounding` is ‖K − K₆₄‖ / ‖K₆₄‖ of a kernel in float32. Accuracies are fractions, without a ridge and with the
+        ridge of leave-one-out; `unchecked_accuracy` is by Gaussian elimination without a ridge.
     ridge_path : DataFrame
-        A row a problem and ridge: `test_accuracy`, `loo_accuracy`, `loo_error`, `condition_number`.
+        One row per problem and ridge: `test_accuracy`, `loo_accuracy`, `loo_error`, `condition_number`.
     sweeps : DataFrame
-        A row a kernel, width and network: `deviation`, and the fit's `slope`, `low`, `high`, `confidence`.
+        One row per kernel, width and network: `deviation`, and the fit's `slope`, `low`, `high`, `confidence`.
     """
 
     study: Study
@@ -51,10 +50,10 @@ class Results:
 
 
 def medians(results: Results) -> pd.DataFrame:
-    """A row a problem: `draws` (with an answer without ridge: `solved`), medians, and ranges of the accuracies.
+    """One row per problem: `draws` (`solved`: those with an answer without a ridge), medians, ranges of accuracies.
 
-    Medians and ranges of an accuracy are over the `<accuracy>_solved` draws that have one; that of the condition number
-    is over all of them, infinite for singular kernels, and empty where it is infinite itself.
+    Medians and ranges of an accuracy are over the `<accuracy>_solved` draws that have one. The median condition number
+    is over all draws, infinite for singular kernels; an infinite median is left empty.
     """
     groups = results.problems.groupby(PROBLEM, sort=False)
     table = groups.agg(draws=("draw", "size"), solved=("accuracy", "count"))
@@ -76,19 +75,19 @@ def _with_all_parts(results: Results) -> Results:
 
 
 def losses(results: Results) -> pd.DataFrame:
-    """Where random features fall behind the exact kernel, in fractions of the test images.
+    """Loss of random features against the exact kernel, in fractions of the test images.
 
     Returns
     -------
     DataFrame
-        A row a kernel, on the largest training set (`train_images`): accuracies of the exact kernel with the chosen
-        ridge (`exact`) and of random features in float32, unchecked (`features`); `lost` between them, and its parts
-        `lost_to_width`, `lost_without_ridge` and `lost_to_rounding`, which add up to it: medians over the `solved` of
-        `draws` networks that have all of these accuracies; `condition_number` and `rounding` of random features, their
-        product `rounding_at_smallest` (above 1 rounding may exceed the smallest eigenvalue), `weights` (features) and
-        `rank`; `exact_condition_number`; `condition_exponent` and `exact_condition_exponent`, p of condition ∝ n^p over
-        the sizes, NaN where one is singular; and `images_at_limit`, the number of training images at which
-        `rounding_at_smallest` is 1 by that law, an extrapolation; NaN if it does not grow.
+        One row per kernel, on the largest training set (`train_images`): accuracies of the exact kernel with the chosen
+        ridge (`exact`) and of random features in float32 by a plain solve (`features`); their difference `lost` and
+        its parts `lost_to_width`, `lost_without_ridge` and `lost_to_rounding`, which add up to it: medians over the
+        `solved` of `draws` networks that have all of these accuracies; `condition_number` and `rounding` of random
+        features, their product `rounding_at_smallest` (above 1 rounding may exceed the smallest eigenvalue), `weights`
+        (number of features) and `rank`; `exact_condition_number`; `condition_exponent` and `exact_condition_exponent`,
+        p of condition ∝ n^p over the sizes, NaN where one is singular; `images_at_limit`, the number of training images
+        at which `rounding_at_smallest` reaches 1 by that power law (extrapolated), NaN if it does not grow.
     """
     table = medians(results)
     largest = table[table.train_images == results.train_images].set_index([*KERNEL, "depth"])
@@ -126,41 +125,33 @@ def losses(results: Results) -> pd.DataFrame:
 
 
 def table2(results: Results) -> pd.DataFrame:
-    """The paper's Table 2 beside the same kernels of this study: tidy, a row a depth and column; percent.
+    """The same kernels of this study and of the paper's Table 2: tidy, one row per depth and column; percent.
 
     Returns
     -------
     DataFrame
-        `source` (the study's name, or the paper's citation), `dataset`, `column`, `depth`, `train_images`,
-        `draws`, `solved` (of them), `accuracy_percent` without ridge (random features: float32, unchecked, median), its
+        `source` (the study's name, or the paper's citation), `dataset`, `column`, `depth`, `train_images`, `draws`,
+        `solved` (of the draws), `accuracy_percent` without a ridge (random features: median, float32, plain solve), its
         `low_percent` and `high_percent` over draws, `loo_ridge_percent` with the ridge of leave-one-out.
     """
-    ours = medians(results)
-    ours = ours[(ours.train_images == results.train_images) & ours.kernel.isin(PAPER_COLUMNS)]
-    # Of an exact kernel the best precision, which is last; of random features the paper's.
-    ours = ours[(ours.source == "exact") | (ours.dtype == "float32")]
-    ours = ours.drop_duplicates(["kernel", "depth", "source"], keep="last")
-    rows = [_table2_row(results.study, row) for row in ours.to_dict("records")]
+    table = medians(results)
+    table = table[(table.train_images == results.train_images) & table.kernel.isin(PAPER_COLUMNS)]
+    # Exact kernels in their best precision, which is last; random features in the paper's.
+    table = table[(table.source == "exact") | (table.dtype == "float32")]
+    table = table.drop_duplicates(["kernel", "depth", "source"], keep="last")
+    rows = [_table2_row(results.study, row) for row in table.to_dict("records")]
     published = references.read()["table2"]
-    for column in published["columns"]:
-        for depth, value in zip(published["depths"], column["accuracy"], strict=True):
-            rows.append(
-                {
-                    "source": references.citation(published["source"]),
-                    "dataset": published["dataset"],
-                    "column": column["name"],
-                    "depth": depth,
-                    "accuracy_percent": value,
-                }
-            )
+    paper = {"source": references.citation(published["source"]), "dataset": published["dataset"]}
+    rows += [
+        paper | {"column": column["name"], "depth": depth, "accuracy_percent": value}
+        for column in published["columns"]
+        for depth, value in zip(published["depths"], column["accuracy"], strict=True)
+    ]
     return pd.DataFrame(rows, columns=TABLE2).astype(dict.fromkeys(["train_images", "draws", "solved"], "Int64"))
 
 
 def _exponent(table: pd.DataFrame, key: tuple, source: str) -> float:
-    """p of condition ∝ n^p by least squares on logarithms, in the kernel's best precision.
-
-    NaN of fewer than two sizes, and where the kernel is singular on one of them.
-    """
+    """p of condition ∝ n^p by least squares on logarithms, best precision; NaN with one size or a singular kernel."""
     chosen = (table[[*KERNEL, "depth"]] == list(key)).all(axis=1) & (table.source == source)
     rows = table[chosen].drop_duplicates("train_images", keep="last")
     if len(rows) < 2 or rows.condition_number.isna().any():
@@ -171,14 +162,16 @@ def _exponent(table: pd.DataFrame, key: tuple, source: str) -> float:
 def _table2_row(study: Study, row: dict[str, Any]) -> dict[str, Any]:
     drawn = row["source"] == "features"
     name = "unchecked_accuracy" if drawn else "accuracy"
-    found: dict[str, Any] = {
+    ends = [("", ""), ("low_", "_low"), ("high_", "_high")] if drawn else [("", "")]
+    percents = {f"{start or 'accuracy_'}percent": round(100 * row[f"{name}{end}"], 6) for start, end in ends}
+    return {
         "source": study.name,
         "dataset": study.dataset,
         "column": PAPER_COLUMNS[row["kernel"]][0 if drawn else 1],
+        "depth": row["depth"],
+        "train_images": row["train_images"],
+        "draws": row["draws"] if drawn else None,
+        "solved": row[f"{name}_solved"] if drawn else None,
+        **percents,
+        "loo_ridge_percent": round(100 * row["accuracy_loo_ridge"], 6),
     }
-    found |= {"depth": row["depth"], "train_images": row["train_images"], "draws": row["draws"] if drawn else None}
-    found["solved"] = row[f"{name}_solved"] if drawn else None
-    found["accuracy_percent"] = round(100 * row[name], 6)
-    if drawn:
-        found |= {f"{end}_percent": round(100 * row[f"{name}_{end}"], 6) for end in ("low", "high")}
-    return found | {"loo_ridge_percent": round(100 * row["accuracy_loo_ridge"], 6)}

@@ -1,4 +1,4 @@
-"""The result files of the study of small training sets: one a method, all on the same training sets."""
+"""The result files of small training sets: one per method, all on the same training sets."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from exact_cntk.study.sections.small_data.kernels import fitting_bytes, kernel_r
 from exact_cntk.study.sections.small_data.subsets import Draw, describe_subsets, draw_subsets
 
 FORMAT_VERSION = 1
-# Parameters whose items are floating-point numbers in the documents, however they are written.
+# Parameters whose items are floating-point numbers in the result files, however they are written.
 LISTS_OF_FLOATS = ("ridges", "bandwidths", "inverse_penalties", "rates")
 
 # (training images, labels, test images, seed) → predictions
@@ -30,11 +30,34 @@ Method = Callable[[np.ndarray, np.ndarray, np.ndarray, list[int]], Predictions]
 
 
 class Design(NamedTuple):
-    """Which training sets: `subsets` of each size, dealt by `seed`; see `draw_subsets`."""
+    """Which training sets: `subsets` of each size, drawn with `seed`; see `draw_subsets`."""
 
     train_images: Sequence[int]
     subsets: int
     seed: int
+
+
+class JobOptions(NamedTuple):
+    """Options of every job.
+
+    Attributes
+    ----------
+    study : str or None
+        Name of the study; None takes the data file's.
+    checkpoint : Path or None
+        File of finished results, which an interrupted call for the same problem resumes from; removed at the end.
+    progress : bool or callable(done, total)
+    max_memory_gib : float or None
+        Limit of memory, for kernels.
+    """
+
+    study: str | None = None
+    checkpoint: Path | None = None
+    progress: bool | Progress = False
+    max_memory_gib: float | None = None
+
+
+DEFAULTS = JobOptions()
 
 
 def kernel_to_file(
@@ -44,11 +67,9 @@ def kernel_to_file(
     design: Design,
     *,
     ridges: Sequence[float],
-    study: str | None = None,
-    max_memory_gib: float | None = None,
-    progress: bool | Progress = False,
+    options: JobOptions = DEFAULTS,
 ) -> dict[str, Any]:
-    """Write the results of a merged kernel, all its kinds, without ridge and with the ridge of leave-one-out.
+    """Write the results of a merged kernel, all its kinds, without a ridge and with the ridge of leave-one-out.
 
     Parameters
     ----------
@@ -57,67 +78,51 @@ def kernel_to_file(
     design : Design
     ridges : sequence of float
         See `kernel_results`.
-    study : str, optional
-        Name of the study; by default that of the data file.
-    max_memory_gib : float, optional
-        Refuse to need more.
-    progress : bool or callable(done, total)
+    options : JobOptions
 
     Returns
     -------
     dict
-        What the file holds.
+        The content of the file.
 
     Raises
     ------
     UserError
-        A file is missing or damaged or cannot be written, a training set is too large for the pool, or memory does not
-        suffice.
+        A file is missing or damaged or cannot be written, a training set is too large for the pool, or there is not
+        enough memory.
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
-    need = fitting_bytes(max(design.train_images), len(data.train_labels))
-    require_memory(f"fitting to {max(design.train_images)} images", need, max_memory_gib)
-    kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=progress)
+    largest = max(design.train_images)
+    need = fitting_bytes(largest, len(data.train_labels))
+    require_memory(f"fitting to {largest} images", need, options.max_memory_gib)
+    kernel, results = kernel_results(kernel_file, data_file, data, draws, ridges=ridges, progress=options.progress)
     stated = kernel.network.stated_parts(depth=kernel.depth, flips=kernel.network.flips)
     stated.pop("pooling_window", None)
     parameters = {"family": kernel.name} | stated | {"ridges": list(ridges)}
-    return _write(out, study or data_file.stem, data, draws, design, "kernel", parameters, results)
+    return _write(out, options.study or data_file.stem, data, draws, design, "kernel", parameters, results)
 
 
 def baseline_to_file(
-    name: str,
-    data_file: Path,
-    out: Path,
-    design: Design,
-    *,
-    study: str | None = None,
-    checkpoint: Path | None = None,
-    progress: bool | Progress = False,
-    **options: Any,
+    name: str, data_file: Path, out: Path, design: Design, *, options: JobOptions = DEFAULTS, **settings: Any
 ) -> dict[str, Any]:
-    """Write the results of a standard method on the study's pixels, flattened.
+    """Write the results of a standard method on the study's pixels; returns and raises as `kernel_to_file`.
 
     Parameters
     ----------
     name : {"rbf", "logistic", "forest"}
-    checkpoint : Path, optional
-        Results so far, which an interrupted call for the same problem goes on from; removed in the end.
-    **options
+    data_file, out, design, options :
+        As `kernel_to_file` takes them.
+    **settings
         Those of `baseline`.
-    data_file, out, design, study, progress :
-        As in `kernel_to_file`, which says what is returned and raised.
     """
-    pixels = baseline(name, **options)
+    predict = baseline(name, **settings)
 
     def method(x: np.ndarray, labels: np.ndarray, x_test: np.ndarray, seed: list[int]) -> Predictions:
-        flat = [images.reshape(len(images), -1).astype(np.float64) for images in (x, x_test)]
-        return pixels(flat[0], labels, flat[1], seed)
+        flat, flat_test = (images.reshape(len(images), -1).astype(np.float64) for images in (x, x_test))
+        return predict(flat, labels, flat_test, seed)
 
-    parameters = {key: list(value) if isinstance(value, Sequence) else value for key, value in options.items()}
-    return method_to_file(
-        name, method, parameters, data_file, out, design, study=study, checkpoint=checkpoint, progress=progress
-    )
+    return method_to_file(name, method, _plain(settings), data_file, out, design, options=options)
 
 
 def network_to_file(
@@ -129,44 +134,36 @@ def network_to_file(
     *,
     max_train_images: int,
     network_subsets: int,
-    study: str | None = None,
-    checkpoint: Path | None = None,
-    progress: bool | Progress = False,
-    **options: Any,
+    options: JobOptions = DEFAULTS,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Write the results of a finite CNN, which takes torch.
+    """Write the results of a finite CNN, which needs torch; returns and raises as `kernel_to_file`.
 
     Parameters
     ----------
     name : str
-        Of the network.
+        Name of the network.
     family : Family
     max_train_images, network_subsets : int
-        Of the design's training sets it is trained on those that are no larger, and of each size on the first ones.
-        At least one.
-    **options
+        The network is trained on the training sets of at most so many images, and of each size on the first so many.
+    data_file, out, design, options :
+        As `kernel_to_file` takes them.
+    **settings
         Those of `Network`.
-    data_file, out, design, study, checkpoint, progress :
-        As in `baseline_to_file`.
     """
     from exact_cntk.study.sections.small_data.networks import Network
 
     check.as_integer("max_train_images", max_train_images, at_least=min(design.train_images))
     subsets = check.as_integer("network_subsets", network_subsets, at_least=1)
-    design_of_network = Design([n for n in design.train_images if n <= max_train_images], subsets, design.seed)
-    parameters = {key: list(value) if isinstance(value, list | tuple) else value for key, value in options.items()}
-    return method_to_file(
-        name,
-        Network(family, **options),
-        family.stated_parts(**parameters),
-        data_file,
-        out,
-        design,
-        only=design_of_network,
-        study=study,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    only = Design([n for n in design.train_images if n <= max_train_images], subsets, design.seed)
+    parameters = family.stated_parts(**_plain(settings))
+    network = Network(family, **settings)
+    return method_to_file(name, network, parameters, data_file, out, design, only=only, options=options)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as the files have them."""
+    return {key: list(value) if isinstance(value, Sequence) else value for key, value in settings.items()}
 
 
 def method_to_file(
@@ -178,40 +175,38 @@ def method_to_file(
     design: Design,
     *,
     only: Design | None = None,
-    study: str | None = None,
-    checkpoint: Path | None = None,
-    progress: bool | Progress = False,
+    options: JobOptions = DEFAULTS,
 ) -> dict[str, Any]:
-    """Write the results of any method.
+    """Write the results of any method; returns and raises as `kernel_to_file`.
 
     Parameters
     ----------
     name : str
-        What the file says of the method.
+        Name of the method in the file.
     method : callable(x, labels, x_test, seed)
-        Sees images of shape (n, P, Q, C), and labels of the training images alone.
+        Takes images of shape (n, P, Q, C), and the labels of the training images only.
     parameters : dict
-        For the file; with the data they are all that the results depend on.
+        For the file; together with the data they determine the results.
     only : Design, optional
         Sizes, and the number of training sets of each, that the method is run on; by default all.
-    data_file, out, design, study, checkpoint, progress :
-        As in `baseline_to_file`.
+    data_file, out, design, options :
+        As `kernel_to_file` takes them.
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)
     sets = describe_subsets(draws, design.seed)
     problem = [FORMAT_VERSION, name, parameters, data.digest, sets["seed"], sets["digest"]]
-    finished = FinishedParts(checkpoint, problem)
-    wanted = design if only is None else only
+    finished = FinishedParts(options.checkpoint, problem)
+    wanted = only or design
     chosen = [draw for draw in draws if draw.train_images in wanted.train_images and draw.repeat < wanted.subsets]
     results = []
-    with reporting(progress, name, "training sets") as report:
+    with reporting(options.progress, name, "training sets") as report:
         for done, draw in enumerate(chosen, start=1):
             result = finished.part(f"{draw.train_images}x{draw.repeat}", partial(_run, method, data, draw, design.seed))
             results.append(result)
             if report is not None:
                 report(done, len(chosen))
-    document = _write(out, study or data_file.stem, data, draws, design, name, parameters, results)
+    document = _write(out, options.study or data_file.stem, data, draws, design, name, parameters, results)
     finished.forget()
     return document
 
@@ -219,14 +214,14 @@ def method_to_file(
 def _run(method: Method, data: ProcessedData, draw: Draw, seed: int) -> dict[str, Any]:
     x, labels = data.train_images[draw.positions], data.train_labels[draw.positions]
     with threadpool_limits(1):  # sums depend on the number of threads, in their last digits
-        found = method(x, labels, data.test_images, [seed, draw.train_images, draw.repeat])
-    correct = int((found.labels == data.test_labels).sum())
+        predictions = method(x, labels, data.test_images, [seed, draw.train_images, draw.repeat])
+    correct = int((predictions.labels == data.test_labels).sum())
     return {
         "train_images": draw.train_images,
         "repeat": draw.repeat,
         "correct": correct,
         "accuracy": correct / len(data.test_labels),
-        "chosen": found.chosen,
+        "chosen": predictions.chosen,
     }
 
 
@@ -257,25 +252,23 @@ def _write(
 def run(job: Job, context: Context) -> str:
     """Test a kernel, a standard method or a network on all small training sets."""
     parameters: dict[str, Any] = {
-        name: [float(item) for item in value] if name in LISTS_OF_FLOATS else value
+        name: [float(number) for number in value] if name in LISTS_OF_FLOATS else value
         for name, value in job.parameters.items()
     }
-    design = Design(*(parameters[name] for name in Design._fields))
-    out, kept = context.files[0], context.checkpoint.with_name(f"{context.checkpoint.name}.json")
-    common: dict[str, Any] = {"study": parameters["study"], "progress": context.progress}
+    design = Design(*(parameters.pop(name) for name in Design._fields))
+    checkpoint = context.checkpoint.with_name(f"{context.checkpoint.name}.json")
+    options = JobOptions(parameters.pop("study"), checkpoint, context.progress, context.max_memory_gib)
+    files = context.data, context.files[0], design
     if job.step == "small_data_kernel":
-        limit = {"ridges": parameters["ridges"], "max_memory_gib": context.max_memory_gib}
-        document = kernel_to_file(context.inputs[0], context.data, out, design, **limit, **common)
+        document = kernel_to_file(context.inputs[0], *files, options=options, **parameters)
     elif job.step == "small_data_baseline":
-        settings = {name: parameters[name] for name in ("ridges", "bandwidths")}
-        settings |= {"penalties": parameters["inverse_penalties"], "trees": parameters["trees"]}
-        method = parameters["method"]
-        document = baseline_to_file(method, context.data, out, design, checkpoint=kept, **settings, **common)
+        method, penalties = parameters.pop("method"), parameters.pop("inverse_penalties")
+        settings = {name: parameters[name] for name in ("ridges", "bandwidths")} | {"penalties": penalties}
+        document = baseline_to_file(method, *files, options=options, **settings, trees=parameters["trees"])
     else:
-        settings = {name: parameters[name] for name in ("depth", "width")}
-        settings |= {"output_scale": float(parameters["output_scale"])}
-        settings |= {name: parameters[name] for name in ("rates", "batch_images", "epochs")}
-        settings |= {name: parameters[name] for name in ("max_train_images", "network_subsets")}
-        name, family = parameters["name"], Family.from_parts(parameters)
-        document = network_to_file(name, family, context.data, out, design, checkpoint=kept, **settings, **common)
+        names = ("depth", "width", "output_scale", "rates", "batch_images", "epochs")
+        settings = {name: parameters[name] for name in (*names, "max_train_images", "network_subsets")}
+        settings["output_scale"] = float(settings["output_scale"])
+        family = Family.from_parts(parameters)
+        document = network_to_file(parameters["name"], family, *files, options=options, **settings)
     return f"{len(document['results'])} results"

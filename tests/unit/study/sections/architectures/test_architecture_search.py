@@ -124,7 +124,7 @@ def test_what_has_no_answer_is_explained(search):
         "architecture"
     ].str.startswith("vanilla, 1×1").sum()
     assert table["n, no ridge"].tolist()[0] == "48" and table["n, ridge"].tolist()[0] == "54"
-    assert "over the 48 that need none" in architectures.headline(found)[0]
+    assert ", for the 48 that can be solved so)" in architectures.headline(found)[0]
     assert not any("No answer" in caption for caption, _ in architectures.shown(search))
 
 
@@ -137,7 +137,9 @@ def test_section_of_kernels_that_are_all_singular_without_ridge():
     assert set(tables["architecture_search"].protocol) == set(tables["architecture_correlation"].protocol) == {PROTOCOL}
     assert tables["architectures"].accuracy_full.isna().all()
     assert architectures.shown(search) and architectures.summary(search)
-    assert ", and without ridge only 0 of 54 have all answers; it picks" in architectures.headline(search)[0]
+    assert (
+        " (without a ridge only 0 of 54 have all answers). Best with 40 images: " in architectures.headline(search)[0]
+    )
     for figure in architectures.figures(search).values():
         assert not any("nan" in axes.get_title("left") for axes in figure.axes)
         assert "<svg" in to_svg(figure)
@@ -170,9 +172,9 @@ def test_grid_without_timings_or_repeats():
     search = read(documents)
     assert search.architectures.seconds.isna().all()
     assert architectures.figures(search)
-    assert architectures.shown(search)[0][0].endswith("Passes whose time was not measured have no seconds.")
+    assert architectures.shown(search)[0][0].endswith("Passes without measured time have no seconds.")
     line, _ = architectures.headline(search)
-    assert "ρ = undefined (fewer than 3 architectures) where" in line and "nan" not in line
+    assert "ρ = undefined (fewer than 3 architectures), each" in line and "nan" not in line
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_files_that_do_not_fit(change, words):
 
 
 def test_no_files():
-    with pytest.raises(UserError, match="no files of results"):
+    with pytest.raises(UserError, match="architectures: no results: run its jobs first"):
         read_search([])
 
 

@@ -116,9 +116,8 @@ def test_a_job_that_was_killed_goes_on_to_the_same_bytes(study, tmp_path):
     params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
     params["prepare"] |= {"train_images": len(data.train_labels), "test_images": len(data.test_labels)}
     params["solve"]["subsets"] = [{"train_images": len(data.train_labels), "repeats": 1}]
-    architecture = {name: getattr(run, name) for name in ("readout", "trained", "filter_size")}
     params["cnns"] |= {name: getattr(run, name) for name in ("width", "batch_images", "max_epochs", "averaged_epochs")}
-    params["cnns"] |= {"families": [{"name": run.family, "depths": [run.depth]} | architecture]}
+    params["cnns"] |= {"families": [{"name": run.name, "depths": [run.depth]} | run.network.stated_parts()]}
     params["cnns"] |= {"rates": [run.rate], "seeds": run.seed + 1, "validation_images": 7}
     params |= dict.fromkeys(["random_features", "architectures", "small_data"])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -158,7 +157,7 @@ def test_a_rate_too_high_is_recorded_as_diverged(study):
         ({"split": "validation", "validation_images": 24}, "validation_images is 24; allowed are integers below .* 24"),
         ({"split": "validation", "validation_images": 0}, "validation_images is 0"),
         ({"batch_images": 25}, "batch_images is 25"),
-        ({"readout": "gab"}, "did you mean 'gap'"),
+        ({"network": Family("gab")}, "did you mean 'gap'"),
     ],
 )
 def test_wrong_runs_are_refused(study, options, reason):

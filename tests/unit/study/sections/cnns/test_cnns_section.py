@@ -92,8 +92,8 @@ def test_everything_for_people_is_computed(results):
     assert list(rates[1].diverged) == ["0 of 3", "1 of 3"] * 2 + ["0 of 3"] * 4
     assert set(rates[1].chosen) == {"by both", ""}
     first, second = cnns.headline(results)
-    assert first.startswith("Trained CNNs of 16 channels differ from kernel regression") and "depth 3, 6" in first
-    assert second.endswith("gives 0 of 4 networks another one.")
+    assert first.startswith("Trained CNNs with 16 channels differ from kernel regression") and "depth 3, 6" in first
+    assert second.endswith("would change it for 0 of 4 networks.")
     assert cnns.summary(results)["cnn-v"]["depth_03"]["accuracy"] == results.networks.accuracy[0]
 
 
@@ -132,9 +132,9 @@ class TestUnsolved:
         (caption, beside), (rates_caption, rates) = cnns.shown(found)
         cells = beside.set_index(["network", "depth"])
         assert cells["CNN, this study"]["CNN-V", 3].endswith(" (2 of 3)")
-        assert cells["CNN less CNTK"]["CNN-V", 3].endswith(" (2 of 3)")
-        assert cells["CNN, this study"]["CNN-V", 6] == cells["CNN less CNTK"]["CNN-V", 6] == "diverged"
-        assert cells["CNTK, this study"]["CNN-GAP", 6] == cells["CNN less CNTK"]["CNN-GAP", 6] == "singular"
+        assert cells["CNN − CNTK"]["CNN-V", 3].endswith(" (2 of 3)")
+        assert cells["CNN, this study"]["CNN-V", 6] == cells["CNN − CNTK"]["CNN-V", 6] == "diverged"
+        assert cells["CNTK, this study"]["CNN-GAP", 6] == cells["CNN − CNTK"]["CNN-GAP", 6] == "singular"
         assert "points. No answer in 4 of 12 runs: training diverged, at the chosen rate or at every one." in caption
         assert "No answer in 1 of 4 fits of kernels: without ridge, the kernel matrix is singular" in caption
         assert rates.test.tolist()[0].endswith(" (2 of 3)") and rates.test.tolist()[2] == "diverged"
@@ -145,8 +145,8 @@ class TestUnsolved:
     def test_headline_compares_the_same_seeds(self, found):
         first, second = cnns.headline(found)
         assert "CNN-V by" in first and "at depth 3 (over the seeds that did not diverge); CNN-GAP by" in first
-        assert first.endswith("at depth 3, 2 left out, where network or kernel has no answer.")
-        assert second.endswith("gives 1 of 3 networks that have both another one, with seeds that diverged.")
+        assert first.endswith("at depth 3 (2 left out because network or kernel has no answer).")
+        assert second.endswith("would change it for 1 of 3 networks (1 not compared because seeds diverged).")
         assert "nan" not in first + second
 
     def test_summary_and_figures(self, found):
@@ -161,7 +161,7 @@ class TestUnsolved:
 
 
 def test_full_training_accuracy_that_not_all_seeds_reach(results):
-    cells = cnns.shown(results)[1][1]["full training accuracy, epoch"].tolist()
+    cells = cnns.shown(results)[1][1]["epoch with all training images correct"].tolist()
     assert cells == ["0 of 3 seeds", "2 of 3 seeds"] * 2 + ["0 of 3 seeds", "10"] * 2
 
 

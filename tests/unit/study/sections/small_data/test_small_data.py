@@ -19,6 +19,7 @@ from exact_cntk.study.sections.small_data import jobs as small_data_jobs
 from exact_cntk.study.sections.small_data.baselines import Predictions, baseline
 from exact_cntk.study.sections.small_data.jobs import (
     Design,
+    JobOptions,
     baseline_to_file,
     kernel_to_file,
     method_to_file,
@@ -174,7 +175,9 @@ def test_a_network_is_trained_on_one_set_at_least(data, data_file, tmp_path, cha
 
 def test_a_folder_is_no_checkpoint(data, data_file, tmp_path):
     with pytest.raises(UserError, match="is a folder; name a file"):
-        baseline_to_file("forest", data_file, tmp_path / "a.json", DESIGN, checkpoint=tmp_path, **OPTIONS)
+        baseline_to_file(
+            "forest", data_file, tmp_path / "a.json", DESIGN, options=JobOptions(checkpoint=tmp_path), **OPTIONS
+        )
     assert not (tmp_path / "a.json").exists()
 
 
@@ -190,7 +193,8 @@ def test_resumes_where_it_was_interrupted(tmp_path, data, data_file, monkeypatch
 
     def run(file, **changes):
         parameters = {"a": 1} | changes
-        method_to_file("m", method, parameters, data_file, file, DESIGN, checkpoint=tmp_path / "saved" / "m.json")
+        options = JobOptions(checkpoint=tmp_path / "saved" / "m.json")
+        method_to_file("m", method, parameters, data_file, file, DESIGN, options=options)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a.json")
@@ -231,7 +235,7 @@ def test_another_seed_takes_nothing_even_of_the_same_sets(tmp_path, data, data_f
             data_file,
             tmp_path / "a.json",
             DESIGN._replace(seed=seed),
-            checkpoint=tmp_path / "saved.json",
+            options=JobOptions(checkpoint=tmp_path / "saved.json"),
         )
 
     with pytest.raises(KeyboardInterrupt):
