@@ -4,8 +4,7 @@ from scipy.stats import norm
 
 from exact_cntk.errors import UserError
 from exact_cntk.study.stats import statistics
-from exact_cntk.study.stats.comparison import KINDS, Resampled
-from exact_cntk.study.stats.differences import difference
+from exact_cntk.study.stats.comparison import KINDS, Resampled, difference
 
 NAMES = [3, 4, 6, 11]
 
