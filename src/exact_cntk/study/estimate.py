@@ -61,16 +61,17 @@ class Cost:
 class Estimate:
     """Cost of a study.
 
-    `costs`, one per family; the `solver` of the largest training set on this machine, or why there is none;
-    `solve_seconds`, all solves on this machine's CPU, None without calibration; `solve_h200`, the solves that a GPU
-    takes, expected on one H200; `speeds`, measured element-layers/s by family; `misfits`, families whose automatic
-    blocks have sizes for another backend than this machine's; `sections`, those that have jobs.
+    `backend` of the kernels, None without kernels; `costs`, one per family; the `solver` of the largest training set on
+    this machine, or why there is none, None if nothing is solved; `solve_seconds`, all solves on this machine's CPU,
+    None without calibration; `solve_h200`, the solves that a GPU takes, expected on one H200; `speeds`, measured
+    element-layers/s by family; `misfits`, families whose automatic blocks have sizes for another backend than this
+    machine's; `sections`, those that have jobs.
     """
 
     params: dict[str, Any]
-    backend: Backend
+    backend: Backend | None
     costs: tuple[Cost, ...]
-    solver: Solver | str
+    solver: Solver | str | None
     solve_seconds: float | None
     solve_h200: float
     speeds: dict[str, float]
@@ -79,33 +80,40 @@ class Estimate:
 
     def table(self) -> str:
         """The study, one row per family and per section, and the basis of the numbers, as text."""
-        prepare, block_images = self.params["prepare"], self.params["kernels"]["block_images"]
-        shape = "x".join(map(str, image_shape(prepare)))
-        head = (
-            f"{self.params['study']}: {prepare['train_images']} training and {prepare['test_images']} test images of "
-            f"{shape}, " + ("automatic blocks" if block_images == "auto" else f"blocks of {block_images}")
-        )
-        rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
         everything: list[Cost | SectionCost] = [*self.costs, *self.sections]
         disk = sum(cost.disk for cost in everything)
-        memory = max(*(cost.memory for cost in everything), 0 if isinstance(self.solver, str) else self.solver.memory)
+        solving = self.solver.memory if isinstance(self.solver, Solver) else 0
+        memory = max([solving, *(cost.memory for cost in everything)])
         return "\n".join(
             [
-                head,
+                self._head(),
                 "",
-                *_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]),
-                "",
+                *self._kernels(),
                 *self._sections(),
-                f"here: {self._calibration()}",
-                f"one H200: expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) "
-                "element-layers/s",
-                f"solve: {self._solve()}",
+                *self._calibration(),
+                *self._solve(),
                 *self._total(),
                 f"this machine: {format_gib(memory)} of {format_gib(available_memory())} available memory, "
                 f"{format_gib(disk)} of {format_gib(free_disk(Path.cwd()))} free disk",
                 *self._advice(),
             ]
         )
+
+    def _head(self) -> str:
+        """The study and its images."""
+        prepare, kernels = self.params["prepare"], self.params["kernels"]
+        if prepare is None:
+            return f"{self.params['study']}: without images"
+        shape = "x".join(map(str, image_shape(prepare)))
+        head = f"{prepare['train_images']} training and {prepare['test_images']} test images of {shape}"
+        blocks = {"auto": "automatic blocks"}.get(kernels and kernels["block_images"], "blocks of {block_images}")
+        return f"{self.params['study']}: {head}" + (f", {blocks.format_map(kernels)}" if kernels else "")
+
+    def _kernels(self) -> list[str]:
+        """One row per family, and an empty line below; nothing without kernels."""
+        if not self.costs:
+            return []
+        return [*_aligned([COLUMNS, *(_row(cost) for cost in self.costs)]), ""]
 
     def _sections(self) -> list[str]:
         """One row per section, and an empty line below; nothing without sections."""
@@ -130,8 +138,12 @@ class Estimate:
         seconds = kernels + self.solve_seconds + sum(section.seconds or 0 for section in self.sections)
         return [f"total: about {format_time(seconds)} here"]
 
-    def _solve(self) -> str:
-        """Method, memory and time of all solves."""
+    def _solve(self) -> list[str]:
+        """What an H200 is expected to do; method, memory and time of all solves. Nothing without them."""
+        if self.solver is None:
+            return []
+        rates = {readout: f"{NOMINAL_RATES['cuda', readout]:.0e}".replace("+", "") for readout in ("gap", "flatten")}
+        h200 = f"expected, not measured, from {rates['gap']} (gap) and {rates['flatten']} (flatten) element-layers/s"
         if isinstance(self.solver, str):
             how = self.solver
         else:
@@ -139,22 +151,25 @@ class Estimate:
             how = f"{self.solver.method}, {format_gib(self.solver.memory)} of memory{scratch}"
         here = "" if self.solve_seconds is None else f", about {format_time(self.solve_seconds)} in all on this CPU"
         gpu = f", expected {format_time(self.solve_h200)} on one H200" if self.solve_h200 else ""
-        return how + here + gpu
+        return [f"one H200: {h200}", f"solve: {how}{here}{gpu}"]
 
     def _advice(self) -> list[str]:
         """What to set in the parameters where automatic blocks have sizes for another backend than this machine's."""
-        if not self.misfits:
+        if self.backend is None or not self.misfits:
             return []
         families, here = " and ".join(self.misfits), self.backend.name
         return [f"blocks of {families} have sizes for another backend; set `backend: {here}` for those of {here}"]
 
-    def _calibration(self) -> str:
+    def _calibration(self) -> list[str]:
+        """The machine, and how fast it was measured to be; nothing without kernels."""
+        if self.backend is None:
+            return []
         device = self.backend.device or f"{cpu_model()}, {cores()} cores"
-        machine = f"{device}, backend {self.backend.name} ({self.backend.instruction_set})"
+        machine = f"here: {device}, backend {self.backend.name} ({self.backend.instruction_set})"
         if not self.speeds:
-            return f"{machine}, not measured"
+            return [f"{machine}, not measured"]
         measured = ", ".join(f"{family} {speed:.3g}" for family, speed in self.speeds.items())
-        return f"{machine}, measured just now: {measured} element-layers/s"
+        return [f"{machine}, measured just now: {measured} element-layers/s"]
 
 
 def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: float = 2.0) -> Estimate:
@@ -173,36 +188,27 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         A parameter is wrong; the backend is not available here.
     """
     checked = load_params(params) if isinstance(params, Path) else dict(params)
-    backend = describe_backend(checked["kernels"]["backend"])
+    backend = describe_backend(checked["kernels"]["backend"]) if checked["kernels"] else None
     by_family: dict[str, list[KernelPass]] = {}
     for kernel_pass in all_passes(checked):
         by_family.setdefault(_row_name(kernel_pass), []).append(kernel_pass)
-    speeds = {}
-    if calibration_seconds > 0:
-        share = calibration_seconds / len(by_family)
-        speeds = {family: _speed(checked, passes, backend.name, share) for family, passes in by_family.items()}
-    n_classes = len(describe(checked["prepare"]).class_names)
-    subsets, n_ridges = checked["solve"]["subsets"], len(checked["solve"]["ridges"])
-    largest = Problem(max(subset["train_images"] for subset in subsets), n_classes, n_ridges)
-    try:
-        solver: Solver | str = choose_solver(largest, max_memory_gib=checked["solve"]["max_memory_gib"])
-    except UserError as error:  # only solving needs it, after everything else
-        solver = str(error)
-    n_kernels = sum(kernel_pass.outputs for kernel_pass in kernel_passes(checked))
+    speeds, misfits = {}, []
+    for family, passes in by_family.items():
+        assert backend is not None  # kernels have one
+        if calibration_seconds > 0:
+            speeds[family] = _speed(checked, passes, backend.name, calibration_seconds / len(by_family))
+        if any(_misfit(checked, kernel_pass, backend.name) for kernel_pass in passes):
+            misfits.append(family)
     rates = Rates(calibration_seconds / 4) if calibration_seconds > 0 else None
     return Estimate(
         params=checked,
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
-        solver=solver,
-        solve_seconds=None if rates is None else rates.seconds([_solve_work(checked)]),
-        solve_h200=n_kernels * h200_solve_seconds(subsets, n_ridges),
+        solver=_solver(checked),
+        solve_seconds=None if rates is None else rates.seconds(_solve_work(checked)),
+        solve_h200=_h200_seconds(checked),
         speeds=speeds,
-        misfits=tuple(
-            family
-            for family, passes in by_family.items()
-            if any(_misfit(checked, kernel_pass, backend.name) for kernel_pass in passes)
-        ),
+        misfits=tuple(misfits),
         sections=section_costs(checked, None if rates is None else rates.seconds),
     )
 
@@ -234,14 +240,37 @@ def expected_seconds(
     return seconds
 
 
-def _solve_work(params: Mapping[str, Any]) -> Work:
-    """The regressions with one kernel, of all its kinds: one job per kernel."""
+def _solver(params: Mapping[str, Any]) -> Solver | str | None:
+    """The solver of the largest training set, or why there is none; None where nothing is solved."""
+    solve = params["solve"]
+    if solve is None:
+        return None
+    largest = max(subset["train_images"] for subset in solve["subsets"])
+    problem = Problem(largest, len(describe(params["prepare"]).class_names), len(solve["ridges"]))
+    try:
+        return choose_solver(problem, max_memory_gib=solve["max_memory_gib"])
+    except UserError as error:  # only solving needs it, after everything else
+        return str(error)
+
+
+def _h200_seconds(params: Mapping[str, Any]) -> float:
+    """Seconds of those solves that a GPU takes, on one H200."""
+    if params["solve"] is None:
+        return 0.0
+    kernels = sum(kernel_pass.outputs for kernel_pass in kernel_passes(params))
+    return kernels * h200_solve_seconds(params["solve"]["subsets"], len(params["solve"]["ridges"]))
+
+
+def _solve_work(params: Mapping[str, Any]) -> list[Work]:
+    """The regressions with each kernel, of all its kinds; one job per kernel."""
+    if params["solve"] is None:
+        return []
     solve, kinds = params["solve"], len(params["kernels"]["kinds"])
     fits = tuple(
         Fits(subset["train_images"], len(solve["ridges"]), subset["repeats"] * kinds) for subset in solve["subsets"]
     )
     largest = max(subset["train_images"] for subset in solve["subsets"])
-    return Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)
+    return [Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)]
 
 
 def _misfit(params: Mapping[str, Any], kernel_pass: KernelPass, backend: str) -> bool:

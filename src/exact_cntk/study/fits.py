@@ -23,7 +23,7 @@ KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
 class Fit:
     """A path of r ridges, including 0, fitted to the class labels of one training set.
 
-    `correct`, bool of shape (r, test images), marks the test images classified correctly; undefined for ridges not solved.
+    `correct`, bool of shape (r, test images), marks test images classified correctly; undefined for ridges not solved.
     """
 
     regression: KernelRegression

@@ -20,7 +20,8 @@ from exact_cntk.networks import contradictions
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.passes import kernel_passes, pass_block_sizes
 from exact_cntk.study.schema import fit_schema
-from exact_cntk.study.sections._collect import section_contradictions
+from exact_cntk.study.sections import KEYS
+from exact_cntk.study.sections._collect import section_contradictions, section_passes
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
@@ -138,13 +139,11 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    from exact_cntk.study.sections.architectures.plan import architecture_passes
-
-    for kernel_pass in architecture_passes(params):
+    for key, kernel_pass in [(name, kernel_pass) for name in KEYS for kernel_pass in section_passes(params, name)]:
         try:
             pass_block_sizes(params, kernel_pass)
         except InputError as error:
-            yield f"architectures.depths: no blocks suit {kernel_pass.kernel_id}: {error}"
+            yield f"{key}.depths: no blocks suit {kernel_pass.kernel_id}: {error}"
             return
     given = f"kernels.block_images: {params['kernels']['block_images']}"
     for kernel_pass in kernel_passes(params):

@@ -21,8 +21,8 @@ from exact_cntk.study.passes import KernelPass
 from exact_cntk.study.work import BACKWARD, Convolutions, Work
 
 LARGEST_RUN = 2000  # images a side, when the pace of a kernel is measured
-# Training images of timed fits. Below the first, where linear algebra is a small part, time is constant; between them it
-# grows as a power of n, and beyond as the cube.
+# Training images of timed fits. Below the first, where linear algebra is a small part, time is constant; between them
+# it grows as a power of n, and beyond as the cube.
 SMALL_FITS, SMALL_CHOLESKY = (100, 800), 2000
 TIMED_RIDGES = (1e-3, 1e-2)
 PRODUCT = 1000  # rows of the matrices that are multiplied

@@ -13,7 +13,7 @@ from exact_cntk.errors import InputError
 from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.sections import KEYS, has_parameters
-from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.sections.architectures.plan import passes as architecture_passes
 from exact_cntk.study.sections.cnns.plan import run_name
 
 ROOT = Path(__file__).parents[3]

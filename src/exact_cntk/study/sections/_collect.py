@@ -18,7 +18,6 @@ from typing import Any
 from exact_cntk.study.passes import KernelPass, kernel_passes
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._section import NEEDS
-from exact_cntk.study.sections.architectures.plan import architecture_passes
 from exact_cntk.study.work import Work
 
 
@@ -60,8 +59,14 @@ def _module(key: str) -> ModuleType:
 
 
 def all_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of the study's own kernels, and those of the grid."""
-    return kernel_passes(params) + architecture_passes(params)
+    """List the passes of the study's own kernels, and those of sections."""
+    return kernel_passes(params) + tuple(kernel_pass for key in KEYS for kernel_pass in section_passes(params, key))
+
+
+def section_passes(params: Mapping[str, Any], key: str) -> tuple[KernelPass, ...]:
+    """List the passes of kernels that a section needs beside the study's own."""
+    passes: tuple[KernelPass, ...] = plan(key).passes(params) if hasattr(plan(key), "passes") else ()
+    return passes
 
 
 def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

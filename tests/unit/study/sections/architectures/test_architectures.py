@@ -26,7 +26,8 @@ from exact_cntk.study.sections.architectures.cost import (
     expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs
+from exact_cntk.study.sections.architectures.plan import jobs
+from exact_cntk.study.sections.architectures.plan import passes as architecture_passes
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
