@@ -109,12 +109,6 @@ def provenance_tables(documents: dict[str, dict[str, Any]]) -> tuple[pd.DataFram
     return shared, different.T.rename_axis("kernel").reset_index()
 
 
-def _needed(path: Path, verb: str) -> Path:
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run `exact-cntk {verb} --study-dir {path.parent.parent}` first")
-    return path
-
-
 def _read_provenance(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -151,14 +145,18 @@ def _text(value: Any) -> str:
 
 def _section(directory: Path, page: dict[str, Any]) -> dict[str, Any]:
     """One section ready for the template: figures and tables as HTML."""
-    text, verb = page["text"], f"section show {page['key']}"
-    figures = [(figure, directory / "figures" / f"{figure['name']}.svg") for figure in page["figures"]]
+    text, figures = page["text"], []
+    for figure in page["figures"]:
+        path = directory / "figures" / f"{figure['name']}.svg"
+        if not path.is_file():
+            raise UserError(
+                f"{path} is missing: run `exact-cntk section show {page['key']} --study-dir {directory}` first"
+            )
+        figures.append(figure | {"svg": Markup(inline_svg(path, figure["caption"]))})
     tables = [(pd.DataFrame(table["rows"], columns=table["columns"]), table["caption"]) for table in page["tables"]]
     return page | {
         "text": Markup(text if text.lstrip().startswith("<p") else f"<p>{text}</p>"),
-        "figures": [
-            figure | {"svg": Markup(inline_svg(_needed(path, verb), figure["caption"]))} for figure, path in figures
-        ],
+        "figures": figures,
         "tables": [Markup(to_html(table, caption)) for table, caption in tables],
     }
 

@@ -22,6 +22,10 @@ FORMAT_VERSION = 1
 PROBLEM = ["family", "kind", "depth", "train_images", "repeat"]
 # Columns that describe the kernel of a row.
 _KERNEL = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth"]
+_LEAD = [*_KERNEL, "train_images", "repeat"]
+# What a metrics file says of a problem, and of each of its ridges.
+_ACCURACIES = ("test_images", "accuracy", "accuracy_loo_ridge", "loo_ridge")
+_PATH = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number")
 
 # What a metrics file must have.
 _KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
@@ -112,15 +116,16 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     documents = {path: _read(path) for path in _metrics_files(Path(study_dir), metrics)}
     first, reference = next(iter(documents.items()))
     accuracy: list[dict] = []
-    ridges: list[dict] = []
-    spectra: list[dict] = []
+    ridges: list[pd.DataFrame] = []
+    spectra: list[pd.DataFrame] = []
     correct: dict[tuple, np.ndarray] = {}
     origin: dict[tuple, Path] = {}
     for path, document in documents.items():
         remedy = "remove the file that does not belong to the study"
         check_images(str(path), document["data"]["digest"], first, reference["data"]["digest"], remedy)
         for result in document["results"]:
-            row = _kernel_row(document, result)
+            row = kernel_columns(document, result["kind"]) | {"depth": document["depth"]}
+            row |= {name: result[name] for name in ("train_images", "repeat")}
             key, name = tuple(row[name] for name in PROBLEM), f"{path}: {_describe(row)}"
             if key in origin:
                 raise UserError(f"{name} is in {origin[key]} too; remove one of them")
@@ -129,11 +134,20 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
                 correct[key] = unpack_answers(
                     result["test_correct_hex"], result["test_images"], name, result["accuracy"]
                 )
-            accuracy.append(row | _accuracy_row(result))
-            ridges.extend(row | values for values in _ridge_rows(result))
-            spectra.extend(row | values for values in _spectrum_rows(result))
-    frames = {"accuracy": _frame(accuracy), "ridge_path": _frame(ridges, "ridge"), "spectra": _frame(spectra, "rank")}
-    return Study(name=reference["study"], data=reference["data"], correct=correct, **frames)
+            condition = result["condition_number"][result["ridges"].index(0)]
+            accuracy.append(row | {name: result[name] for name in _ACCURACIES} | {"condition_number": condition})
+            path_columns = {"ridge": result["ridges"]} | {name: result[name] for name in _PATH}
+            ridges.append(pd.DataFrame(row | path_columns))
+            if spectrum := result.get("eigenvalues"):
+                spectra.append(pd.DataFrame(row | {"rank": spectrum["rank"], "eigenvalue": spectrum["value"]}))
+    return Study(
+        name=reference["study"],
+        data=reference["data"],
+        accuracy=_sorted(pd.DataFrame(accuracy)),
+        ridge_path=_sorted(pd.concat(ridges), "ridge"),
+        spectra=_sorted(pd.concat(spectra), "rank") if spectra else pd.DataFrame(columns=[*_LEAD, "rank"]),
+        correct=correct,
+    )
 
 
 def kernel_columns(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -170,44 +184,16 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _kernel_row(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    row = kernel_columns(document, result["kind"]) | {"depth": document["depth"]}
-    return row | {name: result[name] for name in ("train_images", "repeat")}
-
-
-def _accuracy_row(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("test_images", "accuracy", "accuracy_loo_ridge", "loo_ridge")
-    plain = result["ridges"].index(0)
-    return {name: result[name] for name in names} | {"condition_number": result["condition_number"][plain]}
-
-
-def _ridge_rows(result: dict[str, Any]) -> list[dict[str, float]]:
-    names = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number")
-    columns = [result["ridges"], *(result[name] for name in names)]
-    return [dict(zip(("ridge", *names), values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _spectrum_rows(result: dict[str, Any]) -> list[dict[str, float]]:
-    spectrum = result.get("eigenvalues") or {"rank": [], "value": []}
-    pairs = zip(spectrum["rank"], spectrum["value"], strict=True)
-    return [{"rank": rank, "eigenvalue": value} for rank, value in pairs]
-
-
 def _describe(row: dict[str, Any]) -> str:
     return f"{row['family']} {row['kind']}, depth {row['depth']}, n = {row['train_images']}, repeat {row['repeat']}"
 
 
-def _frame(rows: list[dict[str, Any]], *by: str) -> pd.DataFrame:
-    """Rows as a frame: vanilla before pooled, NTK before NNGP, then by depth, size and repeat."""
-    lead = [*_KERNEL, "train_images", "repeat"]
-    if not rows:
-        return pd.DataFrame(columns=[*lead, *by])
-    frame = pd.DataFrame(rows)
+def _sorted(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Vanilla before pooled, NTK before NNGP, then by depth, size and repeat."""
     numeric = [name for name in frame.columns if name not in _KERNEL and frame[name].dtype == object]
     frame[numeric] = frame[numeric].astype(float)  # null where K is singular
-    keys = ["readout", "family", "kind", "depth", "train_images", "repeat", *by]
     # "ntk" sorts after "nngp", but is what the study is about
-    frame = frame.sort_values(
-        keys, key=lambda column: column != "ntk" if column.name == "kind" else column, kind="stable", ignore_index=True
-    )
-    return frame[[*lead, *(name for name in frame.columns if name not in lead)]]
+    frame = frame.assign(order=frame.kind != "ntk")
+    keys = ["readout", "family", "order", "depth", "train_images", "repeat", *by]
+    frame = frame.sort_values(keys, kind="stable", ignore_index=True).drop(columns="order")
+    return frame[[*_LEAD, *(name for name in frame.columns if name not in _LEAD)]]

@@ -189,7 +189,7 @@ class TestProvenance:
         return {name: shared | {"seconds": {"solve": value}} for name, value in seconds.items()}
 
     def test_shared(self, documents):
-        table = report.shared_provenance(documents)
+        table, _ = report.provenance_tables(documents)
         assert table.to_numpy().tolist() == [
             ["git.revision", "abc"],
             ["git.dirty", "no"],
@@ -197,7 +197,7 @@ class TestProvenance:
         ]
 
     def test_kernel_by_kernel(self, documents):
-        table = report.kernel_provenance(documents)
+        _, table = report.provenance_tables(documents)
         assert table.to_dict("list") == {"kernel": ["a-depth-03", "a-depth-04"], "seconds.solve": ["1.5", "2.25"]}
 
 
@@ -233,10 +233,11 @@ class TestHeadline:
         study = results.load(folder)
         sentences = headline(study)
         full = study.accuracy[study.accuracy.train_images == 100]
-        assert f"{100 * full.accuracy.max():.2f}\N{NO-BREAK SPACE}% of the 61 test images" in sentences[0]
+        best = full.accuracy.max()
+        assert f"classifies {round(61 * best)} of the 61 test images correctly ({100 * best:.2f} ± " in sentences[0]
         gain = 100 * (full.accuracy_loo_ridge - full.accuracy)
         assert f"{gain.max():+.2f}".replace("+0.00", "0.00") in sentences[1]
-        assert "the paper speaks of 8 to 10 points" in sentences[2]
+        assert "the paper states 8 to 10 points" in sentences[2]
 
     def test_one_size_and_one_family_say_less(self, tmp_path):
         write_study(tmp_path, families={"cntk-v": ("flatten", "all")}, subsets=((50, 1),), n_test=23)
@@ -255,7 +256,7 @@ class TestHeadline:
         complete = study.accuracy[study.accuracy.family == "cntk-gap"]
         assert "of the 4 of 8 kernels that have an answer from every training set: C" in best
         assert f"{100 * complete.groupby(['kernel', 'depth']).accuracy.mean().max():.2f}" in best
-        assert ridge.endswith("points, where there is an answer without one.")
+        assert ridge.endswith("points (50 training images; kernels with an answer without ridge).")
         both = study.accuracy[(study.accuracy.kind == "ntk") & (study.accuracy.depth == 6)]
         wide = both.pivot(index="repeat", columns="kernel", values="accuracy").dropna()
         gain = 100 * (wide["CNTK-GAP"] - wide["CNTK-V"]).mean()

@@ -1,1 +1,1 @@
-"""How results look: style of figures, texts of tables, the paper's numbers beside ours."""
+"""How results look: style of figures, texts of tables, published numbers."""

@@ -3,7 +3,6 @@
 import io
 import textwrap
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -88,23 +87,11 @@ def title(figure: Figure, text: str, study: Study | None = None, data: str = "")
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, heading: str = "") -> None:
     """One legend for all axes, below them, in as many of the columns as fit the width."""
-    size = SETTINGS["legend.fontsize"]
-    widths = [_width(label, size) for label in labels]
-    while columns > 1 and _legend_width(widths, columns, size) > 72 * figure.get_figwidth():
-        columns -= 1
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, title=heading or None, title_fontsize=size
-    )
-
-
-def _legend_width(widths: Sequence[float], columns: int, size: float) -> float:
-    """In points: matplotlib fills column by column, the first columns with one label more if they do not come out."""
-    rows, longer = divmod(len(widths), columns)
-    ends = [0, *accumulate(rows + (i < longer) for i in range(columns))]
-    widest = [max(widths[start:end], default=0.0) for start, end in pairwise(ends)]
-    em = {name: mpl.rcParams[f"legend.{name}"] for name in ("handlelength", "handletextpad", "columnspacing")}
-    extra = columns * (em["handlelength"] + em["handletextpad"]) + (columns - 1) * em["columnspacing"]
-    return sum(widest) + size * extra
+    look = {"loc": "outside lower center", "title": heading or None, "title_fontsize": SETTINGS["legend.fontsize"]}
+    drawn = figure.legend(handles, labels, ncols=columns, **look)
+    if columns > 1 and drawn.get_window_extent().width > figure.bbox.width:
+        drawn.remove()
+        legend(figure, handles, labels, columns=columns - 1, heading=heading)
 
 
 def to_svg(figure: Figure) -> str:

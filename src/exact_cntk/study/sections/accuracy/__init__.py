@@ -1,1 +1,1 @@
-"""Section zero: accuracies of the study's own kernels, and the paper's table beside them."""
+"""Section zero: accuracies of the study's own kernels, compared with the paper's table."""

@@ -99,7 +99,7 @@ def _ridge(full: pd.DataFrame) -> str:
     gain = full.gain.dropna()
     if gain.empty:
         return ""
-    partial = ", for kernels with an answer without one" if (full.accuracy_solved < full.repeats).any() else ""
+    partial = "; kernels with an answer without ridge" if (full.accuracy_solved < full.repeats).any() else ""
     return (
         f"Choosing a ridge by leave-one-out changes test accuracy by {points_range(gain)} points "
         f"({full.train_images.iloc[0]:,} training images{partial})."

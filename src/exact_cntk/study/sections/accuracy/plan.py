@@ -4,7 +4,7 @@ from exact_cntk.study.sections._section import Section
 
 SECTION = Section(
     notebooks={
-        "table1": "the paper's table beside this study's, differences, depth curves",
+        "table1": "this study and the paper's table, differences, curves against depth",
         "ridge": "accuracy and leave-one-out error along the ridge path, spectra, condition numbers",
     },
     needs=("data", "kernels", "metrics"),

@@ -1,1 +1,1 @@
-"""Few training images against all of them, and the paper's table."""
+"""Can a small training set rank kernels? With the paper's own table."""

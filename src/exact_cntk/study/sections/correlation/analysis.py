@@ -14,8 +14,7 @@ import pandas as pd
 from exact_cntk.study.results import Study
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import WHY_SINGULAR
-from exact_cntk.study.stats.comparison import Comparison, Resampled
-from exact_cntk.study.stats.differences import difference
+from exact_cntk.study.stats.comparison import Comparison, Resampled, difference
 from exact_cntk.study.stats.statistics import FEWEST
 
 _PAPER_FAMILIES = {"flatten": "V", "gap": "GAP"}
@@ -90,7 +89,7 @@ class Analysis:
         return pd.DataFrame([row for comparison in self.paper + self.own for row in comparison.rows()])
 
     def differences(self) -> pd.DataFrame:
-        """One row per pair and coefficient; columns as in `differences.difference`."""
+        """One row per pair and coefficient; columns as in `difference`."""
         return pd.DataFrame([row for pair in self.pairs for row in difference(*pair)])
 
 

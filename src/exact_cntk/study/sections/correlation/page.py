@@ -249,10 +249,10 @@ def _targets_sentence(results: Results) -> str:
     if pooled is not None:
         missing = "; networks that diverged are left out" if results.networks_left_out else ""
         return (
-            f"Across {len(pooled.x)} architectures, accuracy of kernels with {int(pooled.proxy.rpartition(' ')[2]):,} "
-            f"images correlates with accuracy of trained CNNs (r = {_with_interval(pooled, 'pearson')}; with the "
-            f"readouts’ means removed r = {_with_interval(pooled.without_family_means(), 'pearson')}); choosing by the "
-            f"kernels loses {percent(pooled.value('regret'))} points{missing}."
+            f"The correlation between the accuracy of kernels with {int(pooled.proxy.rpartition(' ')[2]):,} images and "
+            f"that of {len(pooled.x)} trained CNNs is r = {_with_interval(pooled, 'pearson')} (with the readouts’ "
+            f"means removed r = {_with_interval(pooled.without_family_means(), 'pearson')}); choosing by the kernels "
+            f"loses {percent(pooled.value('regret'))} points{missing}."
         )
     by_name = {(c.target, c.within_families): c for c in analysis.paper if c.scope.startswith("pooled")}
     kernels, networks, removed = by_name["CNTK", False], by_name["CNN", False], by_name["CNN", True]

@@ -1,9 +1,9 @@
-"""Few training images against all of them: the section computes nothing itself, but compares what others have."""
+"""Can a small training set rank kernels? The section compares results of the others and has no jobs of its own."""
 
 from exact_cntk.study.sections._section import Section
 
 SECTION = Section(
-    notebooks={"correlation": "few training images against all of them, and the paper's table"},
+    notebooks={"correlation": "can a small training set rank kernels? With the paper's table"},
     needs=("data", "kernels", "metrics"),
     tables=("correlation", "correlation_differences"),
     figures=("correlation_forest", "small_against_full", "correlation_regret", "paper_table1"),

@@ -119,7 +119,7 @@ def test_the_chosen_ridge_is_marked(study):
 
 @pytest.mark.parametrize("n", [20, 100])
 def test_ridge_path_of_any_size(study, n):
-    assert f"Along the ridge path, n = {n}" in _texts(figures.ridge_path(study, n))
+    assert f"Does a ridge help? n = {n}" in _texts(figures.ridge_path(study, n))
 
 
 @pytest.mark.parametrize(

@@ -93,21 +93,21 @@ def test_own_accuracies_read_as_mean_and_deviation(study):
 
 class TestPaper:
     def test_other_data_are_never_set_beside_the_paper(self, study):
-        assert tables.beside_paper(study) is None
-        assert tables.beside_review(study) is None
+        assert tables.compared_with_paper(study) is None
+        assert tables.compared_with_review(study) is None
         table = tables.table1(study)
         assert table.paper_percent.isna().all()
         assert set(table[table.source != "made-up"].dataset) == {"CIFAR-10"}
         assert set(table[table.source == "made-up"].dataset) == {DATASET}
 
     def test_the_same_kernel_and_size_are(self, cifar):
-        table = tables.beside_paper(cifar)
+        table = tables.compared_with_paper(cifar)
         assert list(table.columns) == ["depth"] + [
             f"CNTK-{name}-2K, {what}" for name in ("V", "GAP") for what in ("paper", "here", "difference")
         ]
         assert table["CNTK-V-2K, paper"].tolist() == ["40.94", "42.54", "43.43", "43.42", "42.53"]
 
-    def test_differences_are_here_less_the_paper(self, cifar):
+    def test_differences_are_this_study_minus_the_paper(self, cifar):
         table = tables.table1(cifar)
         known = table[table.paper_percent.notna()]
         assert set(known.column) == {"CNTK-V", "CNTK-GAP"} and set(known.train_images) == {2000}
@@ -116,7 +116,7 @@ class TestPaper:
             assert row.difference_points == pytest.approx(row.accuracy_percent - paper[row.depth])
 
     def test_beside_the_review(self, cifar):
-        table = tables.beside_review(cifar)
+        table = tables.compared_with_review(cifar)
         assert table.kernel.tolist() == ["CNTK-V", "CNTK-GAP"]
         assert table.iloc[:, 2].tolist() == ["25.00 ± 4.33", "37.00 ± 4.83"]
         assert table.subsets.tolist() == [3, 3]
@@ -128,8 +128,8 @@ class TestPaper:
 
     def test_claims(self):
         table = tables.paper_claims().set_index("gain")
-        assert table["in the table"]["GAP over vanilla, CNTK"] == "+6.00 to +12.99"
-        assert table["in the table"]["GAP over vanilla, CNN"] == "+3.84 to +20.73"
+        assert table["in the table"]["GAP − vanilla, CNTK"] == "+6.00 to +12.99"
+        assert table["in the table"]["GAP − vanilla, CNN"] == "+3.84 to +20.73"
 
 
 def test_summary_is_what_dvc_shows(folder, study):
@@ -176,8 +176,8 @@ class TestUnsolved:
         assert tables.own_accuracies(study, 2000)["CNTK-V"][0] == "singular"
         chosen = tables.own_accuracies(study, 200, "accuracy_loo_ridge")
         assert not any("of" in cell for cell in chosen["CNTK-V"])
-        assert tables.beside_review(study).iloc[0, 3].endswith("(2 of 3)")
-        beside = tables.beside_paper(study)
+        assert tables.compared_with_review(study).iloc[0, 3].endswith("(2 of 3)")
+        beside = tables.compared_with_paper(study)
         assert beside["CNTK-V-2K, here"][0] == beside["CNTK-V-2K, difference"][0] == "singular"
 
     def test_markdown_explains_what_is_missing(self, duplicates):

@@ -9,6 +9,7 @@ from exact_cntk.study import results
 from exact_cntk.study.sections.correlation import analysis as correlation
 from exact_cntk.study.sections.correlation.analysis import Network
 from exact_cntk.study.show import references
+from exact_cntk.study.stats import statistics
 
 # The paper's columns: computed once from Table 1 and rounded as written here.
 PAPER = [
@@ -29,7 +30,7 @@ def _values(table, proxy, target, scope):
 
 
 class TestPaper:
-    table = correlation.correlations(None)
+    table = correlation.analyse(None).table()
 
     @pytest.mark.parametrize(("proxy", "target", "scope", "n", "r", "rho"), PAPER)
     def test_coefficients(self, proxy, target, scope, n, r, rho):
@@ -76,7 +77,7 @@ class TestPaper:
         assert rows.p["pearson"] == np.mean(np.array(r) >= stats.pearsonr(x, y).statistic - 1e-9)
 
     def test_binomial_spread(self):
-        (pooled, *_) = [one for one in correlation.paper_comparisons() if one.scope == "pooled"]
+        (pooled, *_) = [c for c in correlation.paper_comparisons() if c.scope == "pooled"]
         for side, values in zip(pooled.resampled["tests"], (pooled.x, pooled.y), strict=True):
             # 2,000 draws give a standard deviation within 1/√4,000; four times that
             np.testing.assert_allclose(side.std(axis=0), np.sqrt(values * (1 - values) / 10_000), rtol=0.065)
@@ -108,7 +109,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(study):
-    table = correlation.correlations(study, resamples=300, seed=0)
+    table = correlation.analyse(study, resamples=300, seed=0).table()
     return table[table.source != "paper"]
 
 
@@ -138,8 +139,8 @@ class TestStudy:
             assert (low[~coefficients] >= 0).all()
 
     def test_the_seed_alone_decides(self, study, table):
-        again = correlation.correlations(study, resamples=300, seed=0)
-        other = correlation.correlations(study, resamples=300, seed=1)
+        again = correlation.analyse(study, resamples=300, seed=0).table()
+        other = correlation.analyse(study, resamples=300, seed=1).table()
         assert again[again.source != "paper"].equals(table)
         assert (other[other.source != "paper"].tests_low != table.tests_low).any()
 
@@ -154,13 +155,13 @@ class TestStudy:
 def test_interval_over_test_images_covers_the_resampled_statistic(tmp_path):
     write_study(tmp_path, kinds=("ntk",), subsets=((1000, 1), (200, 1)), n_test=101)
     study = results.load(tmp_path)
-    table = correlation.correlations(study, resamples=1500, seed=3)
+    table = correlation.analyse(study, resamples=1500, seed=3).table()
     row = _values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").loc["pearson"]
     # the same bootstrap, one resample at a time, as its definition says
     x, y = (np.stack([study.correct["cntk-v", "ntk", depth, n, 0] for depth in study.depths]) for n in (200, 1000))
     rng = np.random.default_rng(0)
     drawn = [rng.integers(101, size=101) for _ in range(1500)]
-    r = [correlation.pearson(x[:, i].mean(axis=1), y[:, i].mean(axis=1)) for i in drawn]
+    r = [statistics.pearson(x[:, i].mean(axis=1), y[:, i].mean(axis=1)) for i in drawn]
     middle, half = 2 * row.value - np.mean(r), 1.96 * np.std(r)
     # two Monte Carlo estimates of a mean and a deviation from 1,500 draws each
     np.testing.assert_allclose(
@@ -171,13 +172,13 @@ def test_interval_over_test_images_covers_the_resampled_statistic(tmp_path):
 
 def test_one_size_gives_the_paper_s_rows_alone(tmp_path):
     write_study(tmp_path, subsets=((100, 2),))
-    table = correlation.correlations(results.load(tmp_path), resamples=10)
+    table = correlation.analyse(results.load(tmp_path), resamples=10).table()
     assert set(table.source) == {"paper"}
 
 
 def test_on_the_paper_s_data_its_columns_are_targets_too(tmp_path):
     write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=200)
-    table = correlation.correlations(results.load(tmp_path), resamples=20)
+    table = correlation.analyse(results.load(tmp_path), resamples=20).table()
     own = table[table.source != "paper"]
     assert set(own.proxy) == {"CNTK-V, n = 2000", "CNTK-GAP, n = 2000"}
     assert set(own.target) == {
@@ -190,7 +191,7 @@ def test_a_kernel_without_an_answer_is_left_out(tmp_path):
     study = results.load(tmp_path)
     for key in [key for key in study.correct if key[0] == "cntk-v" and key[2] == 21]:
         del study.correct[key]
-    table = correlation.correlations(study, resamples=10)
+    table = correlation.analyse(study, resamples=10).table()
     assert set(_values(table, "CNTK-V, n = 200", "CNTK-V, n = 1000", "across depths").n) == {4}
 
 
@@ -214,8 +215,8 @@ def test_what_is_left_out_is_counted(tmp_path):
 
     write_study(tmp_path / "some", depths=(3, 6), singular=singular)
     assert correlation.left_out(results.load(tmp_path / "some")).startswith(
-        "Left out are 1 of 6 training subsets, where no kernel has an answer, and 2 of 16 kernels (one for each number "
-        "of training images) that have none from some subset: without ridge, the kernel matrix is singular"
+        "Left out: 1 of 6 training subsets (no kernel has an answer) and 2 of 16 pairs of kernel and training-set size "
+        "(no answer from some subset): without ridge, the kernel matrix is singular"
     )
 
 
@@ -234,31 +235,35 @@ def analysis(study):
 
 class TestNetworks:
     def test_kernels_of_both_sizes_meet_networks_of_their_readout(self, analysis):
-        proxies = dict.fromkeys((one.proxy, one.target) for one in analysis.networks if one.scope == "across depths")
+        proxies = dict.fromkeys((c.proxy, c.target) for c in analysis.networks if c.scope == "across depths")
         assert list(proxies)[:4] == [
             ("CNTK-V, n = 200", "CNN-V, n = 800"),
             ("CNTK-GAP, n = 200", "CNN-GAP, n = 800"),
             ("CNTK-V, n = 1000", "CNN-V, n = 800"),
             ("CNTK-GAP, n = 1000", "CNN-GAP, n = 800"),
         ]
-        assert [one.scope for one in analysis.networks if one.scope.startswith("pooled")] == [
+        assert [c.scope for c in analysis.networks if c.scope.startswith("pooled")] == [
             "pooled",
             "pooled, family means removed",
         ] * 4
 
     def test_values_pair_depth_with_depth_and_are_the_reported_ones(self, analysis, study):
-        (one,) = [c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 200"]
+        (comparison,) = [
+            c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 200"
+        ]
         networks = {(n.family, n.depth): n.accuracy for n in _networks()}
         rows = study.accuracy[(study.accuracy.kind == "ntk") & (study.accuracy.train_images == 200)]
         kernels = rows.groupby(["family", "depth"]).accuracy.mean()
         order = [(name, depth) for name in ("v", "gap") for depth in (3, 4, 6)]
-        np.testing.assert_allclose(one.x, [kernels[f"cntk-{name}", depth] for name, depth in order])
-        np.testing.assert_allclose(one.y, [networks[f"cnn-{name}", depth] for name, depth in order])
+        np.testing.assert_allclose(comparison.x, [kernels[f"cntk-{name}", depth] for name, depth in order])
+        np.testing.assert_allclose(comparison.y, [networks[f"cnn-{name}", depth] for name, depth in order])
 
     def test_seeds_are_resampled_each_network_on_its_own(self, analysis):
-        (one,) = [c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 1000"]
-        assert set(one.resampled) == {"tests", "both"}  # one subset of all images, three seeds
-        assert one.resampled["both"][1].std(axis=0).min() > one.resampled["tests"][1].std(axis=0).min()
+        (comparison,) = [
+            c for c in analysis.networks if c.scope == "pooled" and c.proxy == "CNTK-V and CNTK-GAP, n = 1000"
+        ]
+        assert set(comparison.resampled) == {"tests", "both"}  # a single subset of all images, three seeds
+        assert comparison.resampled["both"][1].std(axis=0).min() > comparison.resampled["tests"][1].std(axis=0).min()
 
     def test_differences_say_what_predicts_networks_better(self, analysis):
         table = analysis.differences()
@@ -274,7 +279,7 @@ class TestNetworks:
         analysis = correlation.analyse(results.load(tmp_path), _networks(), resamples=20)
         own = [pair for pair in analysis.pairs if pair[0].source != "paper"]
         assert len(own) == 2 * (2 + 2 + 1)  # as many as without a gap
-        assert {len(one.x) for pair in own for one in pair} == {5}
+        assert {len(comparison.x) for pair in own for comparison in pair} == {5}
         assert all(first.architectures == second.architectures for first, second in own)
 
     def test_networks_without_a_kernel_are_left_out(self, study):
@@ -288,5 +293,5 @@ class TestNetworks:
         families = {"a-variant": ("flatten", "hidden"), "cntk-v": ("flatten", "all")}
         write_study(tmp_path, families=families, kinds=("ntk",), depths=(3, 4, 6), subsets=((50, 3),), n_test=40)
         networks = _networks([("cnn-v", "flatten")], n_test=40)
-        (one,) = correlation.analyse(results.load(tmp_path), networks, resamples=10).networks
-        assert one.proxy == "CNTK-V, n = 50"
+        (comparison,) = correlation.analyse(results.load(tmp_path), networks, resamples=10).networks
+        assert comparison.proxy == "CNTK-V, n = 50"

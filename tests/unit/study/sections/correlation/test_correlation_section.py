@@ -75,7 +75,7 @@ def test_tables_name_the_data_and_every_n(loaded):
 
 def test_shown_tables(loaded):
     shown = section.shown(loaded)
-    starts = ["The paper’s own", "This study’s kernels, 20", "This study’s kernels against", "What the", "Differences"]
+    starts = ["The paper’s own", "This study’s kernels, 20", "This study’s kernels against", "Unc", "Differences"]
     assert [caption.startswith(start) for (caption, _), start in zip(shown, starts, strict=False)] == [True] * 5
     (_, paper), *_, (caption, printed) = shown
     assert references.citation("paper") in caption and printed["CNTK-V-2K"].tolist()[0] == "40.94"
@@ -120,8 +120,9 @@ class TestFigures:
         labels = [label.get_text() for label in first.get_yticklabels()]
         assert labels[:2] == ["CNTK-V-2K → CNN-V", "CNTK-V-2K → CNTK-V"]
         assert labels[4:6] == ["CNTK-2K → CNN, pooled", "family means removed"]
-        marks = [line for line in first.get_lines() if line.get_marker() == "o"]
-        assert [float(np.ravel(mark.get_xdata())[0]) for mark in marks[:2]] == pytest.approx([0.4054, 0.7150], abs=1e-4)
+        (marks,) = [line for line in first.get_lines() if line.get_marker() == "o"]
+        assert marks.get_xdata()[:2] == pytest.approx([0.4054, 0.7150], abs=1e-4)
+        assert [len(bars.get_segments()) for bars in first.collections] == [8, 8]
         assert [text.get_text() for text in first.texts[:4]] == ["5", "5", "5", "5"]
         assert [panel.get_title("left") for panel in panels[2:4]] == [
             "made-up: few images → all",
@@ -188,19 +189,17 @@ class TestUnsolved:
 
     def test_captions_say_what_is_left_out(self, found):
         captions = [caption for caption, _ in section.shown(found)]
-        kernels = (
-            "Left out are 2 of 24 kernels (one for each number of training images) that have none from some subset"
-        )
+        kernels = "Left out: 2 of 24 pairs of kernel and training-set size (no answer from some subset)"
         assert f"{DATASET}. {kernels}: without ridge, the kernel matrix is singular" in captions[1]
         assert kernels in captions[2]
-        assert "Left out are 1 of 6 networks and 1 of 15 seeds of networks at their rate: training div" in captions[2]
+        assert "Left out: 1 of 6 networks and 1 of 15 seeds at the chosen learning rate: training div" in captions[2]
         assert "Left out" not in captions[0] and not found.analysis.differences().isna().all(axis=None)
 
     def test_headline_says_so(self, found, loaded):
         first, second = section.headline(found)
         # of GAP there are two depths left, too few; a network lacks the kernel, another one diverged
-        assert "over 6 kernels (CNTK-V and CNN-GP-V)" in first and first.endswith("; what is singular is left out.")
-        assert "that of 4 trained CNNs" in second and second.endswith("; what diverged is left out.")
+        assert "Across 6 kernels (CNTK-V and CNN-GP-V)" in first and first.endswith("; singular kernels are left out.")
+        assert "that of 4 trained CNNs" in second and second.endswith("; networks that diverged are left out.")
         assert not any("left out" in sentence for sentence in section.headline(loaded))
 
     def test_a_subset_without_any_answer(self, tmp_path):
@@ -208,13 +207,13 @@ class TestUnsolved:
         write_study(tmp_path, **SHAPE, singular=lambda family, depth, result: result["repeat"] == 1)
         found = section.load(results.load(tmp_path), [], resamples=10)
         caption, _ = section.shown(found)[1]
-        assert "Left out are 1 of 4 training subsets, where no kernel has an answer: without ridge" in caption
+        assert "Left out: 1 of 4 training subsets (no kernel has an answer): without ridge" in caption
         assert len(found.analysis.kernels[0].x_repeats) == 2
 
     def test_no_kernel_has_an_answer(self, tmp_path):
         write_study(tmp_path, **SHAPE, singular=lambda family, depth, result: True)
         found = section.load(results.load(tmp_path), write_networks(tmp_path), resamples=10)
-        assert "Left out are 4 of 4 training subsets" in section.headline(found)[0]
+        assert "Left out: 4 of 4 training subsets" in section.headline(found)[0]
         assert found.analysis.own == [] and section.tables(found) and section.figures(found)
 
     def test_too_few_kernels(self, tmp_path):
@@ -226,12 +225,12 @@ class TestUnsolved:
         assert section.shown(found) and section.tables(found) and section.figures(found)
 
     def test_single_subsets_without_a_coefficient(self, loaded):
-        one = next(one for one in loaded.analysis.kernels if one.scope == "pooled")
-        repeats = one.x_repeats.copy()
+        comparison = next(c for c in loaded.analysis.kernels if c.scope == "pooled")
+        repeats = comparison.x_repeats.copy()
         repeats[1] = 0.5
-        table = section.sources_table([replace(one, x_repeats=repeats)])
-        assert table["r of one subset: mean, range"][0].endswith("(2 of 3)")
-        assert "of" not in section.sources_table([one])["r of one subset: mean, range"][0]
+        table = section.sources_table([replace(comparison, x_repeats=repeats)])
+        assert table["r from one subset: mean, range"][0].endswith("(2 of 3)")
+        assert "of" not in section.sources_table([comparison])["r from one subset: mean, range"][0]
 
 
 class TestErrors:
@@ -240,7 +239,7 @@ class TestErrors:
         [
             ({"test_images": 60}, "test_images = 60; allowed: 61"),
             ({"test_correct_hex": ["00"]}, "its answers are 1 bytes for 61 test images"),
-            ({"test_correct_hex": []}, "test_correct_hex holds the answers of no seed"),
+            ({"test_correct_hex": []}, "test_correct_hex has no answers from any seed"),
             ({"format_version": 9}, "format_version = 9"),
         ],
     )
