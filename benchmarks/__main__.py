@@ -33,18 +33,18 @@ def time_alone(repeats: int) -> dict[str, dict[str, dict[str, float]]]:
     return table
 
 
-def time_beside_neural_tangents(instruction_sets: list[str], repeats: int) -> dict:
+def compare_with_neural_tangents(instruction_sets: list[str], repeats: int) -> dict:
     """Time both on all cores, one after the other, in networks of ten ReLU layers."""
-    theirs = {}
+    reference = {}
     for dtype in ("float32", "float64"):
         log(f"Timing neural-tangents in {dtype} on all cores (1 to 2 minutes)")
-        theirs[dtype] = nt.rates(dtype)
-    ours = {}
+        reference[dtype] = nt.rates(dtype)
+    measured = {}
     for name in instruction_sets:
         log(f"Timing {name} on all cores in networks of {nt.LAYERS} layers")
-        ours[name] = speed.measure(name, cores(), repeats, depths=(nt.LAYERS + 1,))
+        measured[name] = speed.measure(name, cores(), repeats, depths=(nt.LAYERS + 1,))
     log("Comparing kernels with neural-tangents'")
-    return {"versions": nt.versions(), "theirs": theirs, "ours": ours, "agreement": nt.agreement()}
+    return {"versions": nt.versions(), "theirs": reference, "ours": measured, "agreement": nt.agreement()}
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
             log(f"Not compared with neural-tangents: {error}")
         else:
             names = [name for name in result["alone"] if name != "portable"]
-            result["beside"] = time_beside_neural_tangents(names or ["portable"], options.repeats)
+            result["beside"] = compare_with_neural_tangents(names or ["portable"], options.repeats)
 
     text = as_markdown(result)
     print(text)

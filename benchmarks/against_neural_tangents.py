@@ -1,4 +1,4 @@
-"""neural-tangents beside exact_cntk on the same images and cores: speed, and agreement of the kernels.
+"""neural-tangents and exact_cntk on the same images and cores: speed, and agreement of the kernels.
 
 neural-tangents needs versions of JAX and NumPy of its own, so it runs in an environment that is made here, from
 neural-tangents.lock, and driven as a subprocess.
@@ -105,14 +105,14 @@ def agreement() -> dict[str, float]:
 
     Covers all readouts and kinds, several depths, images of unequal sides, and pairs of the same image. With every
     convolution and the last layer at W_std = √2, exact_cntk's kernel is PQ·C/2 (flatten, local pooling) or C/2 (gap)
-    times theirs.
+    times those of neural-tangents.
     """
     from exact_cntk import cntk
 
     height, width, channels = 12, 10, 3
     images = cifar_like(9, height, width, channels).astype(np.float64)
     x1, x2 = images[:5], images[3:]
-    theirs = run_worker("kernels", {"x1": x1, "x2": x2}, "--depths=" + ",".join(map(str, DEPTHS)))
+    tangents = run_worker("kernels", {"x1": x1, "x2": x2}, "--depths=" + ",".join(map(str, DEPTHS)))
     flat = height * width * channels / 2
     factors = {("flatten", None): flat, ("lap", 3): flat, ("lap", 5): flat, ("gap", None): channels / 2}
     differences = {}
@@ -120,8 +120,8 @@ def agreement() -> dict[str, float]:
         worst = 0.0
         for (readout, window), factor in factors.items():
             options = {"readout": readout, "get": ("ntk", "nngp"), "backend": backend, "dtype": dtype}
-            for (kind, depth), ours in cntk(x1, x2, depths=DEPTHS, pooling_window=window, **options).items():
-                reference = factor * theirs[f"{readout}{window or ''} {kind} {depth}"]
-                worst = max(worst, float(np.max(np.abs(ours / reference - 1))))
+            for (kind, depth), kernel in cntk(x1, x2, depths=DEPTHS, pooling_window=window, **options).items():
+                reference = factor * tangents[f"{readout}{window or ''} {kind} {depth}"]
+                worst = max(worst, float(np.max(np.abs(kernel / reference - 1))))
         differences[f"{backend} {dtype}"] = worst
     return differences

@@ -1,4 +1,4 @@
-"""What is timed on a GPU, and how: seconds of the kernels alone out of events, beside the wall time of the call."""
+"""What is timed on a GPU, and how: seconds of the kernels alone from events, and the wall time of the call."""
 
 import contextlib
 import shutil

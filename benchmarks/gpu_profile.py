@@ -69,7 +69,7 @@ def profile(case: str, timeout: float = 120.0) -> dict[str, str]:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Values by our names for them, out of ncu's CSV: chatter, a heading, units, and a line a kernel."""
+    """Values by their names here, from ncu's CSV: messages, a heading, units, and one line per kernel."""
     lines = text.splitlines()
     first = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
     if first is None:

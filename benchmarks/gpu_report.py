@@ -8,7 +8,7 @@ from exact_cntk.networks import Family
 
 
 def as_markdown(result: dict[str, Any]) -> str:
-    """Return the whole page: machine, our cases, the rivals beside them, what binds."""
+    """Return the whole page: machine, cases, the rivals, what limits the speed."""
     lines = ["# Speed of the exact kernels on a GPU", ""]
     lines += [f"- {label}: {text}" for label, text in result["machine"].items()]
     lines += ["", "## The backend alone: whole blocks, float32, depths 3, 4, 6, 11, 21 in one pass", ""]
@@ -27,13 +27,13 @@ def as_markdown(result: dict[str, Any]) -> str:
         lines += [
             "",
             "Each gives one depth and takes the whole tensor through its layers for both readouts. Their",
-            "element-layers are the tensor's, ours those that the readout needs: for `flatten` only pairs/s compare.",
+            "element-layers are the tensor's, here those that the readout needs: for `flatten` only pairs/s compare.",
             f"At least {REQUIRED_RATIO}× the released algorithm is asked of `gap`.",
             "Relative difference to the float64 reference, on small images:",
             ", ".join(f"{name} {text}" for name, text in result["agreement"].items()) + ".",
         ]
         lines += ["", "Published by neural-tangents about itself, not measured here:", ""]
-        lines += table(["one NTK entry", "theirs (s)", "the same network here (s)"], _published(result))
+        lines += table(["one NTK entry", "published (s)", "the same network here (s)"], _published(result))
     for title, text in result.get("bounds", {}).items():
         lines += ["", f"## {title}", "", "```", text.strip(), "```"]
     if result.get("profile"):
@@ -61,7 +61,7 @@ def _case(name: str, case: dict[str, Any]) -> list[str]:
 
 
 def ratios(result: dict[str, Any]) -> dict[str, float]:
-    """How many times the pairs a second of each rival ours are, by the rival's name."""
+    """Ratio of this project's pairs per second to each rival's, by its name."""
     cases = {"gap": result["cases"].get("gap 32×32"), "flatten": result["cases"].get("flatten 32×32")}
     return {
         name: case["images"] ** 2 / case["wall"] / rival["pairs_a_second"]
@@ -86,13 +86,13 @@ def _published(result: dict[str, Any]) -> list[list[str]]:
     rows = []
     for entry in result["published"]:
         readout = "flatten" if "without pooling" in entry["what"] else "gap"
-        ours = result["cases"].get(f"{readout} 32×32")
+        case = result["cases"].get(f"{readout} 32×32")
         work = Family(readout).element_layers(1, (32, 32), 22)
         rows.append(
             [
                 f"{entry['what']} ({entry['note']})",
                 f"{entry['seconds']:.3g}",
-                f"{work / ours['rate']:.3g}" if ours else "",
+                f"{work / case['rate']:.3g}" if case else "",
             ]
         )
     return rows

@@ -59,8 +59,8 @@ def compare(kernel: Kernel, size: int = 8) -> float:
     images, worst = cifar_like(4, size, size), 0.0
     for readout, trained in READOUTS.items():
         reference = cntk(images[:2], images[2:], depths=4, readout=readout, trained=trained, backend="reference")
-        theirs = kernel(images[:2], images[2:], 4, readout)
-        worst = max(worst, float(np.max(np.abs(theirs / reference["ntk", 4] - 1))))
+        rival_kernel = kernel(images[:2], images[2:], 4, readout)
+        worst = max(worst, float(np.max(np.abs(rival_kernel / reference["ntk", 4] - 1))))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"it differs from the reference by {worst:.1e} relative; allowed is {TOLERANCE:g}")
     return worst

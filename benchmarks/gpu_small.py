@@ -31,11 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
         images = cifar_like(2 * n, height, width)
         options = {"depths": depths, "readout": readout, "filter_size": filter_size, "trained": ("all", "hidden")}
         options |= {"get": ("ntk", "nngp")}
-        ours = cntk(images[:n], images[n:], **options, backend=backend, dtype=dtype)
+        kernels = cntk(images[:n], images[n:], **options, backend=backend, dtype=dtype)
         # Within 1e-12 of the reference, and faster.
         expected = cntk(images[:n], images[n:], **options, backend="cpu", dtype="float64")
         for key, values in expected.items():
-            worst = max(worst, float(np.max(np.abs(ours[key] / values - 1))))
+            worst = max(worst, float(np.max(np.abs(kernels[key] / values - 1))))
     print(f"largest relative difference to the CPU in float64: {worst:.1e}, allowed {TOLERANCE:g}")
     return int(not worst <= TOLERANCE)
 

@@ -1,4 +1,4 @@
-"""Time the backend `cuda` on this machine's GPU, alone and beside two other ways to the same kernels.
+"""Time the backend `cuda` on this machine's GPU, alone and compared with two other ways to the same kernels.
 
 Prints the table and writes it to benchmarks/results/, for reading and as JSON.
 """

@@ -52,7 +52,7 @@ def time_blocks(images: dict, options: argparse.Namespace) -> dict:
 
 
 def compute_kernels(images: dict, options: argparse.Namespace) -> dict:
-    """NTK and NNGP of x1 with x2, in float64, for each readout and depth."""
+    """NTK and CNN-GP of x1 with x2, in float64, for each readout and depth."""
     kernels = {}
     for readout in ("flatten", "lap3", "lap5", "gap"):
         for depth in (int(d) for d in options.depths.split(",")):

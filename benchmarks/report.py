@@ -28,15 +28,16 @@ def rows_alone(alone: dict) -> list[list[str]]:
     return rows
 
 
-def rows_beside(beside: dict) -> list[list[str]]:
+def rows_of_comparison(comparison: dict) -> list[list[str]]:
     """Return both sides' rates and, for each instruction set, how many times faster we are."""
     names = [case.name for case in nt.BLOCKS]
-    theirs = beside["theirs"]
+    reference = comparison["theirs"]
     rows = [
-        [f"neural-tangents, {dtype}", *(in_billions(rates[name]) for name in names)] for dtype, rates in theirs.items()
+        [f"neural-tangents, {dtype}", *(in_billions(rates[name]) for name in names)]
+        for dtype, rates in reference.items()
     ]
-    best = {name: max(rates[name] for rates in theirs.values()) for name in names}
-    for instruction_set, rates in beside["ours"].items():
+    best = {name: max(rates[name] for rates in reference.values()) for name in names}
+    for instruction_set, rates in comparison["ours"].items():
         rows.append([f"exact_cntk, {instruction_set}", *(in_billions(rates[name]) for name in names)])
         ratios = []
         for name in names:
@@ -48,21 +49,21 @@ def rows_beside(beside: dict) -> list[list[str]]:
 
 
 def as_markdown(result: dict) -> str:
-    """Return the whole page: machine, speed alone, speed beside neural-tangents, agreement."""
+    """Return the whole page: machine, speed alone, speed compared with neural-tangents, agreement."""
     lines = ["# Speed of the exact kernels", ""]
     lines += [f"- {label}: {text}" for label, text in result["machine"].items()]
     depths = ", ".join(map(str, speed.DEPTHS))
     lines += ["", f"## Alone: 10⁹ element-layers a second and core, float32, depths {depths} in one pass", ""]
     lines += table(["", *(case.name for case in speed.CASES)], rows_alone(result["alone"]))
     lines += ["", "Medians. ↓: below what the project asks of one core with that instruction set."]
-    if beside := result.get("beside"):
-        title = f"## Beside {beside['versions']}: 10⁹ element-layers a second on all cores, {nt.LAYERS} ReLU layers"
+    if comparison := result.get("beside"):
+        title = f"## Compared with {comparison['versions']}: 10⁹ element-layers/s on all cores, {nt.LAYERS} ReLU layers"
         lines += ["", title, ""]
-        lines += table(["", *(case.name for case in nt.BLOCKS)], rows_beside(beside))
+        lines += table(["", *(case.name for case in nt.BLOCKS)], rows_of_comparison(comparison))
         lines += ["", "## Agreement with neural-tangents in float64: largest relative difference", ""]
         rows = [
             [key, f"{worst:.1e}", f"{nt.TOLERANCES[tuple(key.split())]:.0e}"]
-            for key, worst in beside["agreement"].items()
+            for key, worst in comparison["agreement"].items()
         ]
         lines += table(["backend and dtype", "difference", "allowed"], rows)
     return "\n".join(lines)

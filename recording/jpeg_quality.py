@@ -1,4 +1,4 @@
-"""What JPEG costs a copy of CIFAR-10: accuracy against error added by encoding once more, and back to no error.
+"""What JPEG costs a copy of CIFAR-10: accuracy against the error of encoding once more, extrapolated to no error.
 
     python -m recording.jpeg_quality --data cifar10-jpeg.tar.xz --out docs/results/jpeg-quality.json
 
@@ -56,7 +56,7 @@ def reencoded(images: np.ndarray, quality: int | None) -> np.ndarray:
 
 
 class Experiment:
-    """The measurements, kept in one JSON file as they come.
+    """The measurements, written to a JSON file one by one.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Experiment:
         self.document = self._begin(data.digest)
 
     def _begin(self, digest: str) -> dict[str, Any]:
-        """A new document, or the one that is there, if it is of the same experiment."""
+        """A new document, or the existing one if it is of the same experiment."""
         origin = {
             "format_version": FORMAT_VERSION,
             "dataset": self.raw.name,
@@ -245,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OutOfTimeError as error:
-        print(f"stopped: {error}; go on with the same command", file=sys.stderr)
+        print(f"stopped: {error}; continue with the same command", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The paper's CIFAR-10 columns with the library alone: no workflow engine, no network, in as many sittings as it takes.
+"""The paper's CIFAR-10 columns with the library alone: no workflow engine, no network, in as many sessions as needed.
 
     python -m recording.real_runs --data data/raw/cifar-10-python.tar.gz --out results/real --budget 300
 
@@ -25,12 +25,12 @@ RECORDED = Path("docs/results")
 
 
 def log(message: str) -> None:
-    """Say what happens, at once."""
+    """Print a line to stderr at once."""
     print(message, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None, pieces: dict[str, Piece] | None = None) -> int:
-    """Run the command line; exit status 2 for what the user can mend, 0 also where the budget ended the run.
+    """Run the command line; exit status 2 for errors that the user can fix, 0 also where the budget ended the run.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None, pieces: dict[str, Piece] | None = N
         log(f"error: {error}")
         return 2
     except OutOfTimeError as error:
-        log(f"stopped: {error}; go on with the same command")
+        log(f"stopped: {error}; continue with the same command")
     _list(chosen, states)
     return 0
 
@@ -87,7 +87,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _run(pieces: dict[str, Piece], states: dict[str, State], options: argparse.Namespace, clock: Clock) -> None:
-    """Run the pieces one after the other; one that does not fit in memory or time leaves the others their turn."""
+    """Run the pieces one after the other; a piece that does not fit in memory or time does not stop the others."""
     backend = describe_backend(options.backend)
     data = load_images(options.data, options.cache)
     log(f"{data.dataset}; backend {backend.name} ({backend.instruction_set}), {backend.reason}")
@@ -99,17 +99,17 @@ def _run(pieces: dict[str, Piece], states: dict[str, State], options: argparse.N
         except OutOfTimeError as error:
             if clock.left <= 0:
                 raise
-            log(f"{name}: put off: {error}")
+            log(f"{name}: postponed: {error}")
         except UserError as error:
             if options.only:
                 raise
-            log(f"{name}: left out: {error}")
+            log(f"{name}: skipped: {error}")
         else:
             log(f"{name}: finished")
 
 
 def _list(pieces: dict[str, Piece], states: dict[str, State]) -> None:
-    """Print where each piece stands."""
+    """Print the state of each piece."""
     for name, piece in pieces.items():
         work = piece.element_layers(piece.pairs(CIFAR10.test_images), CIFAR10.shape)
         memory = format_gib(piece.kernel_bytes())

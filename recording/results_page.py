@@ -1,4 +1,4 @@
-"""Generate docs/results.md from the metrics in docs/results/: our numbers on CIFAR-10 beside the paper's.
+"""Generate docs/results.md from the metrics in docs/results/: the numbers here on CIFAR-10 and the paper's.
 
     python -m recording.results_page [--collect results/real]
 
@@ -38,7 +38,7 @@ ALLOWED_POINTS = 1.5  # difference from the paper that is taken for agreement, m
 
 
 def collect(source: Path, target: Path) -> list[str]:
-    """Copy the finished pieces of a run to where results are recorded; their names."""
+    """Copy the finished pieces of a run to the folder of recorded results; their names."""
     names = []
     for name, piece in catalogue().items():
         state = State(source, piece)
@@ -73,7 +73,7 @@ def write_page(folder: Path = RESULTS, page: Path = PAGE, pieces: dict[str, Piec
         lines += _data(study)
         for kernel, readout in COLUMNS.items():
             for size in SIZES:
-                lines += _beside_paper(study, kernel, readout, size)
+                lines += _compared_with_paper(study, kernel, readout, size)
         lines += _ridge(study)
         lines += _learning_curve(study, folder)
         lines += _few_images(study)
@@ -92,22 +92,25 @@ def _data(study: Study) -> list[str]:
     lines = [f"Data: **{study.dataset}**, {int(study.accuracy.test_images.max()):,} test images."]
     if not study.verified:
         lines += [
-            "These are not the official files"
-            + (", but their images encoded as JPEG" if "JPEG" in study.dataset else "")
-            + ": a difference from the paper may be theirs. The subsets are not the paper's, which are not known.",
+            (
+                "The images are JPEG copies of CIFAR-10, so part of any difference from the paper may come from that."
+                if "JPEG" in study.dataset
+                else "The files are not the official ones, so part of any difference from the paper may come from them."
+            )
+            + " The subsets are not the paper's, which are unknown.",
         ]
     return [*lines, ""]
 
 
-def _beside_paper(study: Study, kernel: str, readout: str, size: int) -> list[str]:
-    """The paper's column beside the mean over our subsets, in percent."""
-    ours = accuracy_by_depth(study).query("kernel == @kernel and train_images == @size").set_index("depth")
+def _compared_with_paper(study: Study, kernel: str, readout: str, size: int) -> list[str]:
+    """The paper's column and the mean over the subsets here, in percent."""
+    measured = accuracy_by_depth(study).query("kernel == @kernel and train_images == @size").set_index("depth")
     paper = references.paper_kernel(readout, size)
-    if ours.empty or paper is None:
+    if measured.empty or paper is None:
         return []
     rows = []
     for published in paper.itertuples():
-        here = ours.loc[published.depth] if published.depth in ours.index else None
+        here = measured.loc[published.depth] if published.depth in measured.index else None
         rows.append(
             {
                 "depth": published.depth,
@@ -117,20 +120,20 @@ def _beside_paper(study: Study, kernel: str, readout: str, size: int) -> list[st
                 "difference (points)": "" if here is None else signed_points(here.accuracy - published.accuracy),
             }
         )
-    measured = ours.index.intersection(paper.depth)
-    gaps = (ours.accuracy.loc[measured] - paper.set_index("depth").accuracy.loc[measured]).abs()
+    common = measured.index.intersection(paper.depth)
+    gaps = (measured.accuracy.loc[common] - paper.set_index("depth").accuracy.loc[common]).abs()
     outside = [int(depth) for depth, gap in gaps.items() if 100 * gap > ALLOWED_POINTS]
-    which = "All" if len(measured) == len(paper) else "All that are measured are"
+    which = "All depths are" if len(measured) == len(paper) else "All measured depths are"
     verdict = f"{which} within {ALLOWED_POINTS} points of the paper."
     if outside:
         verdict = f"More than {ALLOWED_POINTS} points from the paper at depth {', '.join(map(str, outside))}."
-    several = " Mean ± standard deviation over disjoint subsets." if ours.repeats.max() > 1 else ""
+    several = " Mean ± standard deviation over disjoint subsets." if measured.repeats.max() > 1 else ""
     heading = f"## {kernel}{'-2K' if size == 2000 else ''}: {size:,} training images, no ridge"
     return [heading, "", to_markdown(pd.DataFrame(rows)), "", verdict + several, ""]
 
 
 def _ridge(study: Study) -> list[str]:
-    """What the ridge chosen by leave-one-out on the training images changes."""
+    """How the ridge chosen by leave-one-out on the training images changes accuracy."""
     table = accuracy_by_depth(study)
     table = table[table.train_images.isin(list(SIZES))]
     if table.empty:
@@ -173,7 +176,7 @@ def _learning_curve(study: Study, folder: Path) -> list[str]:
 
 @mpl.rc_context(SETTINGS)
 def learning_curve(study: Study) -> Figure:
-    """Test accuracy of the NTK against the number of training images, a line a depth, a panel a readout."""
+    """Test accuracy of the NTK against the number of training images, one line per depth, one panel per readout."""
     table = accuracy_by_depth(study).query("kind == 'ntk'")
     readouts = list(dict.fromkeys(table.readout))
     figure, axes = new_figure(1, len(readouts), row_height=3.4)
@@ -210,7 +213,7 @@ def _few_images(study: Study) -> list[str]:
     return [
         "## Few training images against more, and against the paper's columns",
         "",
-        "Without ridge, across depths; regret is what picking the depth that does best on fewer images costs.",
+        "Without ridge, across depths; regret is the accuracy lost by choosing the best depth with fewer images.",
         "Intervals of 95 % come from resampling training subsets, where there are at least three, and test images",
         f"together, the paper's accuracies as binomial counts over {counts:,} images; they are corrected for the noise",
         "that pulls correlations towards zero. p is that of a one-sided permutation test: there are few depths.",
@@ -221,7 +224,7 @@ def _few_images(study: Study) -> list[str]:
 
 
 def _jpeg(document: dict[str, Any]) -> list[str]:
-    """What encoding once more costs, and the line back to no loss."""
+    """The accuracy lost by encoding once more, and the line extrapolated to no loss."""
     lines = ["## What JPEG costs", ""]
     rows = pd.DataFrame(
         [{**row["accuracy"], "quality": row["quality"], "mse": row["added_mse"]} for row in document["measurements"]]
@@ -251,16 +254,16 @@ def _jpeg(document: dict[str, Any]) -> list[str]:
             {
                 "depth": [fit.depth for fit in fits],
                 "copy as it is (%)": [percent(fit.accuracy) for fit in fits],
-                "gain at no loss (points)": [signed_points(fit.gain) for fit in fits],
+                "gain without compression (points)": [signed_points(fit.gain) for fit in fits],
                 "95 % interval": [f"[{signed_points(fit.low)}, {signed_points(fit.high)}]" for fit in fits],
                 "residual (points)": [percent(fit.residual) for fit in fits],
             }
         )
         lines += [
-            f"The copy's own loss is taken to be what a second encoding at its quality, {document['source_quality']}, "
-            f"adds: {fits[0].source_mse:.2e}. A straight line with a height for each subset "
-            f"({fits[0].subsets}) and a common slope, through n = {fits[0].points} measurements, followed back by it.",
-            "The interval is that of the line's slope: that a second loss costs what the first one did is assumed.",
+            f"We fit a straight line to {fits[0].points} measurements, with a height for each subset "
+            f"({fits[0].subsets}) and a common slope, and extrapolate it to zero compression, assuming that the first",
+            f"encoding cost as much as a second one at its quality, {document['source_quality']} (an error of "
+            f"{fits[0].source_mse:.2e}). The interval is that of the line's slope.",
             "",
             to_markdown(back),
             "",
@@ -272,11 +275,11 @@ def _further_pages(folder: Path, page_folder: Path) -> list[str]:
     """Links to the pages of sections, each by its heading."""
     pages = {path: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in folder.glob("*/README.md")}
     links = [f"- [{pages[path]}]({path.relative_to(page_folder).as_posix()})" for path in sorted(pages)]
-    return ["## Beside the kernels", "", *links, ""] if links else []
+    return ["## Other studies", "", *links, ""] if links else []
 
 
 def _missing(folder: Path, pieces: dict[str, Piece], jpeg: bool) -> list[str]:
-    """What the plan holds and nobody has measured yet, in plain words."""
+    """What the plan contains and nobody has measured yet."""
     missing = [piece for piece in pieces.values() if not State(folder, piece).finished]
     lines = ["## Not measured yet", ""]
     lines += [

@@ -1,4 +1,4 @@
-"""Other ways to the same kernels on a GPU, written here to be timed beside ours.
+"""Other ways to the same kernels on a GPU, written here for comparison.
 
 None of it is another project's code. Both take pairs of images to the kernel of one depth, with tables of norms that
 are made beforehand and outside of the timing.

@@ -44,6 +44,6 @@ class Clock:
             raise OutOfTimeError(f"{what} needs about {work / rate:.0f} s, {self.left:.0f} s are left")
 
     def learn(self, kind: str, work: float, seconds: float) -> None:
-        """Record how fast work of a kind went; the last counts, as the first compiles."""
+        """Record how fast work of a kind was; the last measurement counts, as the first includes compilation."""
         if seconds > 0:
             self._rates[kind] = work / seconds

@@ -1,4 +1,4 @@
-"""CIFAR-10 for the real runs: the official files, or a copy of them as JPEGs that is named as what it is."""
+"""CIFAR-10 for the real runs: the official files, or a copy of them as JPEGs, which is named as such."""
 
 import hashlib
 import io
@@ -99,10 +99,10 @@ def read_jpegs(path: Path) -> Dataset:
                 raise UserError(f"{path}: {member.name} has shape {image.shape}, but must have {CIFAR10.shape}")
             parts[part][member.name] = image, CIFAR10.class_names.index(name)
     if not parts["train"] or not parts["test"]:
-        raise UserError(f"{path}: holds {len(parts['train'])} training and {len(parts['test'])} test images")
+        raise UserError(f"{path}: has {len(parts['train'])} training and {len(parts['test'])} test images")
     digest = _sha256(path)
-    train_images, train_labels = _dealt(parts["train"])
-    test_images, test_labels = _dealt(parts["test"])
+    train_images, train_labels = _shuffled(parts["train"])
+    test_images, test_labels = _shuffled(parts["test"])
     return Dataset(
         name=f"CIFAR-10 (unverified source, JPEG copy, sha256 {digest[:12]})",
         verified=False,
@@ -116,7 +116,7 @@ def read_jpegs(path: Path) -> Dataset:
     )
 
 
-def _dealt(files: dict[str, tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _shuffled(files: dict[str, tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels in a random order that depends on the files' names alone."""
     generator = random.Random(ORDER_SEED)  # its sequence is the same in every version of Python
     draws = {name: generator.random() for name in sorted(files)}

@@ -104,7 +104,7 @@ class Piece:
         }
 
     def inside(self, problem: Problem) -> slice:
-        """Where the subset of a problem lies in the pool."""
+        """The range of a problem's subset in the pool."""
         first = problem.train_images * problem.repeat - self.pool.start
         return slice(first, first + problem.train_images)
 
@@ -130,7 +130,7 @@ class Piece:
         return n * (n + 1) // 2 + n * test_images
 
     def state_bytes(self, classes: int = 10) -> int:
-        """Most of what an unfinished piece keeps: the dual coefficients of all its problems, float64."""
+        """Most of what an unfinished piece stores: the dual coefficients of all its problems, float64."""
         return sum(8 * problem.train_images * classes * len(ridges) for problem, ridges in self.problems.items())
 
     def kernel_bytes(self) -> int:
@@ -162,7 +162,7 @@ POOLED = ("cntk-gap", "gap", "hidden")  # the paper's: first and last layer fixe
 
 
 def catalogue() -> dict[str, Piece]:
-    """All pieces by name, in the order in which they are worth their time.
+    """All pieces by name, the most valuable for their time first.
 
     The full columns are one piece a depth: the kernel of 50,000 images takes 20 GB, and all five would not fit.
     """

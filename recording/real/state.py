@@ -3,7 +3,7 @@
 ::
 
     <folder>/<piece>/metrics/<family>-depth-<dd>.json     once finished, in the format of a study's metrics
-    <folder>/<piece>/provenance.json                      beside them
+    <folder>/<piece>/provenance.json                      with them
     <folder>/<piece>/state/begun.json                     before: what the piece is made of
     <folder>/<piece>/state/fit/<problem>.{npz,json}       dual coefficients, and what the training images alone say
     <folder>/<piece>/state/test/<start>-<stop>.npz        which images of a chunk each problem and ridge got right

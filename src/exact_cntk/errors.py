@@ -1,4 +1,4 @@
-"""Errors that a user can mend; the command line prints them as one line, without a traceback."""
+"""Errors that a user can fix; the command line prints them as one line, without a traceback."""
 
 import difflib
 from collections.abc import Sequence
@@ -14,6 +14,6 @@ class InputError(UserError, ValueError):
 
 def nearest(name: object, allowed: Sequence[str]) -> str:
     """Ask whether the nearest of the allowed names was meant, if one is near."""
-    # Half of the letters in common is enough: a suggestion that is off costs nothing, the allowed ones are listed too.
+    # Half of the letters in common is enough: a wrong suggestion costs nothing, the allowed names are listed too.
     matches = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     return f", did you mean {matches[0]!r}?" if matches else ""

@@ -13,11 +13,11 @@ from exact_cntk.errors import InputError
 from exact_cntk.kernels.cntk import cntk
 from exact_cntk.regression.kernel_regression import KernelRegression, as_ridges, choose, kernel_regression
 
-# From none to heavy regularisation, two a decade where accuracy usually turns.
+# From none to heavy regularisation, two per decade where accuracy usually peaks.
 DEFAULT_RIDGES = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
-# The CNTK has no negative eigenvalues: what looks like one is rounding, worst between nearly parallel patches, where
-# arccos turns an error ε into √ε. Relative to λ_max; ridges too small to make up for it are never chosen.
+# The CNTK has no negative eigenvalues: apparent ones are rounding, worst between nearly parallel patches, where arccos
+# turns an error ε into √ε. Relative to λ_max; ridges too small to outweigh it are never chosen.
 ROUNDING = {"float32": 1e-3, "float64": 1e-6}
 
 
@@ -90,7 +90,7 @@ class _CNTKEstimator(BaseEstimator):
         return self._kernels(images, self.X_fit_, (self.depth_,))[self.depth_] @ self.dual_coef_
 
     def _kernels(self, x1: np.ndarray, x2: np.ndarray | None, depths: tuple[int, ...]) -> dict[int, np.ndarray]:
-        """The NTK at each depth; a sequence `trained` has no place here, as one estimator has one kernel."""
+        """The NTK at each depth; `trained` is no sequence here, as an estimator has a single kernel."""
         kernels = cntk(
             x1,
             x2,
@@ -140,18 +140,18 @@ _PARAMETERS = """
     ----------
     readout : {"flatten", "lap", "gap"}
     pooling_window : int, odd
-        Of `lap`, which needs it.
+        For `lap`, which needs it.
     flips : bool
         Average the kernel over horizontal flips of the images.
     depth : int or sequence of int, each ≥ 2 (≥ 3 if only hidden layers are trained)
-        Of a sequence, the depth with the best leave-one-out score is taken. All depths come out of one kernel pass to
-        the deepest, at its cost: much cheaper than a grid search over `depth`, which starts a pass for every value.
+        From a sequence, the depth with the best leave-one-out score is chosen. One kernel pass to the deepest gives all
+        depths, at its cost: much cheaper than a grid search over `depth`, which starts a pass for every value.
     trained : {"all", "hidden"}
     filter_size : int, odd
     ridge : float ≥ 0 or "loo"
         Relative to mean(diag K); "loo" chooses from `ridges` by leave-one-out, in closed form.
     ridges : sequence of float ≥ 0
-        What "loo" tries.
+        The candidates for "loo".
     image_shape : (P, Q, C), optional
         Shape of the image in a row of X. Without, a row of F numbers is an image of one row: shape (1, F, 1).
     backend, dtype, threads
@@ -171,7 +171,7 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):  # noqa: D101
     depth_, ridge_ : int and float
         As chosen: the highest leave-one-out accuracy, then the lowest squared error.
     depths_, ridges_ : tuple and array
-        What they were chosen from.
+        The candidates that they were chosen from.
     loo_accuracy_, loo_error_ : arrays of shape (depths, ridges)
         Leave-one-out accuracy, and mean squared error of the coded labels; NaN where K + λI is singular.
     X_fit_ : array of shape (n, P, Q, C)
@@ -197,7 +197,7 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):  # noqa: D101
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """f(X), of shape (m, k); with two classes the second column less the first, of shape (m,)."""
+        """f(X), of shape (m, k); with two classes the second column minus the first, of shape (m,)."""
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
@@ -218,7 +218,7 @@ class CNTKRegressor(MultiOutputMixin, RegressorMixin, _CNTKEstimator):  # noqa: 
     depth_, ridge_ : int and float
         As chosen: the lowest mean squared leave-one-out error.
     depths_, ridges_ : tuple and array
-        What they were chosen from.
+        The candidates that they were chosen from.
     loo_error_ : array of shape (depths, ridges)
         Mean squared leave-one-out error; NaN where K + λI is singular.
     X_fit_ : array of shape (n, P, Q, C)
@@ -238,6 +238,6 @@ class CNTKRegressor(MultiOutputMixin, RegressorMixin, _CNTKEstimator):  # noqa: 
 
 
 def _score(fit: KernelRegression) -> tuple[float, ...]:
-    """Of the best ridge, the smaller the better; without the ridge itself, which says nothing between depths."""
+    """Score of the best ridge, the smaller the better; without the ridge, which is not comparable between depths."""
     _, score = choose(fit.ridges, fit.loo_error, fit.loo_accuracy, fit.solved)
     return score[:2]

@@ -51,9 +51,9 @@ def run(job, context):
     "cost.py": '''"""Nothing worth mentioning."""
 
 
-def expected_seconds(params, calibration_seconds):
-    """No time."""
-    return 0.0
+def expected_work(params):
+    """Nothing."""
+    return []
 
 
 def expected_memory(params):
@@ -147,12 +147,6 @@ RULES = '''rule toy_sum:
         "toy_sum: {wildcards.toy_sum}"
     shell:
         RUN_JOB
-
-
-rule toy:
-    """All result files of the section."""
-    input:
-        section_files("toy"),
 '''
 # The copy's own sources are imported, in place of the installed ones.
 SITE = """

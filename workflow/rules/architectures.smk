@@ -16,7 +16,7 @@ rule solve_architectures:
         "../../environment.yml"
     threads: section_threads("architectures")
     resources:
-        gpu=int(prefers_gpu((PARAMS["architectures"] or {}).get("train_images", 0))),
+        gpu=int(prefers_gpu(PARAMS["architectures"]["train_images"])),
         mem_mb=MEMORY_MB,
         max_memory_gib=MEMORY_GIB,
         study=study_parameters,
@@ -29,9 +29,3 @@ rule solve_architectures:
         "solve_architectures: {wildcards.solve_architectures}"
     shell:
         RUN_JOB
-
-
-rule architectures:
-    """All result files of the section."""
-    input:
-        section_files("architectures"),

@@ -65,9 +65,3 @@ rule gather_cnn:
         "gather_cnn: {wildcards.gather_cnn}"
     shell:
         RUN_JOB
-
-
-rule cnns:
-    """All result files of the section."""
-    input:
-        section_files("cnns"),

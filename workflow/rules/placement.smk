@@ -30,7 +30,7 @@ def threads_to_solve(train_images):
 
 def section_threads(key):
     """Threads of a section's jobs: by the size of its training sets."""
-    return threads_to_solve((PARAMS[key] or {}).get("train_images", 0))
+    return threads_to_solve(PARAMS[key]["train_images"])
 
 
 def kernel_memory_mb(wildcards):

@@ -91,9 +91,3 @@ rule random_features_sweep:
         "random_features_sweep: {wildcards.random_features_sweep}"
     shell:
         RUN_JOB
-
-
-rule random_features:
-    """All result files of the section."""
-    input:
-        section_files("random_features"),

@@ -54,7 +54,17 @@ def notebook_parameters(wildcards, input):
     return " ".join(f"'{name}={value}'" for name, value in given.items())
 
 
-for key in KEYS:
-    if plan(key).SECTION.steps:
+for key in WITH_PARAMETERS:
+    if PARAMS[key] is not None:
 
         include: f"{key}.smk"
+
+
+# Also for sections that the study does not have, for DVC has a stage for each.
+for key in WITH_PARAMETERS:
+
+    rule:
+        name:
+            key
+        input:
+            section_files(key),

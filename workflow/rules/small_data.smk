@@ -93,9 +93,3 @@ rule small_data_cnn:
         "small_data_cnn: {wildcards.small_data_cnn}"
     shell:
         RUN_JOB
-
-
-rule small_data:
-    """All result files of the section."""
-    input:
-        section_files("small_data"),

@@ -21,13 +21,13 @@ from exact_cntk.errors import UserError
 PROGRAM = "exact-cntk"
 # Click's class of errors in usage; newer typers ship a click of their own, and give it no public name.
 UsageError: Any = typer.BadParameter.__bases__[0]
-# In the order of a study; typer would put groups last.
+# In the order of a study; typer would list groups last.
 VERBS = ("data", "block", "merge", "solve", "section", "summary", "report", "estimate")
 USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class _Commands(TyperGroup):
-    """Turns what the user can mend into one line on stderr; a bug keeps its traceback."""
+    """Turns errors that the user can fix into one line on stderr; a bug keeps its traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of a study."""
@@ -56,7 +56,7 @@ def _one_line() -> Iterator[None]:
         command = error.ctx.command_path if error.ctx else PROGRAM
         _fail(f"error: {error.format_message()} (see `{command} --help`)", USAGE)
     except KeyboardInterrupt:
-        _fail("interrupted; what is finished stays, run again to go on", INTERRUPTED)
+        _fail("interrupted; finished work is kept, run again to continue", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> None:
@@ -91,8 +91,7 @@ def _program(
     made_from: Annotated[
         Path | None,
         typer.Option(
-            help="What the workflow says that this job makes its files from; held against the facts, and written into "
-            "the files.",
+            help="The workflow's statement of what this job makes its files from; checked, and written into the files.",
             metavar="FILE.json",
         ),
     ] = None,
@@ -102,9 +101,9 @@ def _program(
 ) -> None:
     """Exact convolutional neural tangent kernels, and the study around them.
 
-    The verbs are in the order of a study: kernels and their accuracies (to solve), sections, which compute and show
-    what is beside them, and what people look at. The workflow (`snakemake`) calls them so; each also works alone.
-    `estimate` says beforehand what a study costs.
+    The verbs are in the order of a study: kernels and their accuracies (up to solve), sections, which compute and show
+    everything else, and the report. The workflow (`snakemake`) calls them in this order; each also works alone.
+    `estimate` says in advance what a study costs.
     """
     if made_from is not None:
         claim(made_from)
@@ -119,7 +118,7 @@ for verb in (kernel.block, kernel.merge, study.solve, study.summary, study.repor
 def main() -> None:
     """Run the command line on `sys.argv`.
 
-    Exit code 2 stands for what the user can mend, 130 for Ctrl-C, 143 for a polite kill.
+    Exit code 2 stands for errors that the user can fix, 130 for Ctrl-C, 143 for a terminate signal.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app()

@@ -24,7 +24,7 @@ def fetch(
 ) -> None:
     """Download the official archive, verify its md5, and keep it.
 
-    A broken download goes on where it stopped, also in a later run. An archive that is there already is only verified.
+    A broken download resumes where it stopped, also in a later run. An existing archive is only verified.
     """
     archive = find_source(dataset).download
     if archive is None:
@@ -36,15 +36,13 @@ def fetch(
 def prepare(
     dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}.")],
     out: Annotated[
-        Path, typer.Option(help="The HDF5 file; a summary is written beside it as .json.", metavar="FILE.h5")
+        Path, typer.Option(help="The HDF5 file; a summary is written next to it as .json.", metavar="FILE.h5")
     ],
     source: Annotated[
         Path | None,
         typer.Option(help="Its file or folder. [default: its official archive in data/raw]", metavar="PATH"),
     ] = None,
-    options: Annotated[
-        str, typer.Option(help="Parameters of the data set's own, as an object.", metavar="JSON")
-    ] = "{}",
+    options: Annotated[str, typer.Option(help="The data set's own parameters, as an object.", metavar="JSON")] = "{}",
     allow_unverified: Annotated[
         bool, typer.Option("--allow-unverified", help="Accept a source that is not the official one, and say so.")
     ] = False,
@@ -60,15 +58,17 @@ def prepare(
     selection: Annotated[
         str,
         typer.Option(
-            help="The pool: the first images, or drawn at random and balanced over classes.", metavar="first|stratified"
+            help="The pool: the first images, or a random draw balanced over classes.", metavar="first|stratified"
         ),
     ] = "first",
-    seed: Annotated[int, typer.Option(help="Of the stratified selection.")] = 0,
-    test_images: Annotated[int | None, typer.Option(help="The first ones of the test set. [default: all]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the stratified selection.")] = 0,
+    test_images: Annotated[
+        int | None, typer.Option(help="Number of images from the start of the test set. [default: all]")
+    ] = None,
 ) -> None:
     """Scale, downsample and standardise the images, and choose the training pool and the test images.
 
-    Mean and standard deviation are those of the whole training set, whatever is chosen of it.
+    Mean and standard deviation are those of the whole training set, whichever images are chosen.
     """
     from exact_cntk.data import prepare as prepare_data
 

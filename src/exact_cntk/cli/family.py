@@ -30,7 +30,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             str,
             typer.Option(
-                help="Layers: all, or all but the first and the last; or both in one pass.",
+                help="Layers: all, or all except the first and the last; or both in one pass.",
                 metavar="all|hidden|all,hidden",
             ),
         ],
@@ -45,7 +45,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def with_family(verb: Verb) -> Verb:
-    """Give a verb the options of a family in place of its parameter `network`, which gets the `Family` that they are.
+    """Give a verb the options of a family in place of its parameter `network`, which gets their `Family`.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exact_cntk._support.console import Data, FamilyName, log, on_terminal, parse_list
+from exact_cntk._support.console import Data, FamilyName, MaxMemory, log, on_terminal, parse_list
 from exact_cntk.cli.family import with_family
 
 if TYPE_CHECKING:
@@ -25,23 +25,21 @@ def block(
     out: Annotated[Path, typer.Option(help="The block.", metavar="FILE.h5")],
     kinds: Annotated[str, typer.Option(help="Kernels, one or both.", metavar="ntk,nngp")] = "ntk,nngp",
     backend: Annotated[
-        str, typer.Option(help="auto takes the fastest one here.", metavar="auto|cpu|cuda|reference")
+        str, typer.Option(help="auto: the fastest on this machine.", metavar="auto|cpu|cuda|reference")
     ] = "auto",
     dtype: Annotated[
         str, typer.Option(help="Precision of the recursion; the file has float64.", metavar="float32|float64")
     ] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(help="To compute with. [default: one for each core]", metavar="N")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one for each core]", metavar="N")] = None,
     timing: Annotated[
-        Path | None, typer.Option(help="Also record seconds, and how many in the kernel.", metavar="FILE.json")
+        Path | None, typer.Option(help="Also record the seconds of the job and of the kernel.", metavar="FILE.json")
     ] = None,
 ) -> None:
     """Compute one block of a kernel, every kind and depth.
 
     The block is the kernel between two ranges of images. Ranges lie within the training pool or within the test
-    set. Blocks of the pool's symmetric part lie below its diagonal, or have the same rows and columns. A block that
-    is there already, complete and the same in every parameter, is left as it is.
+    set. Blocks of the pool's symmetric part lie below its diagonal, or have the same rows and columns. An existing
+    block, complete and with the same parameters, is left as it is.
 
     \b
     Example:
@@ -79,11 +77,10 @@ def merge(
     out: Annotated[Path, typer.Option(help="The kernel.", metavar="FILE.h5")],
     blocks: Annotated[list[Path] | None, typer.Argument(help="All blocks of one pass.", metavar="BLOCK")] = None,
     listed: Annotated[
-        Path | None, typer.Option("--blocks", help="A text file with the names of blocks, one a line.", metavar="FILE")
+        Path | None,
+        typer.Option("--blocks", help="A text file with the names of blocks, one per line.", metavar="FILE"),
     ] = None,
-    max_memory_gib: Annotated[
-        float | None, typer.Option(help="Refuse to need more memory than this.", metavar="GIB")
-    ] = None,
+    max_memory_gib: MaxMemory = None,
 ) -> None:
     """Merge checked blocks to the kernel of one depth.
 
@@ -110,13 +107,13 @@ def merge(
 
 def estimate(
     params: Annotated[Path, typer.Option(help="Parameters of a study.", metavar="FILE.yaml")] = Path("params.yaml"),
-    calibration: Annotated[float, typer.Option(help="Seconds of measuring; 0: none.", metavar="SECONDS")] = 2.0,
+    calibration: Annotated[float, typer.Option(help="Seconds to measure; 0: not at all.", metavar="SECONDS")] = 2.0,
 ) -> None:
-    """Say what a study costs before it starts.
+    """Estimate what a study costs before it starts.
 
-    Pairs of images, element-layers, hours, memory and disk for each family of kernels; hours, memory and disk of each
-    section beside them, and of the solves. Time on this machine comes from a short run of the real kernel; time on an
-    H200 is expected, not measured.
+    Pairs of images, element-layers, hours, memory and disk for each family of kernels; hours, memory and disk of the
+    solves and of each section. Time on this machine comes from a short run of the real kernel; time on an H200 is an
+    expectation, not measured.
 
     \b
     Example:

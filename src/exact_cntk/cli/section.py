@@ -1,4 +1,4 @@
-"""`exact-cntk section`: what a study computes beside its kernels, shown and accounted for."""
+"""`exact-cntk section`: what a study computes besides its kernels, with tables, figures and provenance."""
 
 import json
 from pathlib import Path
@@ -24,13 +24,13 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="Its images. [default: data/processed/<study>.h5]", metavar="FILE.h5")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Of the CPU. [default: one for each core]", metavar="N")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one for each core]", metavar="N")] = None,
     max_memory_gib: MaxMemory = None,
 ) -> None:
     """Do one job of a section, and write its files into the study's folder.
 
-    What the job computes is in the parameters of the study alone; what it reads must be there. Run again after an
-    interruption, long jobs go on where they were.
+    The parameters of the study alone determine what the job computes; the files that it reads must exist. Run again
+    after an interruption, long jobs resume where they stopped.
 
     \b
     Example:
@@ -62,19 +62,19 @@ def show(
     study_dir: StudyDir,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="What its jobs have made. [default: all in its folders]", metavar="FILES"),
+        typer.Argument(help="Files from its jobs. [default: all in its folders]", metavar="FILES"),
     ] = None,
     metrics: Annotated[
         list[Path] | None,
         typer.Option(help="Metrics files of the study, repeatable. [default: all in DIR/metrics]", metavar="FILE.json"),
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap behind intervals.", metavar="N")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.", metavar="N")] = 0,
+    resamples: Annotated[int, typer.Option(help="Bootstrap samples for intervals.", metavar="N")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", metavar="N")] = 0,
 ) -> None:
     """Write tables and figures of one section of a study.
 
-    They go to DIR/tables and DIR/figures; what the report says of the section goes to DIR/sections/KEY.json. The
-    study's own kernels are the section accuracy.
+    They go to DIR/tables and DIR/figures; the section's part of the report goes to DIR/sections/KEY.json. The study's
+    own kernels are the section accuracy.
 
     \b
     Example:
@@ -94,7 +94,7 @@ def provenance(
         Path | None, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")
     ] = None,
 ) -> None:
-    """Record where the files of a section come from: code, packages and machine of the run that has made them.
+    """Record where the files of a section come from: code, packages and machine of the run that made them.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`exact-cntk solve`, `summary` and `report`: from kernels to what people look at."""
+"""`exact-cntk solve`, `summary` and `report`: from kernels to the report."""
 
 import time
 from contextlib import nullcontext
@@ -27,11 +27,11 @@ def solve(
         str, typer.Option(help="eigh, cholesky, cuda, blocked, or auto: the first that fits.", metavar="NAME")
     ] = "auto",
     max_memory_gib: Annotated[
-        float | None, typer.Option(help="Take a method that needs no more memory, or refuse.", metavar="GIB")
+        float | None, typer.Option(help="Use a method that needs no more memory, or fail.", metavar="GIB")
     ] = None,
     checkpoints: Annotated[
         Path | None,
-        typer.Option(help="Finished ridges, until the metrics are written. [default: beside them]", metavar="DIR"),
+        typer.Option(help="Finished ridges, until the metrics are written. [default: next to them]", metavar="DIR"),
     ] = None,
 ) -> None:
     """Fit and test kernel regression along a ridge path.
@@ -41,8 +41,8 @@ def solve(
     images alone.
 
     More than 10,000 images are solved on a GPU, where there is one; a kernel too large for memory (21 GiB at 50,000
-    images) by tiles in a scratch file beside it. The log says how and why. Run again after an interruption, it goes on
-    from the last finished ridge, on the CPU.
+    images) by tiles in a scratch file next to it. The log says how and why. Run again after an interruption, it
+    resumes after the last finished ridge, on the CPU.
 
     \b
     Example:
@@ -55,8 +55,8 @@ def solve(
     from exact_cntk.study.subsets import parse_subset
 
     start = time.perf_counter()
-    subsets = [parse_subset(one) for text in subset for one in text.split(",")]
-    with sole_device() if prefers_gpu(max(one.train_images for one in subsets), method) else nullcontext():
+    subsets = [parse_subset(item) for text in subset for item in text.split(",")]
+    with sole_device() if prefers_gpu(max(size.train_images for size in subsets), method) else nullcontext():
         metrics = solve_to_files(
             kernel,
             data,
@@ -102,7 +102,7 @@ def summary(study_dir: StudyDir, sections: Sections = None) -> None:
     """
     from exact_cntk.study.summary import write_summary
 
-    _say_written(write_summary(study_dir, sections))
+    _log_paths(write_summary(study_dir, sections))
 
 
 def report(
@@ -121,9 +121,9 @@ def report(
     """
     from exact_cntk.study.report import write_report
 
-    _say_written([write_report(study_dir, metrics or None, sections=sections, out=out)])
+    _log_paths([write_report(study_dir, metrics or None, sections=sections, out=out)])
 
 
-def _say_written(paths: list[Path]) -> None:
+def _log_paths(paths: list[Path]) -> None:
     for path in paths:
         log(str(path))

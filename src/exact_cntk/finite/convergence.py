@@ -13,12 +13,12 @@ from exact_cntk.finite.empirical import empirical_kernel
 from exact_cntk.kernels.cntk import cntk
 from exact_cntk.networks import KINDS, TRAINED
 
-DTYPE: Literal["float32"] = "float32"  # of the networks: its rounding is far below any deviation of theirs
+DTYPE: Literal["float32"] = "float32"  # of the networks: its rounding is far below their deviations
 
 
 @dataclass(frozen=True)
 class WidthSweep:
-    """Deviations of empirical kernels from the exact one, and the power of the width that they fall as.
+    """Deviations of empirical kernels from the exact one, and the power of the width at which they fall.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class WidthSweep:
     slope : float
         Least squares of log deviation on log width, all networks alike; −1/2 is expected.
     interval : (float, float)
-        Confidence interval of the slope, by Student's t with one degree of freedom for each network less two.
+        Confidence interval of the slope, by Student's t with two degrees of freedom fewer than networks.
     confidence : float
     """
 

@@ -76,9 +76,9 @@ class CNN(torch.nn.Module):
     over q². So E‖x^h‖² = ‖x‖² for filters of one pixel, and for images that are 0 on a border of h(q−1)/2 pixels.
 
     Kernels: the factor √(c_σ/(C q²)) stands where `cntk`'s K^h carries c_σ/q². At κ = 1 and C → ∞, the sum over
-    trained weights of products of gradients, Σ_θ ∂f(x)/∂θ · ∂f(x′)/∂θ, of one output tends to ``cntk``'s NTK, and the
-    covariance of f(x) and f(x′), and the product of last layers that `features` returns, to its NNGP kernel, all
-    without any further factor. At other κ both are κ² times that.
+    trained weights of products of gradients, Σ_θ ∂f(x)/∂θ · ∂f(x′)/∂θ, of one output converges to ``cntk``'s NTK, and
+    the covariance of f(x) and f(x′), and the product of last layers that `features` returns, to the kernel of its
+    CNN-GP, all without any further factor. At other κ both are κ² times that.
 
     References
     ----------
@@ -168,7 +168,7 @@ class CNN(torch.nn.Module):
             z = torch.nn.functional.conv2d(layer, weight, padding=weight.shape[-1] // 2)
             if shifts is not None:
                 z = z + shifts[h]
-            # The scale, positive, goes inside of the ReLU: the derivative then needs x^h alone, not relu(z^h) as well.
+            # The positive scale is inside of the ReLU: the derivative then needs x^h alone, not relu(z^h) as well.
             layer = torch.relu(self.layer_scale * z)
             yield layer
 

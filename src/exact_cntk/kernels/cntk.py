@@ -1,4 +1,4 @@
-"""The public function `cntk`: checks, the choice of a backend, and the names of what comes back."""
+"""The public function `cntk`: checks, the choice of a backend, and the keys of the result."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -50,8 +50,8 @@ def cntk(
         Θ^L  = K̇^L ⊙ Θ^{L−1} + K^L
 
     and the NTK is Σ_ij Θ^L[ij, ij] (`flatten`), the mean of all P²Q² entries of Θ^L (`gap`), or between the two, with
-    local averages over windows of w×w pixels, w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} Θ^L[p, p′] (`lap`). The NNGP kernel is the
-    same readout of K^L.
+    local averages over windows of w×w pixels, w⁻⁴ Σ_a Σ_{p, p′ ∈ window(a)} Θ^L[p, p′] (`lap`). The kernel of the
+    CNN-GP, the Gaussian process that the random network of infinite width is ("nngp"), is the same readout of K^L.
 
     ==================  ============================================================================================
     Σ^h, K^h            covariance of two pixels' pre-activations and of their ReLU features, a P×Q×P×Q tensor
@@ -71,11 +71,11 @@ def cntk(
         Further images. Without, the kernel of x1 with itself: exactly symmetric, at half the cost.
     depths : int or sequence of int, each ≥ 2
         Number of convolutional layers + 1, as in the paper: depth 2 has one convolution, one ReLU and the linear
-        readout. All depths come out of one pass to the deepest, at its cost.
+        readout. One pass to the deepest gives all depths, at its cost.
     readout : {"flatten", "lap", "gap"}
         `flatten`: a fully connected layer on all pixels (the paper's CNTK-V); `gap`: global average pooling before
         the last layer (CNTK-GAP); `lap`: local average pooling, stride 1 and zero padding, then as `flatten`. Per pair
-        `flatten` takes P·Q numbers a layer, `gap` P²·Q², `lap` about (2w − 1)²·P·Q, or P²·Q² if that is less.
+        `flatten` takes P·Q numbers per layer, `gap` P²·Q², `lap` about (2w − 1)²·P·Q, or P²·Q² if that is less.
     pooling_window : int, odd
         w = 2c + 1 of `lap`, which needs it. The sum of a window is divided by w² at the image's edge, too. With 1,
         `lap` is `flatten`; from 2·max(P, Q) − 1 on, where every window is the whole image, (P·Q)³/w⁴ times `gap`.
@@ -84,14 +84,14 @@ def cntk(
         is regression with K on the training set and its mirror images, at half the ridge.
     trained : {"all", "hidden"} or sequence of both
         Which layers are trained. "hidden" fixes the first and the last one: Θ⁰ = 0, and Θ^L loses its term K^L; at
-        depth 2 nothing is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
+        depth 2 no layer is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
         A sequence computes both in one pass and changes the NTK's keys, see below.
     filter_size : int, odd
         q.
     get : {"ntk", "nngp"} or sequence of both
     backend : {"auto", "reference", "cpu", "cuda"}
         `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
-        threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, by the extra
+        threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, with the extra
         ``pip install "exact-cntk[cuda]"``; `auto`: `cuda` where there is one, else `cpu`.
     dtype : {"float32", "float64"}
         What the recursion computes in. The diagonals Σ(x, x), and K(x, x) itself, do not suffer from float32.
@@ -104,7 +104,7 @@ def cntk(
     -------
     dict of arrays of shape (n, m), float64
         Keys are (kind, depth), as in ``K["ntk", 11]``. Where `trained` is a sequence, NTK keys are
-        ("ntk", depth, trained) and NNGP keys stay ("nngp", depth).
+        ("ntk", depth, trained) and those of the CNN-GP stay ("nngp", depth).
 
     Raises
     ------
@@ -164,7 +164,7 @@ def by_rows(
     progress: bool | Progress,
     on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
 ) -> tuple[dict[tuple, np.ndarray], float]:
-    """What `cntk` does, handing rows over as they are finished, where the backend finishes some before others.
+    """What `cntk` does, passing rows on as they are finished, where the backend finishes some before others.
 
     Parameters
     ----------
@@ -179,11 +179,11 @@ def by_rows(
     dict
         All rows of all kernels, by the keys of `spec`.
     float
-        Seconds in which the device, or the CPU, was at work on pairs.
+        Seconds in which the device, or the CPU, worked on pairs.
     """
     compute_dtype = check.as_choice("dtype", dtype, DTYPES)
     n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
-    chosen = load_backend(check.as_choice("backend", backend, BACKENDS))
+    module = load_backend(check.as_choice("backend", backend, BACKENDS))
     bar = reporting(check.as_progress("progress", progress), "kernel", "pairs")
     images, others = _as_image_sets(x1, x2)
     _check_memory(spec, len(images), len(images if others is None else others))
@@ -194,12 +194,12 @@ def by_rows(
         others, columns = _in_range(others)
     scaled = bool(exponents.any() or columns.any())
     flips, options, seconds = spec.family.flips, {}, 0.0
-    if on_rows is not None and chosen.streams_rows and not scaled and not flips:
+    if on_rows is not None and module.streams_rows and not scaled and not flips:
         options["on_rows"] = lambda _, rows: on_rows(dict(zip(spec.keys, rows, strict=True)))
 
     def plain(x: np.ndarray, y: np.ndarray | None, report: Progress | None) -> np.ndarray:
         nonlocal seconds
-        result = chosen.compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
+        result = module.compute(x, y, spec, dtype=compute_dtype, threads=n_threads, progress=report, **options)
         seconds += result.seconds
         return result.kernels
 
@@ -246,5 +246,5 @@ def _rescaled(kernels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
     with np.errstate(over="ignore"):
         kernels = np.ldexp(kernels, rows[:, None] + columns)
     if not np.isfinite(kernels).all():
-        raise InputError("x1 and x2 hold values so large that their kernel overflows float64; scale the images down")
+        raise InputError("x1 and x2 have values so large that their kernel overflows float64; scale the images down")
     return kernels

@@ -1,9 +1,9 @@
 """What kernels cost: rates of element-layers (see `exact_cntk.networks.Family`), and memory."""
 
 ITEM_BYTES = 8  # kernels are float64
-COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and hands it over
+COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and returns it
 TABLE_BYTES = 2**30  # the most that the backend's norm tables take
-TABLE_BYTES_A_PIXEL = 32  # of an image, by layer; generous
+TABLE_BYTES_PER_PIXEL = 32  # of an image, by layer; generous
 
 # Element-layers/s by backend and readout that blocks are cut for, and that costs are expected from where nothing is
 # measured. Constants: a grid of blocks must be the same on every machine.
@@ -28,27 +28,24 @@ H200_FLOPS = 4e13  # float64 operations/s of large products, expected; the data 
 
 
 def block_bytes(rows: int, cols: int, outputs: int) -> int:
-    """Bytes of a block's kernels, which its file has few more than.
-
-    Parameters are those of `block_memory`.
-    """
+    """Bytes of a block's kernels, of which its file has a few more; parameters are those of `block_memory`."""
     return ITEM_BYTES * rows * cols * outputs
 
 
 def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...], depth: int) -> int:
-    """Peak memory of computing one block, beyond the data set itself, in bytes; rather too much than too little.
+    """Peak memory of computing one block, beyond the data set itself, in bytes; an upper estimate.
 
     Parameters
     ----------
     rows, cols : int
         Images on either side.
     outputs : int
-        Kernels that come out: kinds × depths.
+        Kernels computed: kinds × depths.
     image_shape : tuple
         (P, Q, C).
     depth : int
         The deepest.
     """
     pixels = image_shape[0] * image_shape[1]
-    tables = min(TABLE_BYTES, (rows + cols) * pixels * (depth - 1) * TABLE_BYTES_A_PIXEL)
+    tables = min(TABLE_BYTES, (rows + cols) * pixels * (depth - 1) * TABLE_BYTES_PER_PIXEL)
     return COPIES_OF_A_BLOCK * block_bytes(rows, cols, outputs) + tables

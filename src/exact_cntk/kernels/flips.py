@@ -37,7 +37,7 @@ def averaged(
     images, others : arrays of shape (n, P, Q, C) and (m, P, Q, C)
     family : Family
     progress : callable(done, total) or None
-        Called in pairs, of which there are twice as many as without flips, or some more.
+        Called in pairs, of which there are at least twice as many as without flips.
     """
     n, m = len(images), len(images if others is None else others)
     plain = n * (n + 1) // 2 if others is None else n * m
@@ -46,11 +46,11 @@ def averaged(
     total = plain + sum((rows.stop - rows.start) * width for rows, width in zip(parts, widths, strict=True))
     done = 0
 
-    def onwards(now: int, _: int) -> None:
+    def shifted(now: int, _: int) -> None:
         if progress is not None:
             progress(done + now, total)
 
-    report = None if progress is None else onwards
+    report = None if progress is None else shifted
     kernels = compute(images, others, report)
     done = plain
     mirrored = flipped(images if others is None else others)

@@ -44,7 +44,7 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
     Returns
     -------
     dict of arrays of shape (n, m), float64
-        One for each kind asked for. Relative error about 1e-14, near-duplicates and opposite vectors included.
+        One for each requested kind. Relative error about 1e-14, near-duplicates and opposite vectors included.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
         Sigma = norms * rho
         Theta = Theta * supplement / math.pi + Sigma
     kernels = {"ntk": Theta, "nngp": Sigma}
-    # The mean with the transpose: exact symmetry does not then hang on how BLAS orders its sums.
+    # The mean with the transpose: exact symmetry then does not depend on how BLAS orders its sums.
     return {kind: (kernels[kind] + kernels[kind].T) / 2 if x2 is None else kernels[kind] for kind in kinds}
 
 
@@ -109,7 +109,7 @@ def _correlations(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 def _sin_minus_a_cos(a: np.ndarray) -> np.ndarray:
     """The function sin a − a cos a for a in [0, π]; for small a, its series Σ_k (−1)^{k+1} 2k/(2k+1)! a^{2k+1}.
 
-    With θ = arccos ρ, the next layer's ρ is this of π − θ, over π; and its 1 − ρ is 1 − cos θ less this of θ, over π.
+    With θ = arccos ρ, the next layer's ρ is this of π − θ, over π; and its 1 − ρ is 1 − cos θ minus this of θ over π.
     """
     square = a * a
     series = np.zeros_like(a)

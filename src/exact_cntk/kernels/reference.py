@@ -1,4 +1,4 @@
-"""The oracle: the kernel's recurrences on whole P×Q×P×Q tensors, float64, as they stand in the definition.
+"""The oracle: the kernel's recurrences on whole P×Q×P×Q tensors, float64, as in the definition.
 
 Slow on purpose. Every other backend is tested against it, so it shares none of their shortcuts: no displacement
 planes, no exploited symmetry between the pixels of a pair, no polynomial for arccos.
@@ -16,7 +16,7 @@ import numpy as np
 from exact_cntk._support.progress import Progress
 from exact_cntk.kernels.spec import Computed, KernelSpec, OnRows
 
-C_SIGMA = 2.0  # 1 / E[relu(u)²] for u ~ N(0, 1): what keeps a layer's norm
+C_SIGMA = 2.0  # 1 / E[relu(u)²] for u ~ N(0, 1): keeps a layer's norm
 
 # A batch of pairs holds about a dozen tensors at a time: of 2 MiB each they stay near the caches, and a single
 # 32×32 pair (8 MiB a tensor) needs about 100 MiB.
@@ -64,7 +64,7 @@ def kernels_of_pairs(x: np.ndarray, y: np.ndarray, spec: KernelSpec) -> np.ndarr
     """Kernels of the pairs (x[b], y[b]).
 
     Layer by layer, with L = depth − 1: Θ^h = box(K̇^h ⊙ Θ^{h−1} + K^h) for h < L, and at the last layer
-    K̇^L ⊙ Θ^{L−1} + K^L, less K^L if the last layer is fixed; Θ⁰ = Σ⁰, or 0 if the first layer is fixed.
+    K̇^L ⊙ Θ^{L−1} + K^L, without K^L if the last layer is fixed; Θ⁰ = Σ⁰, or 0 if the first layer is fixed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Descriptions of networks, which everything else takes: what there is to compute, to store, to name and to cost."""
+"""Descriptions of networks, which everything else takes: what to compute, store, name, and what it costs."""
 
 from exact_cntk.networks.family import KINDS, TRAINED, Family, Output, contradictions, kernel_key
 

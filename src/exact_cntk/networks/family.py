@@ -1,7 +1,7 @@
-"""The paper's family of networks as one object: its checks, notation, statements, and what its kernels are and cost.
+"""The paper's family of networks as one object: its checks, notation, statements, outputs and costs.
 
-Whoever computes, stores or counts kernels takes a `Family` and spells none of its parts; a new part is added here, in
-the backends that compute it, and in the schema of parameters. What people read is in `exact_cntk.networks.labels`.
+Code that computes, stores or counts kernels takes a `Family` and names none of its parts; a new part is added here, in
+the backends that compute it, and in the schema of parameters. Names for readers are in `exact_cntk.networks.labels`.
 """
 
 import math
@@ -21,7 +21,7 @@ _NOTATION = re.compile(r"\(conv(\d+) relu\)\*(\d+) (flatten|gap|lap(\d+)) dense"
 
 
 class Output(NamedTuple):
-    """One kernel matrix of a pass; `trained` is None for the NNGP kernel, which has no trained layers."""
+    """One kernel matrix of a pass; `trained` is None for the CNN-GP, which has no trained layers."""
 
     kind: str
     depth: int
@@ -38,13 +38,13 @@ class Family:
     """Convolutional ReLU networks of one design and any depth, ``(conv3 relu)*L flatten dense``, L = depth − 1.
 
     Its kernels are the paper's, whose constants differ from those of the notation by a factor; see `exact_cntk.cntk`,
-    which takes the same parts. Nothing is checked here; `checked` does that for what users give.
+    which takes the same parts. Nothing is checked here; `checked` does that for users' input.
 
     Attributes
     ----------
     readout : {"flatten", "lap", "gap"}
     trained : tuple of {"all", "hidden"}
-        Which layers the NTK is of, without repeats; both variants come out of one pass.
+        Trained layers of the NTK, without repeats; one pass computes both variants.
     filter_size : int
         q, odd.
     pooling_window : int, optional
@@ -69,13 +69,7 @@ class Family:
         pooling_window: Any = None,
         flips: Any = False,
     ) -> "Family":
-        """What users give.
-
-        Raises
-        ------
-        InputError
-            Naming the first part that is not allowed.
-        """
+        """A family from users' input; InputError names the first part that is not allowed."""
         chosen = check.as_choice("readout", readout, READOUTS)
         return cls(
             readout=chosen,
@@ -87,12 +81,9 @@ class Family:
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, Any]) -> "Family":
-        """Back from `parts` or `stated_parts`, or out of a mapping that has them among others, such as a result file.
+        """A family from a mapping with its `parts` or `stated_parts` among others, such as a result file.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            They are not there, or of other types.
+        Raises KeyError, TypeError or ValueError if they are missing or of other types.
         """
         window = parts.get("pooling_window")
         return cls(
@@ -105,13 +96,13 @@ class Family:
 
     @classmethod
     def taken_from(cls, parameters: Mapping[str, Any]) -> tuple["Family", dict[str, Any]]:
-        """A family out of a mapping by `from_parts`, and all else that is in it."""
+        """A family from a mapping by `from_parts`, and the rest of the mapping."""
         family = cls.from_parts(parameters)
         return family, {name: value for name, value in parameters.items() if name not in family.parts()}
 
     @classmethod
     def parse(cls, text: str, **parts: Any) -> tuple["Family", int]:
-        """A family and a depth from the notation, `trained` and `flips` beside it.
+        """A family and a depth from the notation, and from `trained` and `flips`, which it does not state.
 
         Raises
         ------
@@ -142,9 +133,9 @@ class Family:
         }
 
     def stated_parts(self, **others: Any) -> dict[str, Any]:
-        """Parts as blocks and result files state them, and `others` among them.
+        """Parts as blocks and result files state them, with `others`.
 
-        Window and flips come after these, and only where they are not the paper's, as files were there before them.
+        Window and flips follow, and only where they are not the paper's, as files are older than these two.
         """
         stated = self.parts()
         window, flips = stated.pop("pooling_window"), stated.pop("flips")
@@ -152,21 +143,15 @@ class Family:
         return stated | others | later
 
     def arguments(self) -> dict[str, Any]:
-        """As the functions of `exact_cntk.finite` take it.
-
-        Raises
-        ------
-        InputError
-            Kernels are averaged over flips, which networks of finite width are not.
-        """
+        """The parts as arguments of `exact_cntk.finite`; InputError with flips, which networks of finite width lack."""
         arguments = self.parts()
         if arguments.pop("flips"):
-            raise InputError("flips is True; networks of finite width know no flips, so leave it out")
+            raise InputError("flips is True; networks of finite width have no flips, so leave it out")
         return arguments
 
     @property
     def nested(self) -> bool:
-        """Whether there is the NTK of more than one choice of trained layers."""
+        """Whether the NTK is for more than one choice of trained layers."""
         return len(self.trained) > 1
 
     def outputs(self, kinds: Sequence[str], depths: Sequence[int]) -> tuple[Output, ...]:
@@ -187,7 +172,7 @@ class Family:
         image_shape : sequence
             (P, Q) or (P, Q, C).
         depth : int
-            The deepest of the pass; the others come out of it for free.
+            The deepest of the pass; the others are free.
         """
         sides = tuple(image_shape[:2])
         reach = {"flatten": 1, "lap": self.pooling_window or 1, "gap": max(sides)}[self.readout]
@@ -195,40 +180,30 @@ class Family:
         return pairs * entries * (depth - 1) * (2 if self.flips else 1)
 
     def weights(self, image_shape: Sequence[int], depth: int, width: int, outputs: int = 1) -> list[int]:
-        """Weights of each layer of a network of finite width, the dense one last: L + 1 numbers.
-
-        Parameters
-        ----------
-        image_shape : (P, Q, C₀)
-        depth : int
-            L + 1.
-        width : int
-            Channels of every hidden layer.
-        outputs : int
-        """
+        """Weights of each layer, the dense one last, of a network for (P, Q, C₀) images and `width` channels."""
         P, Q, channels = image_shape
         filters = [below * width * self.filter_size**2 for below in (channels, *[width] * (depth - 2))]
         return [*filters, outputs * width * (1 if self.readout == "gap" else P * Q)]
 
     def operations(self, image_shape: Sequence[int], depth: int, width: int, outputs: int = 1) -> int:
-        """Additions and multiplications of one image's way through that network: two for a weight and a pixel."""
+        """Additions and multiplications of one image's forward pass: two for each weight and pixel."""
         *filters, dense = self.weights(image_shape, depth, width, outputs)
         return 2 * (math.prod(image_shape[:2]) * sum(filters) + dense)
 
     def file_name(self, prefix: str) -> str:
-        """A name that says what the family is but for the trained layers: "arch-f3-lap5-flips"."""
+        """A name that states the family except for the trained layers: "arch-f3-lap5-flips"."""
         return f"{prefix}-f{self.filter_size}-{self.readout}{self.pooling_window or ''}{'-flips' if self.flips else ''}"
 
 
 def contradictions(key: str, parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a schema cannot say of the parts of a family in a parameter file: key, value, what is allowed."""
+    """Yield errors that a schema cannot find in the parts of a family: key, value, what is allowed."""
     if parts["filter_size"] % 2 == 0:
         yield f"{key}.filter_size: {parts['filter_size']} is even; filters have a centre, so give an odd size"
     window = parts.get("pooling_window")
     if parts["readout"] != "lap":
         if window is not None:
-            yield f"{key}.pooling_window: {window} with readout {parts['readout']}; windows are lap's, so leave it out"
+            yield f"{key}.pooling_window: {window} with readout {parts['readout']}; only lap has windows: leave it out"
     elif window is None:
-        yield f"{key}.pooling_window: missing with readout lap; give an odd number of pixels, the side of its windows"
+        yield f"{key}.pooling_window: missing with readout lap; give the side of its windows, an odd number of pixels"
     elif window % 2 == 0:
         yield f"{key}.pooling_window: {window} is even; windows have a centre, so give an odd size"

@@ -1,10 +1,13 @@
-"""What people read of networks and kernels: the paper's names where it has some, and words."""
+"""Names of networks and kernels for readers: the paper's where it has some, and words.
+
+The kernel of the kind "nngp" is that of the CNN-GP: of the Gaussian process that a random network of infinite width is.
+"""
 
 from exact_cntk.networks.family import Family
 
 READOUT_NAMES = {"flatten": "vanilla", "lap": "LAP", "gap": "GAP"}
 
-# The paper's names, of networks with filters of 3×3 and without flips.
+# The paper's names, for networks with 3×3 filters and without flips.
 _KERNELS: dict[tuple[str, tuple[str, ...], str], str] = {
     ("flatten", ("all",), "ntk"): "CNTK-V",
     ("gap", ("hidden",), "ntk"): "CNTK-GAP",
@@ -15,14 +18,14 @@ _NETWORKS = {"flatten": "CNN-V", "gap": "CNN-GAP"}
 
 
 def kernel_label(name: str, family: Family, kind: str) -> str:
-    """The paper's name of a kernel where it has one, else the name that the family has in the study, and the kind."""
+    """The paper's name of a kernel where it has one, else the family's name in the study and the kind."""
     plain = family.filter_size == 3 and not family.flips
     label = _KERNELS.get((family.readout, family.trained, kind)) if plain else None
-    return label or f"{name} {kind.upper()}"
+    return label or f"{name} {kind_label(kind, None)}"
 
 
 def network_label(name: str, family: Family) -> str:
-    """The paper's name of trained networks of finite width where it has one, else the family's in the study."""
+    """The paper's name of trained networks of finite width where it has one, else the family's name in the study."""
     plain = family.filter_size == 3 and family.trained == ("all",)
     return _NETWORKS.get(family.readout, name) if plain else name
 

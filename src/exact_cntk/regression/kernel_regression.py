@@ -162,7 +162,7 @@ def kernel_regression(
         "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
         "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
         with `overwrite`. Both hold K in memory, 8n² bytes.
-        "cuda": the same on a GPU, through torch, in 8n² bytes of its memory and a little (20 GiB for n = 50,000).
+        "cuda": the same on a GPU, through torch, in little more than 8n² bytes of its memory (20 GiB for n = 50,000).
         "blocked": the same by tiles in a scratch file of about 4n² bytes (10 GiB for n = 50,000); a dataset K is then
         never in memory. With tiles of t rows, k targets and r ridges it takes 8 ((n + 1024)t + 3t² + 4n(k + 2) +
         4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
@@ -172,15 +172,15 @@ def kernel_regression(
         Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do
         not count as negative; they are left as they are, and a ridge that does not outweigh them is not solved.
     overwrite : bool
-        Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is held.
+        Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is needed.
     max_memory_gib : float > 0, optional
         Limit of host memory beyond an array K; by default, and at most, what is available.
     scratch : path, optional
         Folder for the scratch file of "blocked"; by default that of the dataset K, or the system's for temporary
-        files. The file has no name there, and is gone however the process ends.
+        files. The file has no name there, and is removed however the process ends.
     checkpoint : path, optional
-        File for the finished ridges of a path by any method but "eigh", which a later call for the same problem by the
-        same method starts from, to the same result. It stays: remove it when the result is safe.
+        File for the finished ridges of a path by any method but "eigh", from which a later call for the same problem
+        and method continues, with the same result. It is kept: remove it when the result is safe.
     progress : bool or callable(done, total)
         Counts ridges, or for "cuda" and "blocked" products of tiles.
 

@@ -10,7 +10,9 @@ from exact_cntk.errors import nearest
 def computed_depths(params: Mapping[str, Any]) -> dict[str, list[int]]:
     """Depths by family, of the kernels that the study computes."""
     families = params["kernels"]["families"]
-    return {one["name"]: sorted(depth for depths in one["depth_passes"] for depth in depths) for one in families}
+    return {
+        family["name"]: sorted(depth for depths in family["depth_passes"] for depth in depths) for family in families
+    }
 
 
 def known_family(key: str, name: str, computed: Mapping[str, Sequence[int]]) -> Iterator[str]:

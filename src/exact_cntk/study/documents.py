@@ -1,4 +1,4 @@
-"""The JSON documents of results: written for people and for diffs, read back, and held against the study's images."""
+"""The JSON documents of results: written readably, read back, and checked against the study's images."""
 
 import json
 import math
@@ -16,32 +16,14 @@ from exact_cntk.errors import UserError
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document; the same one gives the same bytes.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or not writable.
-    ValueError
-        If it holds NaN or infinity, which JSON does not know.
-    """
+    """Write a document as bytes that depend only on it; UserError if the disk is full, ValueError for NaN, infinity."""
     write_bytes(path, (_text(document, "") + "\n").encode())
 
 
 def write_result(path: Path, document: dict[str, Any], files: Mapping[Path, bytes] | None = None) -> None:
-    """Write a document with what this process makes it from.
+    """Write a document, and a statement of what this process made it from; raises as `write_json`.
 
-    Parameters
-    ----------
-    path : Path
-    document : dict
-    files : mapping of Path to bytes, optional
-        Files of the same job that cannot state it themselves, with their content; the document lists their SHA-256.
-
-    Raises
-    ------
-    UserError, ValueError
-        As `write_json`.
+    `files` are other files of the same job, which cannot state it, and their content; the document has their SHA-256.
     """
     write_json(path, stated(document, files, path.parent))
 
@@ -58,7 +40,7 @@ def _text(value: Any, indent: str) -> str:
 
 DIGITS = 6  # significant, of all that is not a fraction of images
 
-RESIDUAL_DECIMALS = 9  # what is below is rounding, and depends on the number of threads
+RESIDUAL_DECIMALS = 9  # smaller digits are rounding, and depend on the number of threads
 
 
 def rounded(value: float, digits: int = DIGITS, *, decimals: int | None = None) -> float | None:
@@ -89,17 +71,17 @@ def check_images(name: str, digest: str, origin: str | Path, expected: str, reme
 
 
 def pack_answers(correct: np.ndarray) -> str:
-    """Which of the test images are right, bool of shape (m,): in hexadecimal, eight of them to a byte."""
+    """Bool of shape (m,), the test images classified correctly, in hexadecimal, eight of them to a byte."""
     return np.packbits(correct).tobytes().hex()
 
 
 def unpack_answers(text: str, test_images: int, name: str, accuracy: float | None = None) -> np.ndarray:
-    """Which of the test images are right, back from hexadecimal.
+    """Read the test images classified correctly from hexadecimal, bool of shape (test images,).
 
     Raises
     ------
     UserError
-        Naming what gave the answers: they are damaged, of another number of images, or not those of the accuracy.
+        `name`, what gave the answers, and why: damaged, another number of images, or another accuracy.
     """
     try:
         packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
@@ -121,22 +103,12 @@ def unpack_answers(text: str, test_images: int, name: str, accuracy: float | Non
 def read_document(
     path: Path, what: str, format_version: int = 1, *, keys: Iterable[str] = (), remedy: str = "compute this file again"
 ) -> dict[str, Any]:
-    """Read a JSON document of one format.
-
-    Parameters
-    ----------
-    path : Path
-    what, remedy : str
-        What it is to be, and what to do if it is none, for messages.
-    format_version : int
-        The one that this code reads.
-    keys : iterable of str
-        What it must have.
+    """Read a JSON document; `what` it should be and the `remedy` otherwise are for messages.
 
     Raises
     ------
     UserError
-        It cannot be read, has another format or lacks a key.
+        It cannot be read, has another format version or lacks a key.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -153,20 +125,9 @@ def read_document(
 def read_documents(
     data: Mapping[str, Any], files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
 ) -> dict[Path, dict[str, Any]]:
-    """Read the JSON files of a section, and check that they belong to the study; other files are passed over.
+    """Read the JSON files of a section, in order, and check that they belong to the study; other files are passed over.
 
-    Parameters
-    ----------
-    data : mapping
-        What the study says of its images.
-    files : iterable of paths
-    format_version, keys
-        As `read_document` takes them.
-
-    Returns
-    -------
-    dict of Path to dict
-        In the order of `files`.
+    `data` is what the study says of its images.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One kernel, one training set: the fit, its test, and the entries that result files have of it."""
+"""The fit of one kernel to one training set, its test, and its entries in result files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
 
 @dataclass(frozen=True)
 class Fit:
-    """A path of r ridges, 0 among them, fitted to the class labels of one training set.
+    """A path of r ridges, including 0, fitted to the class labels of one training set.
 
-    `correct`, bool of shape (r, test images), says what each gets right; whatever where a ridge was not solved.
+    `correct`, bool of shape (r, test images), marks test images classified correctly; undefined for ridges not solved.
     """
 
     regression: KernelRegression
@@ -35,11 +35,11 @@ class Fit:
         return self.regression.ridges.tolist().index(0)
 
     def accuracy(self, index: int) -> float | None:
-        """Fraction of the test images that a ridge gets right; None where it was not solved."""
+        """Fraction of test images classified correctly with a ridge; None where it was not solved."""
         return float(self.correct[index].mean()) if self.regression.solved[index] else None
 
     def answers(self, index: int) -> str | None:
-        """The test images that a ridge gets right, in hexadecimal; None where it was not solved."""
+        """Test images classified correctly with a ridge, in hexadecimal; None where it was not solved."""
         return pack_answers(self.correct[index]) if self.regression.solved[index] else None
 
     def whole_path(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Fit:
         }
 
     def both_protocols(self) -> dict[str, Any]:
-        """The entry with two ridges: none, and the one that leave-one-out chooses."""
+        """The entry without a ridge and with the ridge of leave-one-out."""
         path, best = self.regression, self.regression.best
         assert path.loo_accuracy is not None  # class labels have one
         return {
@@ -78,15 +78,9 @@ class Fit:
 def fit_and_test(
     K: Any, labels: np.ndarray, K_test: Iterable[np.ndarray], test_labels: np.ndarray, *, name: str, **options: Any
 ) -> Fit:
-    """Fit one training set along a ridge path, and test every ridge on all test images.
+    """Fit one training set along a ridge path as `fit_labels`, and test every ridge on all test images.
 
-    Parameters
-    ----------
-    K, labels, name, **options
-        As `fit_labels` takes them, which says what is raised.
-    K_test : iterable of arrays, each of shape (some test images, n)
-        Kernel of the test images with the training images, in order, in one part or in several.
-    test_labels : array of shape (test images,)
+    `K_test`, the kernel of the test images with the training images, comes in one or several arrays of shape (some, n).
     """
     regression = fit_labels(K, labels, name=name, **options)
     try:
@@ -98,13 +92,7 @@ def fit_and_test(
 
 
 def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:
-    """Kernel regression on class labels, of an array or a stored kernel; `name` is that of the kernel and training set.
-
-    Raises
-    ------
-    UserError
-        With the name: the kernel or an option is not what `kernel_regression`, which takes the options, allows.
-    """
+    """Kernel regression on class labels; errors are UserErrors that name the kernel and training set, `name`."""
     try:
         return kernel_regression(K, labels, **options)
     except InputError as error:
@@ -120,7 +108,7 @@ def right_answers(scores: np.ndarray, classes: np.ndarray | None, labels: np.nda
 def check_ridges(ridges: Sequence[float]) -> None:
     """Raise InputError if 0, the paper's protocol, is not among the ridges."""
     if 0 not in ridges:
-        raise InputError(f"ridges are {list(ridges)}, but must hold 0, the paper's protocol, besides any others")
+        raise InputError(f"ridges are {list(ridges)}, but must include 0, the paper's protocol")
 
 
 def _spectrum(eigenvalues: np.ndarray | None) -> dict[str, list] | None:

@@ -1,6 +1,6 @@
-"""The names that a study makes, of rules, files and folders: no two of them may be the same, and each must be possible.
+"""The names of rules, files and folders that a study makes: they must be unique and possible.
 
-Two things of one name would be computed as one of them, silently, or Snakemake would stop with words about its rules.
+Of two results with the same name only one would be computed, silently, or Snakemake would stop with an error on rules.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,22 +31,19 @@ RESERVED_NAMES = frozenset(
         *(name.replace("_", "-") for key in KEYS for name in (key, f"show_{key}", *plan(key).SECTION.steps)),
     }
 )
-# Of a folder or file; file systems take no longer one.
+# Longest name of a file or folder that file systems allow.
 _LONGEST = 255
 
 
 def name_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a complaint for every name that is taken already, or too long: key, value, what has it, what to do.
+    """Yield an error for every name that is taken or too long: key, value, what has it, what to do.
 
-    Parameters
-    ----------
-    params : mapping
-        Of a study, valid by the schema, without other contradictions.
+    `params` are a study's, valid by the schema and without other contradictions.
     """
     owners: dict[tuple[str, str], str] = {("rule", name.replace("-", "_")): "the workflow" for name in RESERVED_NAMES}
     for what, name, key, value in _names(params):
         if owner := owners.get((what, name)):
-            yield f"{key}: {value!r} gives the {what} {name!r}, which {owner} has already; choose another name"
+            yield f"{key}: {value!r} gives the {what} {name!r}, which {owner} already has; choose another name"
         owners[what, name] = key
         if len(name) > _LONGEST:
             yield (

@@ -1,8 +1,8 @@
-"""The parameters of a study: read, checked, and what follows from them.
+"""The parameters of a study: read and checked.
 
-Snakemake and ``exact-cntk estimate`` both read ``params.yaml`` through this module, so that a typo gets the same answer
-from both. What a single key may be is in ``workflow/schemas/params.schema.yaml``; what keys must be to each other is
-here, for sections in `exact_cntk.study.checks`, and for names in `exact_cntk.study.names`.
+Snakemake and ``exact-cntk estimate`` both read ``params.yaml`` through this module and report the same errors.
+The schema, ``workflow/schemas/params.schema.yaml``, checks single keys; this module checks keys against each other,
+`exact_cntk.study.checks` does so for sections and `exact_cntk.study.names` for names.
 """
 
 import unicodedata
@@ -20,25 +20,19 @@ from exact_cntk.networks import contradictions
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.passes import kernel_passes, pass_block_sizes
 from exact_cntk.study.schema import fit_schema
-from exact_cntk.study.sections._collect import section_contradictions
+from exact_cntk.study.sections import KEYS
+from exact_cntk.study.sections._collect import section_contradictions, section_passes
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
 
 def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str, Any]:
-    """Read and check a parameter file.
+    """Read and check a parameter file, ``params.yaml`` or one of ``config/``.
 
     Parameters
     ----------
-    path : path
-        A YAML file, ``params.yaml`` or one of ``config/``.
     schema : path, optional
         By default ``workflow/schemas/params.schema.yaml`` above the file, the working directory or this module.
-
-    Returns
-    -------
-    dict
-        As in the file, with every value of the type that the schema wants.
 
     Raises
     ------
@@ -58,21 +52,12 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
 
 
 def check_params(params: object, *, source: str = "params.yaml", schema: str | Path | None = None) -> dict[str, Any]:
-    """Check parameters that are read already, such as Snakemake's merged configuration.
-
-    Parameters
-    ----------
-    params : mapping
-        Left unchanged.
-    source : str
-        What an error message calls them.
-    schema : path, optional
-        See `load_params`.
+    """Check parameters that have been read; `source` is their name in errors.
 
     Returns
     -------
     dict
-        A copy, with every value of the type that the schema wants, and None for what is left out.
+        A copy, with every value of the type in the schema, and None for keys that are left out.
 
     Raises
     ------
@@ -99,7 +84,7 @@ def find_schema(start: Path | None = None) -> Path:
 
 
 def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a schema cannot say: keys that contradict each other."""
+    """Yield errors that a schema cannot express: keys that contradict each other."""
     for key, needed in (("kernels", "prepare"), ("solve", "kernels")):
         if params[key] is not None and params[needed] is None:
             yield f"{key}: needs {needed}, which is left out; give it, or leave {key} out"
@@ -120,18 +105,18 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     except InputError as error:
         yield f"prepare.{error}"
         return
-    if wrong := next((one for one in prepare["source"] or "" if one in "{}" or not _printable(one)), None):
+    if wrong := next((letter for letter in prepare["source"] or "" if letter in "{}" or not _printable(letter)), None):
         yield (
-            f"prepare.source: {prepare['source']!r} holds {wrong!r}, which no file of the workflow can have in its "
-            f"name; rename the file or folder, or make a link to it"
+            f"prepare.source: {prepare['source']!r} contains {wrong!r}, which is not allowed in file names of "
+            f"the workflow; rename the file or folder, or link to it"
         )
     for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:
-            yield f"prepare.{key}: {prepare[key]} is more than the {images} images that there are"
+            yield f"prepare.{key}: {prepare[key]} is more than the {images} images of the source"
 
 
 def _printable(letter: str) -> bool:
-    """Whether it is no control character, end of a line or half of a surrogate pair."""
+    """Whether a letter is no control character, line end or surrogate."""
     return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -140,7 +125,7 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     for i, family in enumerate(params["kernels"]["families"]):
         key = f"kernels.families[{i}]"
         if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
+            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
         names.add(family["name"])
         yield from contradictions(key, family)
         seen: set[int] = set()
@@ -154,24 +139,22 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    from exact_cntk.study.sections.architectures.plan import architecture_passes
-
-    for one in architecture_passes(params):
+    for key, kernel_pass in [(name, kernel_pass) for name in KEYS for kernel_pass in section_passes(params, name)]:
         try:
-            pass_block_sizes(params, one)
+            pass_block_sizes(params, kernel_pass)
         except InputError as error:
-            yield f"architectures.depths: no blocks suit {one.kernel_id}: {error}"
+            yield f"{key}.depths: no blocks suit {kernel_pass.kernel_id}: {error}"
             return
     given = f"kernels.block_images: {params['kernels']['block_images']}"
-    for one in kernel_passes(params):
+    for kernel_pass in kernel_passes(params):
         try:
-            sizes = pass_block_sizes(params, one)
+            sizes = pass_block_sizes(params, kernel_pass)
         except InputError as error:
-            yield f"{given} finds no blocks for {one.kernel_id}: {error}"
+            yield f"{given} allows no blocks for {kernel_pass.kernel_id}: {error}"
             return
         # Counted, not listed, for there may be billions.
         if (blocks := sizes.blocks(params["prepare"]["train_images"], params["prepare"]["test_images"])) > MAX_BLOCKS:
-            yield f"{given} gives {blocks} blocks a kernel, more than {MAX_BLOCKS}; give a larger number, or auto"
+            yield f"{given} gives {blocks} blocks per kernel, more than {MAX_BLOCKS}; give a larger number, or auto"
             return
 
 
@@ -186,7 +169,7 @@ def _solve_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
                 f"more than the pool of prepare.train_images = {pool}"
             )
         if images in sizes:
-            yield f"solve.subsets[{i}].train_images: {images} is there twice; give one entry a number of images"
+            yield f"solve.subsets[{i}].train_images: {images} is given twice; give one entry per number of images"
         sizes.add(images)
     ridges = params["solve"]["ridges"]
     if ridges[0] != 0 or any(a >= b for a, b in pairwise(ridges)):

@@ -14,18 +14,10 @@ from exact_cntk.networks import Family
 
 @dataclass(frozen=True)
 class KernelPass:
-    """One pass of the recursion: a family of networks at all depths that are computed together.
+    """One pass of the recursion: a family of networks, by `name`, at all depths that are computed together.
 
-    Attributes
-    ----------
-    name : str
-        Of the family.
-    network : Family
-    depths : tuple of int
-    kinds : tuple of {"ntk", "nngp"}
-    pool_images : int, optional
-        How many images of the pool, its first ones, the kernels are computed between; None: all. With a number, blocks
-        have the size that suits the pass, whatever the parameters say of the study's own kernels.
+    `pool_images` is how many images of the pool, the first ones, the kernels are computed between; None: all. With a
+    number, blocks have the size that suits the pass, whatever the parameters say of the study's own kernels.
     """
 
     name: str
@@ -63,8 +55,8 @@ def kernel_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
 def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     """List (family, depth) of every merged kernel: families in the order of the file, depths increasing."""
     depths: dict[str, list[int]] = {}
-    for one in kernel_passes(params):
-        depths.setdefault(one.name, []).extend(one.depths)
+    for kernel_pass in kernel_passes(params):
+        depths.setdefault(kernel_pass.name, []).extend(kernel_pass.depths)
     return tuple((family, depth) for family in depths for depth in sorted(depths[family]))
 
 
@@ -73,38 +65,36 @@ def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
     return describe(prepare).shape
 
 
-def pass_block_sizes(params: Mapping[str, Any], one: KernelPass) -> BlockSizes:
-    """Give the sizes of a pass's blocks: those of the parameters, or the ones that suit it where these say "auto".
-
-    Raises
-    ------
-    InputError
-        No blocks suit it.
-    """
+def pass_block_sizes(params: Mapping[str, Any], kernel_pass: KernelPass) -> BlockSizes:
+    """Sizes of a pass's blocks: those of the parameters, or with "auto" suitable ones; InputError if there are none."""
     prepare, kernels = params["prepare"], params["kernels"]
-    if kernels["block_images"] != "auto" and one.pool_images is None:
+    if kernels["block_images"] != "auto" and kernel_pass.pool_images is None:
         return BlockSizes(kernels["block_images"], kernels["block_images"])
     return block_sizes(
-        one.pool_images or prepare["train_images"],
+        kernel_pass.pool_images or prepare["train_images"],
         prepare["test_images"],
         image_shape(prepare),
-        family=one.network,
-        depth=max(one.depths),
-        outputs=one.outputs,
+        family=kernel_pass.network,
+        depth=max(kernel_pass.depths),
+        outputs=kernel_pass.outputs,
         backend=kernels["backend"],
     )
 
 
-def kernel_blocks(params: Mapping[str, Any], one: KernelPass) -> list[Position]:
+def kernel_blocks(params: Mapping[str, Any], kernel_pass: KernelPass) -> list[Position]:
     """List the blocks of a pass: those between its images of the pool, and between them and the test set."""
     pool, n_test = params["prepare"]["train_images"], params["prepare"]["test_images"]
-    n = one.pool_images or pool
-    return [_in_pool(position, n, pool) for position in block_positions(n, n_test, pass_block_sizes(params, one))]
+    n = kernel_pass.pool_images or pool
+    return [
+        _in_pool(position, n, pool) for position in block_positions(n, n_test, pass_block_sizes(params, kernel_pass))
+    ]
 
 
-def block_files(params: Mapping[str, Any], one: KernelPass) -> tuple[str, ...]:
+def block_files(params: Mapping[str, Any], kernel_pass: KernelPass) -> tuple[str, ...]:
     """Name the files of a pass's blocks, below results/<study>."""
-    return tuple(f"blocks/{one.kernel_id}/{block_name(position)}" for position in kernel_blocks(params, one))
+    return tuple(
+        f"blocks/{kernel_pass.kernel_id}/{block_name(position)}" for position in kernel_blocks(params, kernel_pass)
+    )
 
 
 def _in_pool(position: Position, n: int, pool: int) -> Position:
@@ -113,23 +103,23 @@ def _in_pool(position: Position, n: int, pool: int) -> Position:
     return Position(Span(rows.start + pool - n, rows.stop + pool - n), cols) if rows.start >= n else position
 
 
-def pass_seconds(params: Mapping[str, Any], one: KernelPass, position: Position) -> float:
+def pass_seconds(params: Mapping[str, Any], kernel_pass: KernelPass, position: Position) -> float:
     """Seconds that a block of a pass takes at the nominal rate of the backend that it is cut for."""
     prepare, shape = params["prepare"], image_shape(params["prepare"])
     backend = planned_backend(
-        one.pool_images or prepare["train_images"],
+        kernel_pass.pool_images or prepare["train_images"],
         prepare["test_images"],
         shape,
-        family=one.network,
-        depth=one.depths[-1],
+        family=kernel_pass.network,
+        depth=kernel_pass.depths[-1],
         backend=params["kernels"]["backend"],
     )
-    return one.layers(position.pairs, shape) / NOMINAL_RATES[backend, one.network.readout]
+    return kernel_pass.layers(position.pairs, shape) / NOMINAL_RATES[backend, kernel_pass.network.readout]
 
 
-def pass_memory(params: Mapping[str, Any], one: KernelPass) -> int:
+def pass_memory(params: Mapping[str, Any], kernel_pass: KernelPass) -> int:
     """Peak of the largest block job of a pass, in bytes: the images, and `exact_cntk.kernels.cost.block_memory`."""
     prepare, shape = params["prepare"], image_shape(params["prepare"])
-    largest = max(kernel_blocks(params, one), key=lambda position: position.entries)
+    largest = max(kernel_blocks(params, kernel_pass), key=lambda position: position.entries)
     images = 4 * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
-    return images + block_memory(*largest.shape, one.outputs, shape, one.depths[-1])
+    return images + block_memory(*largest.shape, kernel_pass.outputs, shape, kernel_pass.depths[-1])

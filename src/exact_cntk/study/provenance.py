@@ -17,7 +17,7 @@ from exact_cntk._support.machine import GIB, cores, cpu_model, gpu_driver, gpu_m
 FORMAT_VERSION = 1
 # Those that the numbers of a study pass through.
 PACKAGES = ("exact-cntk", "numpy", "scipy", "h5py", "scikit-learn")
-# Those beside them of networks and of the standard methods, in sections.
+# In addition, those of sections.
 SECTION_PACKAGES = ("torch",)
 # CuPy is installed under the name of the CUDA that it was built for; NVRTC compiles the kernels.
 CUDA_PACKAGES = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
@@ -31,20 +31,10 @@ def provenance(
     instruction_set: str,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """All that is known about how a result was made, ready for JSON.
+    """What is known about how a result was made, ready for JSON; unlike results, it differs from run to run.
 
-    Unlike results, it differs from run to run.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Of the kernel and of what was made of it.
-    data : mapping
-        Digest and name of the data.
-    backend, instruction_set : str
-        What the kernel was computed with.
-    seconds : mapping of str to float
-        Wall time by stage.
+    `parameters` of the kernel and what was made of it, digest and name of the `data`, what the kernel was computed
+    with, and wall time in `seconds` by stage.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -61,15 +51,7 @@ def provenance(
 
 
 def section_provenance(parameters: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known about the run in which the files of a section were made or made again, ready for JSON.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Of the section.
-    data : mapping
-        Digest and name of the data.
-    """
+    """What is known about the run that made the files of a section, ready for JSON."""
     return {
         "format_version": FORMAT_VERSION,
         "parameters": dict(parameters),
@@ -82,15 +64,7 @@ def section_provenance(parameters: Mapping[str, Any], data: Mapping[str, Any]) -
 
 
 def packages(more: Sequence[str] = ()) -> dict[str, str | None]:
-    """Versions of Python and of the packages that the numbers pass through; None where one is not installed.
-
-    Of those for GPUs, only what is installed is listed.
-
-    Parameters
-    ----------
-    more : sequence of str
-        Packages beside `PACKAGES`.
-    """
+    """Versions of Python, of `PACKAGES` and `more`, None if not installed, and of the installed packages for GPUs."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in (*PACKAGES, *more):
         try:

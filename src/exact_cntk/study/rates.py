@@ -1,4 +1,4 @@
-"""Paces of this machine, measured once for all that is to be estimated, and the seconds that work takes at them."""
+"""Rates of this machine, each measured once, and the seconds that work takes at these rates."""
 
 import math
 import subprocess
@@ -21,15 +21,15 @@ from exact_cntk.study.passes import KernelPass
 from exact_cntk.study.work import BACKWARD, Convolutions, Work
 
 LARGEST_RUN = 2000  # images a side, when the pace of a kernel is measured
-# Training images of fits that are timed. Below the first, what it takes beside linear algebra is all; between them goes
-# a power of n, and beyond the cube.
+# Training images of timed fits. Below the first, where linear algebra is a small part, time is constant; between them
+# it grows as a power of n, and beyond as the cube.
 SMALL_FITS, SMALL_CHOLESKY = (100, 800), 2000
 TIMED_RIDGES = (1e-3, 1e-2)
 PRODUCT = 1000  # rows of the matrices that are multiplied
 STEP_DEPTH, OUTPUTS = 6, 10  # of the network whose steps are timed
 LARGEST_STEP = 5e10  # operations of a step that is timed
 TORCH_SECONDS = 2.5  # to import torch
-# Operations/s where nothing is measured: of one core, if there is no torch; and of one H100 or H200 in float32 and in
+# Operations/s where nothing is measured: of one core without torch; and of one H100 or H200 in float32 and in
 # TF32, expected, below the data sheet's 6.7e13 and 4.9e14.
 CPU_CONVOLUTIONS, GPU_CONVOLUTIONS, GPU_PRODUCTS = 3e10, {False: 4e13, True: 2e14}, 2e13
 
@@ -52,7 +52,7 @@ class Rates:
         return alone + max(longest, sum(map(math.prod, shared)) / min(cores(), sum(jobs for jobs, _ in shared)))
 
     def job_seconds(self, work: Work) -> float:
-        """Seconds of one job, started on cores of its own."""
+        """Seconds of one job, on its own cores."""
         threads = cores() if work.all_cores else 1
         seconds = work.seconds + self._once(("start",), time_start) + TORCH_SECONDS * work.torch
         seconds += sum(fits.times * self._fit(fits.images, fits.ridges, threads) for fits in work.fits)
@@ -149,18 +149,20 @@ def time_steps(form: Convolutions, threads: int, seconds: float) -> float:
 
 
 def h200_solve_seconds(subsets: Sequence[Mapping[str, int]], n_ridges: int) -> float:
-    """Seconds for one kernel of the training sets that a GPU takes: 4n³/3 operations a ridge, a factor and inverse."""
-    large = [one for one in subsets if prefers_gpu(one["train_images"])]
-    return sum(one["repeats"] * n_ridges * 4 / 3 * one["train_images"] ** 3 / H200_FLOPS for one in large)
+    """Seconds for one kernel of the training sets that a GPU takes: 4n³/3 operations per ridge, factor and inverse."""
+    large = [subset for subset in subsets if prefers_gpu(subset["train_images"])]
+    return sum(subset["repeats"] * n_ridges * 4 / 3 * subset["train_images"] ** 3 / H200_FLOPS for subset in large)
 
 
-def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, backend: str, seconds: float) -> float:
+def measure_speed(
+    shape: tuple[int, int, int], kernel_pass: KernelPass, dtype: str, backend: str, seconds: float
+) -> float:
     """Element-layers/s of one pass on random images of this shape, on all cores.
 
     The first run only loads the core and shows how long a pair takes; the size of a run that takes about `seconds`
     follows from it, by way of smaller ones where a pair takes next to nothing.
     """
-    spec = KernelSpec(one.network, one.depths, one.kinds)
+    spec = KernelSpec(kernel_pass.network, kernel_pass.depths, kernel_pass.kinds)
 
     def run(n: int) -> float:
         images = np.random.default_rng(n).standard_normal((2 * n, *shape)).astype(np.float32)
@@ -174,5 +176,5 @@ def measure_speed(shape: tuple[int, int, int], one: KernelPass, dtype: str, back
         took = run(n)
         left -= took
         if left < seconds / 2 or n >= LARGEST_RUN:
-            return one.layers(n * n, shape) / took
+            return kernel_pass.layers(n * n, shape) / took
         n = min(LARGEST_RUN, math.ceil(n * min(8, math.sqrt(max(1.2, left / took)))))

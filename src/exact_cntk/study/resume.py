@@ -1,4 +1,4 @@
-"""Finished parts of a job in a file, from which the same job goes on after an interruption."""
+"""Finished parts of a job in a file, from which the same job resumes after an interruption."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ SAVE_SECONDS = 10.0  # from one writing to the next
 
 
 class FinishedParts:
-    """The file counts only for the very problem that it was written for; anything else is ignored, and then replaced.
+    """Finished parts of one problem in a file; parts of any other problem are ignored, and then replaced.
 
     Parameters
     ----------
     file : Path or None
         None keeps nothing.
     problem : list
-        All that the parts depend on beside the code and the inputs that the workflow states; JSON's values.
+        All that the parts depend on except the code and the inputs that the workflow states; JSON's values.
     save_seconds : float
-        Parts of fewer seconds are written several at a time.
+        Seconds from one writing to the next.
     """
 
     def __init__(self, file: Path | None, problem: list[Any], *, save_seconds: float = SAVE_SECONDS) -> None:
@@ -36,7 +36,7 @@ class FinishedParts:
         self._parts = self._read()
 
     def part(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Give a part, which JSON can hold, computed unless it is there."""
+        """Give a part (JSON's values), computed unless it is finished."""
         if name not in self._parts:
             self._parts[name] = compute()
             if self._file is not None and time.monotonic() - self._saved >= self._save_seconds:
@@ -45,7 +45,7 @@ class FinishedParts:
         return self._parts[name]
 
     def forget(self) -> None:
-        """Remove the file: the whole is written."""
+        """Remove the file, after the whole result is written."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 

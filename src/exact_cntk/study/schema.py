@@ -1,6 +1,6 @@
-"""Parameters and their schema: what a value stands for, what does not fit, and in which words.
+"""Parameters and their schema: reading values, and explaining errors.
 
-The same parameters come in several notations, which are read alike. Snakemake's ``--config "solve={'ridges': [0]}"``
+The same parameters come in several notations with the same meaning. Snakemake's ``--config "solve={'ridges': [0]}"``
 hands nested numbers over as strings; DVC writes YAML 1.2, in which 1e-08 is a number, while PyYAML reads YAML 1.1,
 where it is a string; 60.0 and 6e1 are as whole as 60.
 """
@@ -29,13 +29,7 @@ _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "nu
 
 
 def fit_schema(params: object, schema: Path) -> dict[str, Any]:
-    """Copy parameters, with every value of the type that the schema wants, and None for keys that are left out.
-
-    Parameters
-    ----------
-    params : mapping
-        Left unchanged.
-    schema : Path
+    """Copy parameters, with every value of the type in the schema, and None for keys that are left out.
 
     Raises
     ------
@@ -79,16 +73,16 @@ def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
 
 
 def _refuse_unusual(key: str, value: int | float) -> None:
-    """Refuse what no computation is meant for, and no file name can hold."""
+    """Refuse numbers that are not finite, or too large to be exact."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{key}: {value} is not a finite number; give one that is")
+        raise InputError(f"{key}: {value} is not allowed; give a finite number")
     if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
-        raise InputError(f"{key}: a whole number of {value.bit_length()} bits is beyond ±2^53; give a smaller one")
+        raise InputError(f"{key}: a whole number of {value.bit_length()} bits is not allowed; give one within ±2^53")
 
 
 @cache
 def _validator(schema: Path) -> Any:
-    """Of a schema; an integer is an int, for of 60.0 the code could make neither a range nor a file's name."""
+    """Validator of a schema; an integer is an int, because 60.0 can be neither a range nor part of a file name."""
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
     return validator(read_schema(schema))
@@ -108,7 +102,7 @@ def read_schema(path: Path) -> dict[str, Any]:
 
 
 def _mend(checked: Any, error: ValidationError, validator: Any) -> bool:
-    """Put what a value that does not fit stands for in its place, if that fits; say whether it does."""
+    """Replace a value that does not fit by its meaning, if that fits; return whether it does."""
     if not error.absolute_path:
         return False
     *parents, last = error.absolute_path
@@ -121,7 +115,7 @@ def _mend(checked: Any, error: ValidationError, validator: Any) -> bool:
 
 
 def _readings(value: object) -> Iterator[int | float | bool | None]:
-    """Yield what a value may stand for beside itself: the number, truth value or null in a string, a whole number."""
+    """Yield possible meanings of a value: the number, truth value or null in a string, a whole number."""
     if isinstance(value, str):
         try:
             value = _read_scalar(value)

@@ -20,21 +20,20 @@ from exact_cntk.study.provenance import provenance
 from exact_cntk.study.subsets import Subset, check_subsets
 
 FORMAT_VERSION = 1
-SLOW = ("cholesky", "blocked")  # minutes a ridge for large problems: finished ridges are kept, and progress is shown
+SLOW = ("cholesky", "blocked")  # minutes per ridge for large problems: finished ridges are kept, and progress is shown
 
 
 class Solved(NamedTuple):
-    """What `solve` found.
+    """Results of `solve`.
 
     Attributes
     ----------
     metrics : dict
-        What the metrics file holds. Accuracies are fractions of images; what could not be computed, because K + λI is
-        singular to working precision, is None.
+        Content of the metrics file. Accuracies are fractions; None where K + λI is singular to working precision.
     kernel : Kernel
         Attributes of the kernel file.
     solvers : dict of str to str
-        For each subset, as "200x5", how it was solved and why so.
+        For each subset, such as "200x5", how it was solved and why.
     """
 
     metrics: dict[str, Any]
@@ -62,33 +61,27 @@ def solve(
     kernel_file, data_file : Path
         The merged kernel, and the processed images that it was computed from.
     subsets : sequence of Subset
-        Sizes of training sets; each repeat is tested on all test images.
+        Each repeat is tested on all test images.
     ridges : sequence of float
-        Relative to mean(diag K). 0, the paper's protocol, must be among them.
+        Relative to mean(diag K), including 0, the paper's protocol.
     study : str, optional
         Name of the study; by default that of the data file.
     method : str
-        As `exact_cntk.kernel_regression` takes it; tiles on disk lie beside the kernel file meanwhile.
+        As `exact_cntk.kernel_regression` takes it; tiles on disk are written to the folder of the kernel file.
     max_memory_gib : float, optional
         Take a method that needs no more, or refuse.
     checkpoints : Path, optional
-        Folder for the finished ridges of large problems, which an interrupted call goes on from.
+        Folder for the finished ridges of large problems, which an interrupted call resumes from.
     progress : bool or callable(done, total)
         Counts problems: kinds × repeats. True also shows a bar for each problem of many steps.
     log : callable(line), optional
-        Is told, beforehand, which subsets are solved otherwise than by "eigh", and why.
-
-    Returns
-    -------
-    Solved
+        Is told beforehand which subsets are not solved by "eigh", and why.
 
     Raises
     ------
-    InputError
-        A subset or ridge is not allowed.
-    UserError
-        A file is missing or damaged, kernel and data do not belong together, memory does not suffice, or the kernel
-        is not positive semi-definite.
+    InputError, UserError
+        A subset or ridge is not allowed; a file is missing or damaged, kernel and data do not belong together, there is
+        not enough memory, or the kernel is not positive semi-definite.
     """
     check_ridges(ridges)
     data = load_processed(data_file)
@@ -102,7 +95,9 @@ def solve(
             solvers[subset] = _choose(problem, method, max_memory_gib, kernel_file, what)
             if log is not None and solvers[subset].method != "eigh":
                 log(f"{what} on {subset}: {_describe(solvers[subset])}")
-        problems = [(kind, one, repeat) for kind in kernel.kinds for one in subsets for repeat in range(one.repeats)]
+        problems = [
+            (kind, subset, repeat) for kind in kernel.kinds for subset in subsets for repeat in range(subset.repeats)
+        ]
         results = []
         with reporting(progress, f"solve {kernel.name}, depth {kernel.depth}", "problems") as report:
             for done, (kind, subset, repeat) in enumerate(problems, start=1):
@@ -129,26 +124,11 @@ def solve_to_files(
     checkpoints: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Solve, and write the metrics, and beside them where they come from.
+    """Solve with the options of `solve`, write the metrics and where they come from, and give the metrics.
 
-    Ridges that an interrupted call has finished are not solved again.
-
-    Parameters
-    ----------
-    kernel_file, data_file : Path
-    metrics_file : Path
-        Deterministic: the same kernel, data and options give the same bytes.
-    provenance_file : Path, optional
-        Not deterministic: versions, machine, seconds.
-    checkpoints : Path, optional
-        Folder for finished ridges until both files are written; by default a hidden one beside them.
-    **options
-        Those of `solve`.
-
-    Returns
-    -------
-    dict
-        The metrics.
+    The same kernel, data and options give the same metrics, byte for byte; provenance has versions, machine and
+    seconds. `checkpoints` is a folder for finished ridges, which an interrupted call resumes from, until both files are
+    written; by default a hidden one in the folder of the metrics.
     """
     start = time.perf_counter()
     checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
@@ -192,7 +172,7 @@ def _choose(problem: Problem, method: str, max_memory_gib: float | None, kernel_
 
 
 def _describe(solver: Solver) -> str:
-    """For log and provenance: the method, what it takes, and why this one."""
+    """For log and provenance: the method, its memory and disk, and the reason for it."""
     takes = f"{format_gib(solver.memory)} of memory"
     if solver.scratch:
         takes += f", {format_gib(solver.scratch)} of disk, tiles of {solver.tile}"

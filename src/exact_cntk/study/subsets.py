@@ -1,4 +1,4 @@
-"""Training sets out of the pool: consecutive chunks."""
+"""Training sets from the pool: consecutive parts."""
 
 import re
 from collections.abc import Sequence
@@ -25,13 +25,7 @@ class Subset(NamedTuple):
 
 
 def parse_subset(text: str) -> Subset:
-    """Read "200x5": 200 training images, 5 repeats.
-
-    Raises
-    ------
-    InputError
-        If it is not two positive numbers.
-    """
+    """Read "200x5": 200 training images, 5 repeats; InputError unless it is two positive numbers."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not match:
         raise InputError(f"subset is {text!r}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")

@@ -1,4 +1,4 @@
-"""Counts of work: what jobs have to do, whatever the machine; `exact_cntk.study.rates` turns them into seconds.
+"""Counts of work: what jobs have to do on any machine; `exact_cntk.study.rates` turns them into seconds.
 
 Cheap to import.
 """
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from exact_cntk.networks import Family
 
-BACKWARD = 2  # passes forward that one backward costs
-# Problems of so many training images have all cores; smaller ones one each, side by side. The last digits of a linear
-# solver depend on the number of threads, so that it must not vary where it need not.
+BACKWARD = 2  # cost of a backward pass, in forward passes
+# Problems with more training images use all cores; smaller ones run in parallel on one core each. The last digits of a
+# linear solver depend on the number of threads, which should therefore not vary.
 SIDE_BY_SIDE = 4000
 
 
@@ -39,23 +39,11 @@ class Convolutions(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one job, and how many there are of it.
+    """The work of one job, and how many such `jobs` there are.
 
-    Attributes
-    ----------
-    jobs : int
-    fits : tuple of Fits
-    products : float
-        Additions and multiplications of products of matrices, as many of float32.
-    convolutions : Convolutions, optional
-    seconds : float
-        Of what no pace is measured of: rough, from runs on two cores of an AMD EPYC.
-    torch : bool
-        Whether it starts torch.
-    all_cores : bool
-        Such jobs run one after the other; others take a core each, side by side.
-    gpu : bool
-        Whether a GPU takes its products and convolutions.
+    `products` are additions and multiplications of float32 matrix products; `seconds` are those of work without a
+    measured rate, rough, from runs on two cores of an AMD EPYC. Jobs with `all_cores` run in sequence, others in
+    parallel on a core each. `torch`: the job starts torch. `gpu`: a GPU takes its products and convolutions.
     """
 
     jobs: int

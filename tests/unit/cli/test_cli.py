@@ -164,7 +164,7 @@ def test_block_of_local_pooling_flips_and_both_choices_of_trained_layers(tmp_pat
 def test_a_complete_block_is_left(tmp_path, data_file, data):
     arguments = block_arguments(data_file, tmp_path / "b.h5")
     assert run(*arguments).exit_code == 0
-    assert "complete already" in run(*arguments).stderr
+    assert "already complete" in run(*arguments).stderr
 
 
 @pytest.mark.parametrize(

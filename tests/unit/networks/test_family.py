@@ -143,7 +143,7 @@ def test_weights_are_those_of_a_network(family, depth):
 
 
 def test_networks_know_no_flips():
-    with pytest.raises(InputError, match="flips is True; networks of finite width know no flips"):
+    with pytest.raises(InputError, match="flips is True; networks of finite width have no flips"):
         Family("gap", flips=True).arguments()
 
 

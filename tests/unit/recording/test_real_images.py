@@ -56,7 +56,7 @@ def test_says_what_is_wrong(tmp_path):
         read_jpegs(write_archive(tmp_path / "zebra.tar.xz", ["train/zebra/1.jpg"]))
     with pytest.raises(UserError, match=r"has shape \(16, 16, 3\)"):
         read_jpegs(write_archive(tmp_path / "small.tar.xz", ["train/cat/1.jpg"], side=16))
-    with pytest.raises(UserError, match="holds 1 training and 0 test images"):
+    with pytest.raises(UserError, match="has 1 training and 0 test images"):
         read_jpegs(write_archive(tmp_path / "half.tar.xz", ["train/cat/1.jpg"]))
     with pytest.raises(UserError, match="there is no such file or folder"):
         load_images(tmp_path / "nothing.tar.xz")

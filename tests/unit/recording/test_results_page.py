@@ -83,7 +83,7 @@ def test_page_with_jpeg_experiment(folder, tmp_path):
     (folder / results_page.JPEG).write_text(json.dumps(document))
     text = results_page.write_page(folder, tmp_path / "results.md", PIECES)
     assert "| not at all" in text
-    assert " +1.00 |" in text and "n = 6 measurements" in text
+    assert " +1.00 |" in text and "straight line to 6 measurements" in text
     assert "what JPEG costs the copy" not in text
 
 

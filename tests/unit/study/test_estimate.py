@@ -30,7 +30,7 @@ def test_the_paper_s_2k_study():
     assert costs["cntk-gap"].largest == (3334, 2000)
     assert costs["cntk-gap"].seconds_h200 * costs["cntk-gap"].share == pytest.approx(175, abs=1)
     assert estimate.misfits == ("cntk-gap",)
-    assert "blocks of cntk-gap are not cut for cpu" in estimate.table()
+    assert "blocks of cntk-gap have sizes for another backend; set `backend: cpu`" in estimate.table()
     kernels = 12_000 * 2000 * 10 * 8
     assert kernels * 1.8 < costs["cntk-v"].disk <= kernels * 2
     assert costs["cntk-v"].seconds_here is None and estimate.solve_seconds is None

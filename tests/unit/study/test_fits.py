@@ -89,5 +89,5 @@ def test_right_answers_of_one_ridge_and_of_several():
 
 def test_the_paper_s_protocol_is_always_among_the_ridges():
     check_ridges([1e-3, 0])
-    with pytest.raises(InputError, match=r"ridges are \[0\.001\], but must hold 0"):
+    with pytest.raises(InputError, match=r"ridges are \[0\.001\], but must include 0"):
         check_ridges([1e-3])

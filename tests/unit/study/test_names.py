@@ -13,7 +13,7 @@ from exact_cntk.errors import InputError
 from exact_cntk.study.names import RESERVED_NAMES
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.sections import KEYS, has_parameters
-from exact_cntk.study.sections.architectures.plan import architecture_passes
+from exact_cntk.study.sections.architectures.plan import passes as architecture_passes
 from exact_cntk.study.sections.cnns.plan import run_name
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def test_a_family_may_not_be_called_as_one_of_the_grid(passes):
         assert_refused(
             study((one.name, passes)),
             f"kernels.families[2].name: {one.name!r}",
-            "the grid of architectures has already",
+            "the grid of architectures already has",
             "choose another name",
         )
     check_params(study(("arch-f3-lap3", passes)) | {"architectures": None})
@@ -82,7 +82,7 @@ def test_networks_and_kernels_share_a_folder_of_small_data():
         params,
         "small_data.cnns.families[0].name: 'x-depth-04'",
         "'small_data/network-x-depth-04'",
-        "small_data.kernels[0].family has already",
+        "small_data.kernels[0].family already has",
     )
     params["small_data"]["cnns"]["families"][0]["name"] = "x-depth-05"
     check_params(params)

@@ -227,7 +227,7 @@ def test_too_many_kernels_for_automatic_blocks():
     params = changed("kernels.block_images", "auto")
     params["kernels"] |= {"families": [FAMILY | {"depth_passes": [list(range(2, 3000))]}]}
     params["prepare"] |= {"dataset": "cifar10", "resolution": 32, "train_images": 50_000, "test_images": 10_000}
-    with pytest.raises(InputError, match=r"kernels\.block_images: auto finds no blocks .* 5996 kernels .* passes"):
+    with pytest.raises(InputError, match=r"kernels\.block_images: auto allows no blocks .* 5996 kernels .* passes"):
         check_params(params)
 
 

@@ -203,7 +203,7 @@ def test_other_images(tmp_path, kernel_file):
         ({"subsets": [Subset(25, 1)]}, "25x1 needs 25 images"),
         ({"subsets": []}, "subsets are empty"),
         ({"subsets": [Subset(8, 1), Subset(8, 2)]}, "8x2 is the second of 8 images"),
-        ({"ridges": [1e-3]}, "must hold 0"),
+        ({"ridges": [1e-3]}, "must include 0"),
         ({"ridges": [0.0, -1.0]}, "ridges is"),
         ({"method": "block"}, "method is 'block'; allowed are .*; did you mean 'blocked'"),
     ],

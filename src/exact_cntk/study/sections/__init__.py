@@ -10,6 +10,8 @@ plan.py
         Complaints about its parameters that a schema cannot make, see `exact_cntk.study.checks`.
     jobs(params) -> dict[str, Job]
         Its jobs by name, for ``exact-cntk section run KEY JOB``; {} where its key is left out.
+    passes(params) -> tuple[KernelPass, ...]
+        Kernels that it needs beside the study's own; their blocks are computed as those are.
     names(params) -> Iterator[FileName]
         Names made of its parameters that could collide.
 params.schema.yaml

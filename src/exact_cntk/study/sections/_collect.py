@@ -1,12 +1,12 @@
-"""What the sections of a study cost, and what is wrong in their parameters: each says so for itself.
+"""What the sections of a study cost, and what is wrong in their parameters: each section answers for itself.
 
-A section's ``cost.py``, cheap to import, has
+A section's ``cost.py`` is cheap to import. Its functions take the checked parameters of a study with the section:
     expected_work(params) -> list of Work
-        What its jobs have to do, of the checked parameters of the whole study; empty where its key is null.
+        What its jobs have to do.
     expected_memory(params) -> int
-        Peak of its largest job, bytes.
+        Peak memory of its largest job, bytes.
     expected_disk(params) -> int
-        Files it leaves, checkpoints with them, bytes.
+        Files that it leaves, including checkpoints, bytes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,24 +18,12 @@ from typing import Any
 from exact_cntk.study.passes import KernelPass, kernel_passes
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._section import NEEDS
-from exact_cntk.study.sections.architectures.plan import architecture_passes
 from exact_cntk.study.work import Work
 
 
 @dataclass(frozen=True)
 class SectionCost:
-    """Cost of one section.
-
-    Attributes
-    ----------
-    key : str
-    seconds : float or None
-        Of all its jobs on this machine, all cores at work; None where nothing was measured.
-    memory : int
-        Peak of its largest job, bytes.
-    disk : int
-        Files that it leaves, bytes.
-    """
+    """Cost of one section: seconds of all its jobs on all cores (None: not measured), bytes of memory and of disk."""
 
     key: str
     seconds: float | None
@@ -44,7 +32,7 @@ class SectionCost:
 
 
 def costly_sections(params: Mapping[str, Any]) -> list[str]:
-    """List the sections of a study that compute something, and do not only compare what others have computed."""
+    """List the sections of a study that have jobs, not only comparisons of other sections' results."""
     return [key for key in present(params) if plan(key).SECTION.steps]
 
 
@@ -71,18 +59,18 @@ def _module(key: str) -> ModuleType:
 
 
 def all_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
-    """List the passes of the study's own kernels, and those of the grid."""
-    return kernel_passes(params) + architecture_passes(params)
+    """List the passes of the study's own kernels, and those of sections."""
+    return kernel_passes(params) + tuple(kernel_pass for key in KEYS for kernel_pass in section_passes(params, key))
+
+
+def section_passes(params: Mapping[str, Any], key: str) -> tuple[KernelPass, ...]:
+    """List the passes of kernels that a section needs beside the study's own."""
+    passes: tuple[KernelPass, ...] = plan(key).passes(params) if hasattr(plan(key), "passes") else ()
+    return passes
 
 
 def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a complaint for every contradiction: key, value, what is allowed.
-
-    Parameters
-    ----------
-    params : mapping
-        Of a study, valid by the schema.
-    """
+    """Yield an error for every contradiction, with key, value and what is allowed; `params` fit the schema."""
     for key in KEYS:
         if has_parameters(key) and params[key] is not None:
             if missing := [need for need in plan(key).SECTION.needs if params[NEEDS[need]] is None]:

@@ -39,8 +39,7 @@ def open_section(
     study_dir : path
         results/<study>.
     metrics, files : iterable of paths, optional
-        The metrics files of the study, and the files that the section's rules have made; by default, or where there
-        are none, all in ``<study_dir>/metrics`` and in the section's folders.
+        Metrics files of the study, and files of the section's jobs; default: all in their folders.
     resamples, seed : int
         Of the bootstrap behind intervals.
 
@@ -59,12 +58,12 @@ def open_section(
 
 
 def section_files(key: str, study_dir: Path) -> list[Path]:
-    """List all files in the folders that a section shows, sorted, but for hidden ones, those of unfinished jobs."""
-    found = []
+    """List all files in the folders that a section shows, sorted, without hidden ones, those of unfinished jobs."""
+    files = []
     for folder in (study_dir / name for name in (key, *plan(key).SECTION.reads)):
         paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".csv"))
-        found += [folder / path for path in paths if not any(part.startswith(".") for part in path.parts)]
-    return found
+        files += [folder / path for path in paths if not any(part.startswith(".") for part in path.parts)]
+    return files
 
 
 def write_section(
@@ -76,22 +75,12 @@ def write_section(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Path]:
-    """Write a section's tables and figures, and ``sections/<key>.json`` with all that the report says of it.
-
-    Parameters
-    ----------
-    key, study_dir, metrics, files, resamples, seed
-        As for `open_section`.
+    """Write a section's tables, figures and ``sections/<key>.json`` for the report; takes and raises as `open_section`.
 
     Returns
     -------
     list of Path
         The files written: tables, figures, the page. Same files, same bytes.
-
-    Raises
-    ------
-    UserError
-        As `open_section`; and if the disk is full or not writable.
     """
     directory = Path(study_dir)
     module, study, results = _open(key, directory, metrics, files, resamples, seed)
@@ -135,13 +124,7 @@ def section_pages(study_dir: str | Path) -> list[Path]:
 
 
 def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Read pages that `write_section` wrote, in the order of `KEYS`.
-
-    Raises
-    ------
-    UserError
-        Naming a page that cannot be read, and the command that makes it.
-    """
+    """Read pages of sections in the order of `KEYS`; UserError names a damaged page and the command that makes it."""
     pages = {}
     for path in map(Path, paths):
         remedy = f"run `exact-cntk section show {path.stem} --study-dir {path.parent.parent}`"
@@ -177,7 +160,7 @@ def _open(
 
 @contextmanager
 def _damage_named(key: str, directory: Path) -> Iterator[None]:
-    """What is missing in a section's files, or is no number there, is the files' fault; say so."""
+    """Report missing keys and wrong values as errors in the section's files."""
     try:
         yield
     except InputError:

@@ -11,7 +11,7 @@ from exact_cntk.study.sections import KEYS, Job, plan
 
 
 class Context(NamedTuple):
-    """What a job has beside its parameters.
+    """What a job has in addition to its parameters.
 
     Attributes
     ----------
@@ -20,13 +20,13 @@ class Context(NamedTuple):
     inputs, files : list of Path
         Those of the job.
     checkpoint : Path
-        Where a job may keep what is finished, until all is: a file without suffix, or a folder.
+        Where a job may keep finished parts: a file without suffix, or a folder.
     timings : Path
         Folder of the timings of blocks, by the folder of the pass.
     threads : int or None
-        None: one for each core.
+        None: one per core.
     max_memory_gib : float or None
-        Refuse to need more.
+        Limit of memory.
     progress : bool
         Whether to show a progress bar.
     log : callable(line)
@@ -55,29 +55,18 @@ def run_job(
     progress: bool = False,
     log: Callable[[str], object] = print,
 ) -> list[Path]:
-    """Do one job of a section of a study, and write its files.
+    """Do one job of a section, and give the files that it wrote.
 
     Parameters
     ----------
     key, name : str
-        The section, and one of the names that ``jobs`` of its plan gives.
+        The section, and one of its jobs, by ``jobs`` of its plan.
     params : mapping
         Checked parameters of the study.
-    results : Path, optional
-        The study's folder; by default results/<study>.
-    data : Path, optional
-        Its processed images; by default data/processed/<study>.h5.
-    threads : int, optional
-        By default one for each core.
-    max_memory_gib : float, optional
-        Refuse to need more.
-    progress : bool
-    log : callable(line)
-
-    Returns
-    -------
-    list of Path
-        The files that were written.
+    results, data : Path, optional
+        The study's folder and processed images; by default results/<study> and data/processed/<study>.h5.
+    threads, max_memory_gib, progress, log
+        See `Context`.
 
     Raises
     ------
@@ -108,13 +97,7 @@ def run_job(
 
 
 def section_jobs(key: str, params: Mapping[str, Any]) -> dict[str, Job]:
-    """The jobs of a section by name; none of a section that computes nothing.
-
-    Raises
-    ------
-    UserError
-        No such section.
-    """
+    """The jobs of a section by name, none of one that computes nothing; UserError if there is no such section."""
     if key not in KEYS:
         raise UserError(f"section {key!r} is unknown{nearest(key, KEYS)}; allowed: {', '.join(KEYS)}")
     jobs: dict[str, Job] = plan(key).jobs(params) if plan(key).SECTION.steps else {}

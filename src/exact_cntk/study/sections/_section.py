@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# What a section may be made from, beside its own parameters → the key of a study's parameters that gives it.
+# What a section may need in addition to its own parameters → the key of a study's parameters that gives it.
 NEEDS = {"data": "prepare", "kernels": "kernels", "metrics": "solve"}
 
 
@@ -31,8 +31,8 @@ class Section:
         Rule of the section → patterns, below src/exact_cntk, of the sources that define its numbers: the only ones
         whose edit makes its files stale.
     shows : tuple of str
-        Patterns of further sources whose edit makes tables and figures stale, beside the section's own folder and what
-        all sections share.
+        Patterns of further sources whose edit makes tables and figures stale; the section's own folder and the sources
+        that all sections share always do.
     reads : tuple of str
         Other sections whose files it shows.
     """
@@ -57,7 +57,7 @@ class Job(NamedTuple):
     files : tuple of str
         What it writes, below results/<study>.
     parameters : mapping
-        All that its files depend on, beside the images, its inputs and its sources; values are JSON's.
+        All that its files depend on, except the images, its inputs and its sources; values are JSON's.
     inputs : tuple of str
         Results that it reads, below results/<study>.
     """

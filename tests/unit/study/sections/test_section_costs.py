@@ -45,7 +45,7 @@ def test_estimate_adds_sections_up(stand_in):
     assert "cnns             1.5 min  3 GiB   2 GiB" in table
     kernels = sum(cost.seconds_here for cost in costs.costs)
     in_all = estimate.format_time(kernels + costs.solve_seconds + 3 * 90)
-    assert f"in all: about {in_all} here" in table
+    assert f"total: about {in_all} here" in table
     disk = sum(cost.disk for cost in costs.costs) + 3 * 2 * 2**30
     assert "this machine: 3 GiB of" in table and f"GiB available memory, {format_gib(disk)} of" in table
 
@@ -54,13 +54,13 @@ def test_without_calibration_nothing_is_measured(stand_in):
     costs = estimate.estimate_study(study(small_data=None), calibration_seconds=0)
     assert {one.seconds for one in costs.sections} == {None}
     assert stand_in == []
-    assert "in all" not in costs.table()
+    assert "total: about" not in costs.table()
 
 
 def test_without_sections_the_table_is_the_kernels_(stand_in):
     costs = estimate.estimate_study(study(**dict.fromkeys(COSTLY)), calibration_seconds=0)
     assert costs.sections == ()
-    assert "beside them" not in costs.table()
+    assert "\nsections" not in costs.table()
 
 
 @pytest.mark.parametrize("key", COSTLY)

@@ -1,9 +1,9 @@
-// Vectorised readout (CNTK-V) with 3×3 filters in float32: displacement (0, 0) alone, one plane a pair of images.
+// Vectorised readout (CNTK-V) with 3×3 filters in float32: displacement (0, 0) alone, one plane per pair of images.
 //
 // A plane stays in the registers of some lanes from the first layer to the last, see plane.cuh; its only missing links
 // are those at the border. A block takes a tile of TILE_ROWS × TILE_COLUMNS pairs, so that the tables of an image, read
 // once into shared memory, serve a row or a column of the tile: on 32×32 pixels 16 warps with a pair each share the
-// tables of 4 + 4 images, 2 bytes an entry and layer instead of 8. Those of the next layer are copied meanwhile; where
+// tables of 4 + 4 images, 2 bytes per entry and layer instead of 8. Those of the next layer are copied meanwhile; where
 // each thread copies from waits in shared memory, for registers are full with the fields.
 #include "plane.cuh"
 

@@ -131,7 +131,7 @@ __device__ int add_count(int count, long long more) {
     return static_cast<int>(sum < 0x7fffffff ? sum : 0x7fffffff);
 }
 
-// The sums of a layer into those of the block, one value a thread.
+// Adds the sums of a layer to those of the block, one value per thread.
 __device__ void add_sums(const Own& own, double* sums, bool counts, int* near, const Memory& memory) {
     for (int s = 0; s < carried; ++s) memory.partial[s * block_threads + threadIdx.x] = own.of[s];
     long long* const partial_near = reinterpret_cast<long long*>(memory.partial + carried * block_threads);

@@ -3,7 +3,7 @@
 // A plane has HEIGHT × WIDTH pairs of pixels. Each of its lanes holds a rectangle of LANE_ROWS × LANE_COLUMNS of them
 // for every field (Sigma, Theta, gap); rectangles lie in reading order, lanes_across to a row, and a warp holds as many
 // whole planes as fit. On 32×32 pixels a lane has 8 rows of 4 columns, a warp one plane, and Sigma and Theta take 64
-// registers. Neighbours in a lane cost no shuffle: 4×8 rectangles need 0.75 shuffles an entry and field.
+// registers. Neighbours in a lane cost no shuffle: 4×8 rectangles need 0.75 shuffles per entry and field.
 //
 // The box filter does not cross the plane's borders, nor the seams between the four displacement planes that make a
 // torus (see torus.cu). Both are missing links between neighbours: factors 0 or 1, at no cost in an fma. Rectangles are
@@ -24,7 +24,7 @@ static_assert(RADIUS == 1, "each pixel has one neighbour to a side");
 // A rectangle of every field. Loops over it are unrolled: an index that is not a constant would move it to memory.
 using Fields = float[carried][lane_rows][lane_columns];
 
-// Which rectangle of which plane of its warp a lane holds. Planes lie next to each other, and rows of rectangles
+// Which rectangle of which plane of its warp a lane has. Planes lie next to each other, and rows of rectangles
 // follow: lanes that read shared memory together then read different banks.
 struct __align__(16) Lane {
     int across, down, plane;
@@ -148,7 +148,7 @@ __device__ __forceinline__ void load_row(const float* from, float (&to)[2]) {
     to[0] = two.x, to[1] = two.y;
 }
 
-// What a layer does beside the ReLU: all but the last filter, all but inner ones sum up, the first one has negative
+// What a layer does besides the ReLU: all but the last filter, all but inner layers sum up, the first one has negative
 // Sigma and counts how near they are to rho = ±1.
 enum class Role { first, inner, emitting, last };
 

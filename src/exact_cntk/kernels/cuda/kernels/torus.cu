@@ -16,7 +16,7 @@
 // TILE_ROWS × TILE_COLUMNS pairs fills a block. Tables of two steps lie in shared memory: one in use, one on its way.
 // Every leading lane adds up its planes in float64; in the end these sums are added in a fixed order.
 //
-// Registers are full with the fields (64 of 128 where a lane has 32 entries): whatever a thread needs once a layer
+// Registers are full with the fields (64 of 128 where a lane has 32 entries): whatever a thread needs once per layer
 // waits in shared memory.
 #include "plane.cuh"
 
@@ -124,7 +124,7 @@ __device__ __forceinline__ void set_place(const Lane& lane, int di, int dj, Plac
     place.y = table_size + row_y % HEIGHT * WIDTH + column_y % WIDTH;
 }
 
-// The pair of images that a team takes in a tile, or if there is none, another one to keep the others company.
+// The pair of images that a team takes in a tile, or if there is none, another one, so that all teams do the same.
 struct Pair {
     long row, column;
     bool present;
@@ -260,7 +260,7 @@ __device__ __forceinline__ void write_sums(const Problem& problem, const Memory&
     }
 }
 
-// Readies a thread for the plane of its own in a round: rounds of all phases, one after the other.
+// Prepares a thread for its plane in a round: rounds of all phases, one after the other.
 __device__ __forceinline__ void set_plane(const Problem& problem, const Memory& memory, int thread, const int2& tile,
                                           int round) {
     const Lane lane = *memory.lane;

@@ -5,23 +5,23 @@ from typing import Any
 
 from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.regression.ridge_path import required_bytes
-from exact_cntk.study.sections.architectures.plan import architecture_outputs, architecture_passes
+from exact_cntk.study.sections.architectures.plan import architecture_outputs, passes
 from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 
 
 def count_architectures(params: Mapping[str, Any]) -> int:
     """Count the architectures of the grid."""
-    passes = architecture_passes(params)
-    return sum(len(architecture_outputs(grid.depths, grid.network.trained)) for grid in passes)
+    grid_passes = passes(params)
+    return sum(len(architecture_outputs(grid.depths, grid.network.trained)) for grid in grid_passes)
 
 
 def expected_work(params: Mapping[str, Any]) -> list[Work]:
     """Solving all architectures, one job per pass."""
-    grid, passes = params["architectures"], architecture_passes(params)
+    grid, grid_passes = params["architectures"], passes(params)
     sizes = [(n, grid["small_repeats"]) for n in grid["small_train_images"]] + [(grid["train_images"], 1)]
-    architectures, ridges = count_architectures(params) // len(passes), len(params["solve"]["ridges"])
+    architectures, ridges = count_architectures(params) // len(grid_passes), len(params["solve"]["ridges"])
     fits = tuple(Fits(n, ridges, architectures * repeats) for n, repeats in sizes)
-    return [Work(jobs=len(passes), fits=fits, all_cores=grid["train_images"] > SIDE_BY_SIDE)]
+    return [Work(jobs=len(grid_passes), fits=fits, all_cores=grid["train_images"] > SIDE_BY_SIDE)]
 
 
 def expected_memory(params: Mapping[str, Any]) -> int:

@@ -39,51 +39,36 @@ def solve_pass(
     max_memory_gib: float | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
-    """Solve every architecture of a pass, and write what its file holds.
+    """Solve every architecture of a pass, and write what its file contains.
 
     Each is solved on the subsets and on the pool's first `train_images` images, without a ridge (the paper's protocol)
     and with the ridge that leave-one-out chooses on the training images, and tested on all test images. An interrupted
-    call resumes after the last finished architecture.
+    call resumes after the last finished architecture. The same blocks, timings and options give the same bytes.
 
     Parameters
     ----------
     blocks : sequence of Path
-        All blocks of the pass, which cover the kernels of these images.
-    data_file : Path
-        The processed images that the blocks were computed from.
-    out : Path
-        The JSON file. The same blocks, timings and options give the same bytes.
-    train_images : int
-        The full training set, the first ones of the pool.
-    subsets : sequence of Subset
-        Small training sets, consecutive in the pool.
+        All blocks of the pass, computed from `data_file`.
     ridges : sequence of float
-        Relative to mean(diag K); 0 must be among them.
+        Relative to mean(diag K), including 0.
     study : str, optional
         Name of the study; by default that of the data file.
     timings : Path, optional
-        Folder of the blocks' timings (`exact-cntk block --timing`), one ``<block>.json`` each, for the measured seconds
-        of the pass; these are null where one is missing.
+        Folder of the blocks' timings, ``<block>.json``; without one of them, the seconds of the pass are null.
     max_memory_gib : float, optional
-        Refuse to need more.
-    progress : bool or callable(done, total)
-        Counts architectures.
+        Limit of memory.
 
     Returns
     -------
     dict
-        What was written: the pass, `element_layers_per_pair` by depth, `seconds` of its kernels, and `results`, one an
-        architecture and training set: `depth`, `kind`, `trained` (null for "nngp"), `train_images`, `repeat`,
-        `accuracy` (without ridge; null where K is singular), `accuracy_loo_ridge`, `loo_ridge`, `loo_accuracy` (at that
-        ridge), and which test images were right in hexadecimal, eight to a byte: `test_correct_hex`,
-        `test_correct_loo_ridge_hex`.
+        The pass, `element_layers_per_pair` by depth, `seconds` of its kernels, and `results`, one per architecture and
+        training set, as `exact_cntk.study.fits.Fit.both_protocols` with `depth`, `kind`, `trained`, `train_images`,
+        `repeat`.
 
     Raises
     ------
-    InputError
-        A subset or ridge is not allowed.
-    UserError
-        A block is missing or damaged, or of other images; or memory does not suffice.
+    InputError, UserError
+        A subset or ridge is not allowed; a block is missing, damaged or of other images; not enough memory.
     """
     check_ridges(ridges)
     check_subsets(subsets, train_images, "full training set")

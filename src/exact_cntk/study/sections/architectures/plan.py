@@ -33,7 +33,7 @@ FORMAT_VERSION = 1  # of architectures/<pass>.json
 PREFIX = "arch"  # of the names of passes
 
 
-def architecture_passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
+def passes(params: Mapping[str, Any]) -> tuple[KernelPass, ...]:
     """List the passes of the grid, of all depths, kinds and trained layers each; none without a grid.
 
     One pass per filter size, readout (and window of lap) and flips.
@@ -111,12 +111,12 @@ def jobs(params: Mapping[str, Any]) -> dict[str, Job]:
         grid_pass.name: Job(
             "solve_architectures", (f"architectures/{grid_pass.name}.json",), parameters, block_files(params, grid_pass)
         )
-        for grid_pass in architecture_passes(params)
+        for grid_pass in passes(params)
     }
 
 
 def names(params: Mapping[str, Any]) -> Iterator[FileName]:
     """Name the families and folders of blocks of the grid."""
-    for grid_pass in architecture_passes(params):
+    for grid_pass in passes(params):
         yield FileName("family", grid_pass.name, "the grid of architectures", grid_pass.name)
         yield FileName("folder of blocks", grid_pass.kernel_id, "architectures.depths", list(grid_pass.depths))

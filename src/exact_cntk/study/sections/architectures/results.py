@@ -124,14 +124,7 @@ class Search:
 
 
 def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resamples: int = 2000, seed: int = 0) -> Search:
-    """Put the files of all passes together.
-
-    Parameters
-    ----------
-    documents : sequence of (path, document)
-        Read from ``architectures/<pass>.json``, with the keys `FIELDS`, and of the same images.
-    resamples, seed : int
-        Of the bootstrap.
+    """Put the files of all passes together: (path, document) pairs with the keys `FIELDS`, of the same images.
 
     Raises
     ------
@@ -221,12 +214,7 @@ def pairs(train_images: int, test_images: int) -> int:
 
 
 def ranking(search: Search, train_images: int | None = None) -> pd.DataFrame:
-    """All architectures, the best with few training images (ridge chosen by leave-one-out) first.
-
-    Parameters
-    ----------
-    train_images : int, optional
-        The small size to rank by; default: the largest small one.
+    """All architectures, the best with few training images (`train_images`, by default the largest small size) first.
 
     Returns
     -------

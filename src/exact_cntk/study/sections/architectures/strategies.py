@@ -143,12 +143,7 @@ class _Plan:
 
 
 def pareto_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Indices of the Pareto front by increasing cost: no other is at most as costly and more accurate.
-
-    Parameters
-    ----------
-    cost, accuracy : arrays of shape (n,)
-    """
+    """Indices of the Pareto front by increasing cost: no other is at most as costly and more accurate."""
     order = np.lexsort((-accuracy, cost))
     best = np.maximum.accumulate(accuracy[order])
     rises = np.concatenate([[True], best[1:] > best[:-1]])

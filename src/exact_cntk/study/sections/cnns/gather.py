@@ -23,12 +23,6 @@ CURVE = ["split", "rate", "seed", "epoch", "step", "loss", "train_accuracy", "va
 def gather(files: Sequence[Path], out: Path, curves: Path) -> dict[str, Any]:
     """Put the runs of one architecture together: outcomes in a JSON file, learning curves in a CSV file.
 
-    Parameters
-    ----------
-    files : sequence of Path
-        From `train`: for every rate, runs of both splits.
-    out, curves : Path
-
     Returns
     -------
     dict

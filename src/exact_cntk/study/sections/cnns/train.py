@@ -87,13 +87,10 @@ def train(
 ) -> dict[str, Any]:
     """Train one network and write its outcome and learning curve; an interrupted call resumes from its checkpoint.
 
+    The same data, run and machine give the same bytes, interrupted or not.
+
     Parameters
     ----------
-    data_file : Path
-        Processed images.
-    out : Path
-        Deterministic: the same data, run and machine give the same bytes, interrupted or not.
-    run : Run
     study : str, optional
         Name of the study; by default that of the data file.
     device : {"auto", "cpu", "cuda"}
@@ -102,21 +99,13 @@ def train(
         CPU threads; by default one per core. The last bits of results depend on it.
     checkpoint : Path, optional
         By default a hidden file in the folder of `out`; removed when `out` is written.
-    progress : bool or callable(done, total)
     log : callable(line), optional
         Receives a line on device and settings.
 
-    Returns
-    -------
-    dict
-        The content of the file.
-
     Raises
     ------
-    InputError
-        A part of the run is not allowed.
-    UserError
-        Data are missing or damaged, there is no such device, or a file cannot be written.
+    InputError, UserError
+        A part of the run is not allowed; data are missing or damaged, there is no such device, or the disk is full.
     """
     data = load_processed(data_file)
     sets = split_data(data, run)

@@ -53,12 +53,8 @@ def solve_draw(
 
     Parameters
     ----------
-    data_file : Path
-        Processed images.
-    name : str
-        Name of the family.
-    family : Family
-        Without flips.
+    name, family
+        A family of kernels without flips.
     depths, kinds : sequences
         Depths of the networks, and the kernels of each: "ntk" (gradients of the trained weights), "nngp" (last layer).
     width, draw : int
@@ -71,22 +67,18 @@ def solve_draw(
         Name of the study; by default that of the data file.
     device : {"auto", "cpu", "cuda"}
         "auto" takes a GPU where torch finds one.
-    progress : bool or callable(done, total)
-        Counts depths.
 
     Returns
     -------
     dict
-        The content of the result file: format version, data, architecture, and `results`, one entry per depth, kind,
-        precision and number of training images, see `nested_results`.
+        The content of the result file; `results` has one entry per depth, kind, precision and training-set size, see
+        `nested_results`.
 
     Raises
     ------
-    InputError
-        An argument is not allowed.
-    UserError
-        The file is missing or damaged, there is no such device, or a kernel has a negative eigenvalue that rounding
-        does not explain.
+    InputError, UserError
+        An argument is not allowed; the file is missing or damaged, there is no such device, or a kernel has a negative
+        eigenvalue that rounding does not explain.
     """
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
@@ -120,26 +112,10 @@ def solve_exact(
     study: str | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
-    """Regress with the exact kernels of one family on the images of `solve_draw`, in the same way.
+    """Regress with the exact kernels of one family, one file per depth, on the images of `solve_draw`, in the same way.
 
-    A kernel computed in float64 is also solved rounded to float32.
-
-    Parameters
-    ----------
-    kernel_files : sequence of Path
-        Merged kernels of one family, one per depth.
-    data_file, train_images, test_images, ridges, study, progress
-        As `solve_draw` takes them.
-
-    Returns
-    -------
-    dict
-        As `solve_draw`, with `source` "exact", and None for `width`, `draw` and `features`.
-
-    Raises
-    ------
-    InputError, UserError
-        As `solve_draw`; and if kernels and data do not belong together.
+    A kernel computed in float64 is also solved rounded to float32. Returns as `solve_draw`, with `source` "exact", and
+    None for `width`, `draw` and `features`; it also raises if kernels and data do not belong together.
     """
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
@@ -185,27 +161,13 @@ def sweep_widths(
 ) -> dict[str, Any]:
     """Deviation of empirical kernels from the exact kernel against width, with the fitted slope and its interval.
 
-    Parameters
-    ----------
-    data_file, name, family, kinds, depth, study, device
-        As `solve_draw` takes them.
-    widths, draws
-        As `exact_cntk.finite.width_sweep` takes them.
-    images : int
-        Number of images, the first ones of the pool.
-    progress : bool or callable(done, total)
-        Counts kinds of kernel.
+    Takes and raises as `solve_draw` and `exact_cntk.finite.width_sweep`; `images` are the first ones of the pool.
 
     Returns
     -------
     dict
         `sweeps`: one entry per kind with `widths`, `deviations` (one row per width, one ‖K_width − K‖ / ‖K‖ per
         network), `slope`, `interval` and `confidence`.
-
-    Raises
-    ------
-    InputError, UserError
-        As `solve_draw`.
     """
     from exact_cntk.finite import width_sweep
 

@@ -1,4 +1,4 @@
-"""Standard methods on the pixels of small training sets, all of their settings chosen on the training images alone."""
+"""Standard methods on the pixels of small training sets, all of their settings chosen on the training images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from exact_cntk.study.sections.small_data.subsets import one_a_class
 FOLDS = 3  # of the inner cross-validation, or as many as the rarest class has images
 WITHOUT_FOLDS = 1.0  # inverse penalty where a class has one image, scikit-learn's default
 MAX_STEPS = 1000  # of L-BFGS
-TEST_ROWS = 1000  # whose kernel with the training images is in memory at a time
+TEST_ROWS = 1000  # rows of the kernel with the training images in memory at a time
 
 
 class Predictions(NamedTuple):
@@ -37,12 +37,7 @@ def baseline(
     Parameters
     ----------
     name : {"rbf", "logistic", "forest"}
-        See `gaussian_kernel`, `logistic_regression`, `random_forest`.
-    ridges, bandwidths : sequence of float
-        What leave-one-out chooses from.
-    penalties : sequence of float
-        Inverse penalties that cross-validation chooses from.
-    trees : int
+        See `gaussian_kernel`, `logistic_regression`, `random_forest`, which take the other parameters.
 
     Raises
     ------
@@ -76,7 +71,7 @@ def gaussian_kernel(
 
     Bandwidth b and ridge are chosen together by leave-one-out on the training images, as `kernel_regression` chooses a
     ridge: highest accuracy, then lowest squared error; of equals, the larger ridge, then the larger bandwidth. With one
-    image of a class there is nothing to leave out: the smallest ridge and the bandwidth nearest to the median then.
+    image of a class, which cannot be left out, they are the smallest ridge and the bandwidth nearest to the median.
     """
     if one_a_class(labels):
         ridges, bandwidths = [min(ridges)], [min(bandwidths, key=lambda b: abs(np.log(b)))]
@@ -111,9 +106,8 @@ def logistic_regression(
 ) -> Predictions:
     """Multinomial logistic regression with an L2 penalty, chosen by stratified cross-validation on training images.
 
-    With fewer images than pixels, coordinates are those of an orthonormal basis of the training images' span, which
-    leaves the penalised optimum the same and makes the problem smaller. Without two images of each class there are no
-    folds: `WITHOUT_FOLDS` then.
+    With fewer images than pixels, coordinates are those of an orthonormal basis of the training images' span: a smaller
+    problem with the same penalised optimum. Without two images of each class the inverse penalty is `WITHOUT_FOLDS`.
     """
     inside, outside = x, x_test
     if len(x) < x.shape[1]:
@@ -126,14 +120,14 @@ def logistic_regression(
 
 
 def _cross_validated(x: np.ndarray, labels: np.ndarray, seed: list[int], penalties: list[float], folds: int) -> float:
-    """The inverse penalty with the most validation images right over all folds; of equals, the smallest."""
+    """The inverse penalty with the most validation images correct over all folds; of equals, the smallest."""
     from sklearn.model_selection import StratifiedKFold
 
-    right = np.zeros(len(penalties), dtype=int)
+    correct = np.zeros(len(penalties), dtype=int)
     for inner, outer in StratifiedKFold(folds, shuffle=True, random_state=_random_state(seed)).split(x, labels):
         for i, model in enumerate(_logistic_path(x[inner], labels[inner], penalties)):
-            right[i] += (model.predict(x[outer]) == labels[outer]).sum()
-    return penalties[int(right.argmax())]
+            correct[i] += (model.predict(x[outer]) == labels[outer]).sum()
+    return penalties[int(correct.argmax())]
 
 
 def _logistic_path(x: np.ndarray, labels: np.ndarray, penalties: list[float]) -> Iterator[Any]:
@@ -146,7 +140,7 @@ def _logistic_path(x: np.ndarray, labels: np.ndarray, penalties: list[float]) ->
 
 
 def random_forest(x: np.ndarray, labels: np.ndarray, x_test: np.ndarray, seed: list[int], *, trees: int) -> Predictions:
-    """Random forest of scikit-learn's settings but for the number of trees; nothing is tuned."""
+    """Random forest with scikit-learn's default settings except the number of trees; nothing is tuned."""
     from sklearn.ensemble import RandomForestClassifier
 
     model = RandomForestClassifier(n_estimators=trees, random_state=_random_state(seed), n_jobs=1).fit(x, labels)

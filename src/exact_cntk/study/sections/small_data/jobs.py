@@ -38,17 +38,10 @@ class Design(NamedTuple):
 
 
 class JobOptions(NamedTuple):
-    """Options of every job.
+    """Options of every job: name of the study (None: the data file's), progress, and a limit of memory, for kernels.
 
-    Attributes
-    ----------
-    study : str or None
-        Name of the study; None takes the data file's.
-    checkpoint : Path or None
-        File of finished results, which an interrupted call for the same problem resumes from; removed at the end.
-    progress : bool or callable(done, total)
-    max_memory_gib : float or None
-        Limit of memory, for kernels.
+    `checkpoint` is a file of finished results, which an interrupted call for the same problem resumes from; it is
+    removed at the end.
     """
 
     study: str | None = None
@@ -71,19 +64,10 @@ def kernel_to_file(
 ) -> dict[str, Any]:
     """Write the results of a merged kernel, all its kinds, without a ridge and with the ridge of leave-one-out.
 
-    Parameters
-    ----------
-    kernel_file, data_file, out : Path
-        The same files and design give the same bytes.
-    design : Design
-    ridges : sequence of float
-        See `kernel_results`.
-    options : JobOptions
-
     Returns
     -------
     dict
-        The content of the file.
+        The content of the file. The same files and design give the same bytes.
 
     Raises
     ------
@@ -106,16 +90,7 @@ def kernel_to_file(
 def baseline_to_file(
     name: str, data_file: Path, out: Path, design: Design, *, options: JobOptions = DEFAULTS, **settings: Any
 ) -> dict[str, Any]:
-    """Write the results of a standard method on the study's pixels; returns and raises as `kernel_to_file`.
-
-    Parameters
-    ----------
-    name : {"rbf", "logistic", "forest"}
-    data_file, out, design, options :
-        As `kernel_to_file` takes them.
-    **settings
-        Those of `baseline`.
-    """
+    """Write the results of a standard method on flattened pixels; settings of `baseline`, else as `kernel_to_file`."""
     predict = baseline(name, **settings)
 
     def method(x: np.ndarray, labels: np.ndarray, x_test: np.ndarray, seed: list[int]) -> Predictions:
@@ -137,19 +112,9 @@ def network_to_file(
     options: JobOptions = DEFAULTS,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write the results of a finite CNN, which needs torch; returns and raises as `kernel_to_file`.
+    """Write the results of a finite CNN with the settings of `Network`, which needs torch; as `kernel_to_file`.
 
-    Parameters
-    ----------
-    name : str
-        Name of the network.
-    family : Family
-    max_train_images, network_subsets : int
-        The network is trained on the training sets of at most so many images, and of each size on the first so many.
-    data_file, out, design, options :
-        As `kernel_to_file` takes them.
-    **settings
-        Those of `Network`.
+    It is trained on the training sets of at most `max_train_images` images, the first `network_subsets` of each size.
     """
     from exact_cntk.study.sections.small_data.networks import Network
 
@@ -181,16 +146,12 @@ def method_to_file(
 
     Parameters
     ----------
-    name : str
-        Name of the method in the file.
     method : callable(x, labels, x_test, seed)
         Takes images of shape (n, P, Q, C), and the labels of the training images only.
     parameters : dict
         For the file; together with the data they determine the results.
     only : Design, optional
         Sizes, and the number of training sets of each, that the method is run on; by default all.
-    data_file, out, design, options :
-        As `kernel_to_file` takes them.
     """
     data = load_processed(data_file)
     draws = draw_subsets(data.train_labels, *design)

@@ -14,11 +14,11 @@ from exact_cntk.study.documents import check_images, rounded
 from exact_cntk.study.fits import KERNEL_ERROR, TEST_ROWS, check_ridges, fit_labels, right_answers
 from exact_cntk.study.sections.small_data.subsets import Draw, one_a_class
 
-RIDGES = ("none", "loo")  # the paper's protocol; and the ridge chosen by leave-one-out on the training images
+RIDGES = ("none", "loo")  # the paper's protocol, and the ridge chosen by leave-one-out on the training images
 
 
 class _Fit(NamedTuple):
-    """Dual coefficients of shape (n, k) by name of the ridge, with that ridge; those not solved are left out."""
+    """By name of the ridge: the ridge and dual coefficients of shape (n, k); without those not solved."""
 
     draw: Draw
     classes: np.ndarray | None
@@ -36,20 +36,8 @@ def kernel_results(
 ) -> tuple[Kernel, list[dict[str, Any]]]:
     """Test accuracy of every kind of kernel in a file, on every training set, on all test images.
 
-    The kernel of each training set with itself is read from the file; those with the test images are read once, a few
-    rows at a time.
-
-    Parameters
-    ----------
-    kernel_file, data_file : Path
-        Of a merged kernel, and of `data`, for messages.
-    data : ProcessedData
-    draws : sequence of Draw
-    ridges : sequence of float
-        Relative to the mean of the kernel's diagonal, 0 among them; leave-one-out chooses from them, but on a training
-        set with one image of a class, where it can say nothing: none is taken there.
-    progress : bool or callable(done, total)
-        Counts fits.
+    The rows of the test images are read once, a few at a time. Leave-one-out chooses from `ridges`, which include 0; a
+    training set with one image of a class, which cannot be left out, gets no ridge.
 
     Returns
     -------
@@ -82,7 +70,7 @@ def kernel_results(
 
 
 def fitting_bytes(n: int, pool: int) -> int:
-    """Memory for a fit to n of a pool of images, and for its predictions: K, its eigenvectors, a copy; test rows."""
+    """Memory for a fit of n images from a pool, and its predictions: K, its eigenvectors, a copy; test rows."""
     return 8 * (4 * n**2 + 2 * TEST_ROWS * pool)
 
 
@@ -100,7 +88,7 @@ def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, options: dict[s
 
 
 def _count_correct(dataset: h5py.Dataset, data: ProcessedData, fits: Sequence[_Fit]) -> list[dict[str, int]]:
-    """For each fit, the number of test images that each ridge gets right."""
+    """For each fit, the number of test images that each ridge classifies correctly."""
     n_train, n_test = dataset.shape[1], len(data.test_labels)
     counts = [dict.fromkeys(fit.duals, 0) for fit in fits]
     for start in range(0, n_test, TEST_ROWS):
@@ -114,19 +102,16 @@ def _count_correct(dataset: h5py.Dataset, data: ProcessedData, fits: Sequence[_F
 
 
 def _rows(kind: str, fits: Sequence[_Fit], counts: Sequence[dict[str, int]], n_test: int) -> list[dict[str, Any]]:
-    rows = []
-    for fit, count in zip(fits, counts, strict=True):
-        for name in RIDGES:
-            correct = count.get(name)
-            rows.append(
-                {
-                    "kind": kind,
-                    "ridge": name,
-                    "train_images": fit.draw.train_images,
-                    "repeat": fit.draw.repeat,
-                    "correct": correct,
-                    "accuracy": None if correct is None else correct / n_test,
-                    "chosen": {"ridge": rounded(fit.duals[name][0])} if name in fit.duals else {},
-                }
-            )
-    return rows
+    return [
+        {
+            "kind": kind,
+            "ridge": name,
+            "train_images": fit.draw.train_images,
+            "repeat": fit.draw.repeat,
+            "correct": count.get(name),
+            "accuracy": count[name] / n_test if name in count else None,
+            "chosen": {"ridge": rounded(fit.duals[name][0])} if name in fit.duals else {},
+        }
+        for fit, count in zip(fits, counts, strict=True)
+        for name in RIDGES
+    ]

@@ -1,4 +1,4 @@
-"""Finite CNNs on small training sets, their learning rate chosen on the training images alone."""
+"""Finite CNNs on small training sets, their learning rate chosen on the training images."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from exact_cntk.finite._torch import torch
 from exact_cntk.networks import Family
 from exact_cntk.study.sections.small_data.baselines import Predictions
 
-HELD_OUT = 5  # one image in so many of each class, and at least one, chooses the rate
+VALIDATION_PART = 5  # one in five images of each class, and at least one, chooses the rate
 AFTER_FULL_ACCURACY = 10  # epochs, as in the paper's protocol
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network and how it is trained: a method of `small_data_jobs.method_to_file`.
+    """A network and how it is trained: a method for `exact_cntk.study.sections.small_data.jobs.method_to_file`.
 
     Attributes
     ----------
@@ -30,14 +30,14 @@ class Network:
         Learning rates.
     batch_images, epochs : int
         Of stochastic gradient descent; a smaller training set is one batch. Training ends `AFTER_FULL_ACCURACY` epochs
-        after the first one that classifies all training images rightly.
+        after the first one that classifies all training images correctly.
 
     Notes
     -----
-    Every rate is tried on the training images but for one in `HELD_OUT` of each class, on which the accuracy is
-    measured. The highest wins, of equals that with the lowest loss on the images trained on, then the smallest rate.
-    With one image of a class nothing can be held out, and the loss alone decides. The network is then trained anew on
-    all training images. Weights and order of images are a function of the seed.
+    Every rate is tried with one in `VALIDATION_PART` images of each class left out for validation. The highest
+    validation accuracy wins, of equals the lowest training loss, then the smallest rate. With one image of a class
+    nothing can be left out, and the loss decides. The network is then trained again on all training images. Weights
+    and order of images are a function of the seed.
     """
 
     family: Family
@@ -53,17 +53,19 @@ class Network:
         with _one_thread():
             rate = self._choose(x, labels, seed) if len(self.rates) > 1 else self.rates[0]
             network, loss = self._train(x, labels, rate, seed)
-            found = predict_classes(network, x_test)
-        return Predictions(found, {"rate": rate, "diverged": int(not math.isfinite(loss))})
+            predicted = predict_classes(network, x_test)
+        return Predictions(predicted, {"rate": rate, "diverged": int(not math.isfinite(loss))})
 
     def _choose(self, x: np.ndarray, labels: np.ndarray, seed: list[int]) -> float:
-        held = held_out(labels, seed)
+        validation = validation_images(labels, seed)
         scores = []
         for rate in sorted(self.rates):
-            network, loss = self._train(x[~held], labels[~held], rate, seed)
-            right = int((predict_classes(network, x[held]) == labels[held]).sum()) if held.any() else 0
+            network, loss = self._train(x[~validation], labels[~validation], rate, seed)
+            correct = 0
+            if validation.any():
+                correct = int((predict_classes(network, x[validation]) == labels[validation]).sum())
             finite = math.isfinite(loss)
-            scores.append((not finite, -right if finite else 0, loss if finite else 0.0, rate))
+            scores.append((not finite, -correct if finite else 0, loss if finite else 0.0, rate))
         return min(scores)[-1]
 
     def _train(self, x: np.ndarray, labels: np.ndarray, rate: float, seed: list[int]) -> tuple[CNN, float]:
@@ -84,9 +86,9 @@ class Network:
         return network, rows[-1].loss
 
 
-def held_out(labels: np.ndarray, seed: list[int]) -> np.ndarray:
-    """Which images choose the rate, bool of shape (n,): one in `HELD_OUT` of each class that has two at least."""
-    # A stream of its own: weights have (layer,) and (depth − 1, 1), the order of images (epoch, 0, 0).
+def validation_images(labels: np.ndarray, seed: list[int]) -> np.ndarray:
+    """Images that choose the rate, bool of shape (n,): one in `VALIDATION_PART` of each class; none if one has one."""
+    # A separate stream: weights have (layer,) and (depth − 1, 1), the order of images (epoch, 0, 0).
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0)))
     chosen = np.zeros(len(labels), dtype=bool)
     counts = np.unique(labels, return_counts=True)[1]
@@ -94,13 +96,13 @@ def held_out(labels: np.ndarray, seed: list[int]) -> np.ndarray:
         return chosen
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        chosen[rng.permutation(members)[: max(1, len(members) // HELD_OUT)]] = True
+        chosen[rng.permutation(members)[: max(1, len(members) // VALIDATION_PART)]] = True
     return chosen
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As torch's sums depend on the number of threads, in their last digits, it is always the same one."""
+    """Use one thread, because the last digits of torch's sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,6 +1,6 @@
 """Small training sets: accuracy against the number of images, for kernels, networks and standard methods."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -42,54 +42,45 @@ TITLE = "Small training sets"
 NAVIGATION = "Small data"
 TEXT = (
     "<p>Random class-balanced training sets, the same ones for every method, so that differences are paired. Sets of "
-    "one size are dealt like cards: they are disjoint until the pool of training images is used up; sets of different "
-    "sizes are drawn independently and are not nested. Every setting is chosen on the training set alone: the "
-    "kernels' ridge and the RBF kernel's bandwidth and ridge by leave-one-out, the penalty of logistic regression by "
-    "cross-validation, the networks' learning rate on a held-out part. With one image of a class there is nothing to "
-    "leave out: there the kernels have no ridge, networks the rate of the lowest training loss, and the other methods "
-    "a setting fixed beforehand. The RBF kernel, logistic regression and the random forest see the same normalised "
-    "pixels as the kernels. Networks are as narrow and as briefly trained as the parameters say, no measure of what "
-    "one can reach; one whose training diverged has no accuracy. Intervals are Student's t over training sets, one "
-    "for each comparison; where sets share images they are too narrow, and of other test images they say nothing.</p>"
+    "the same size do not overlap until the training pool is used up; sets of different sizes are drawn independently "
+    "and are not nested. Every setting is chosen on the training set: the ridge of the kernels, and the bandwidth and "
+    "ridge of the RBF kernel, by leave-one-out, the penalty of logistic regression by cross-validation, the learning "
+    "rate of networks on validation images taken from it. With one image of a class nothing can be left out: then "
+    "kernels have no ridge, networks take the rate with the lowest training loss, other methods fixed settings. The "
+    "RBF kernel, logistic regression and the random forest use the same normalised pixels as the kernels. The "
+    "networks are small and briefly trained; larger ones would do better. A network whose training diverged has no "
+    "accuracy. CNN-GP is the Gaussian process of the same network as the CNTK. Intervals are Student's t over training "
+    "sets, without correction for their number. Where sets overlap they are too narrow, and they do not cover the "
+    "choice of test images.</p>"
 )
 CAPTIONS = {
     "small_data_curves": "Test accuracy against the number of training images; bands: standard deviation over random "
     "class-balanced training sets. The ridge of all kernels is chosen by leave-one-out on the training images; with "
-    "one image of a class, where nothing can be left out, there is none.",
-    "small_data_differences": "Accuracy of the CNTK less that of each other method on the same training sets, both "
-    "with all settings chosen on the training images; bars: 95 % intervals (Student's t over training sets). Above 0 "
-    "the CNTK is ahead.",
+    "one image of a class, where nothing can be left out, there is no ridge.",
+    "small_data_differences": "Accuracy of the CNTK − accuracy of each other method on the same training sets, both "
+    "with all settings chosen on the training images; bars: 95 % intervals (Student's t over training sets). Below 0 "
+    "the CNTK is worse.",
 }
-BASELINE_COLORS = {"rbf": GREEN, "logistic": ORANGE, "forest": PURPLE}
-__all__ = [
-    "CAPTIONS",
-    "NAVIGATION",
-    "TEXT",
-    "TITLE",
-    "figures",
-    "headline",
-    "load",
-    "shown",
-    "summary",
-    "tables",
-]
+BASELINE_COLORS = (GREEN, ORANGE, PURPLE)
+__all__ = ["CAPTIONS", "NAVIGATION", "TEXT", "TITLE", "figures", "headline", "load", "shown", "summary", "tables"]
 
 _NO_ANSWER = {"kernel": SINGULAR, "network": DIVERGED}  # baselines always have one
 NETWORK_COLORS = (GREY, "#000000", "#56B4E9")
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Tidy: accuracies of every method and size, and what the CNTK gains over every other method."""
+    """Tidy: accuracies of every method and size, and differences between the CNTK and every other method."""
     return {"small_data_accuracy": accuracy(results), "small_data_differences": differences(results)}
 
 
 def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
-    """Tables for people: accuracies by size, then one of differences for each CNTK with its ridge chosen."""
+    """Accuracies by size, then one table of differences per CNTK with its ridge chosen."""
     table = accuracy(results)
     cells = [_counted(percent(row.accuracy, row.accuracy_sd), row) for row in table.itertuples()]
-    wide = _wide(table.assign(cell=cells), results)
-    shared = {f"n = {n:,}": f"{100 * part:.0f}" for n, part in _shared(results)}
-    wide = pd.concat([wide, pd.DataFrame([{"method": "images that two sets share", **shared}])], ignore_index=True)
+    wide = _wide(table.assign(cell=cells))
+    sizes = zip(results.sets["train_images"], results.sets["shared"], strict=True)
+    shared = {"method": "images that two sets share", **{f"n = {n:,}": f"{100 * part:.0f}" for n, part in sizes}}
+    wide = pd.concat([wide, pd.DataFrame([shared])], ignore_index=True)
     sets = f"mean ± standard deviation over {_sets(table)} random class-balanced training sets"
     blocks = [(with_notes(f"{results.study.dataset}: test accuracy in %, {sets}", *_notes(table)), wide)]
     gains = differences(results)
@@ -97,20 +88,19 @@ def shown(results: Results) -> list[tuple[str, pd.DataFrame]]:
         rows = gains[gains.reference == reference]
         if rows.empty:
             continue
-        cells = [_gain(row) for row in rows.itertuples()]
         caption = (
-            f"{reference}, less each other method, in points: mean, {100 * COVERAGE:.0f} % interval, "
-            f"training sets won of all"
+            f"{reference} − each other method, in points (negative: the CNTK is worse): mean, "
+            f"{100 * COVERAGE:.0f} % interval, sets won"
         )
-        why = "one of the two methods has none there"
+        why = "one of the two methods has no answer there"
         note = unsolved_note(rows.subsets, rows.sets, "training sets", why, "comparisons")
-        blocks.append((with_notes(caption, note), _wide(rows.assign(cell=cells), results)))
+        blocks.append((with_notes(caption, note), _wide(rows.assign(cell=[_gain(row) for row in rows.itertuples()]))))
     return blocks
 
 
 @mpl.rc_context(SETTINGS)
 def curves(results: Results) -> Figure:
-    """Accuracy against the number of training images: kernels on the left, CNTKs beside all else on the right."""
+    """Accuracy against the number of training images: kernels on the left, CNTKs and other methods on the right."""
     table = accuracy(results)
     methods = results.methods
     figure, axes = new_figure(1, 2, row_height=3.3, sharey=True)
@@ -127,7 +117,7 @@ def curves(results: Results) -> Figure:
     others = methods.index[methods.type != "kernel"]
     for method, (colour, marker) in _other_styles(methods.loc[others]).items():
         _curve(axes[0, 1], table[table.method == method], label=method, color=colour, ls=":", marker=marker)
-    for panel, name in zip(axes[0], ("kernels", "CNTK beside other methods"), strict=True):
+    for panel, name in zip(axes[0], ("kernels", "CNTK and other methods"), strict=True):
         _size_axis(panel, results.sets["train_images"])
         panel.set_title(name, loc="left")
     axes[0, 0].set_ylabel("test accuracy (%)")
@@ -139,7 +129,7 @@ def curves(results: Results) -> Figure:
 
 @mpl.rc_context(SETTINGS)
 def gains(results: Results) -> Figure:
-    """What each CNTK gains over the other methods, with intervals, a panel a CNTK."""
+    """Differences between each CNTK and the other methods, with intervals, one panel per CNTK."""
     table = differences(results)
     references = results.references
     figure, axes = new_figure(1, len(references), row_height=3.3, sharey=True)
@@ -153,7 +143,7 @@ def gains(results: Results) -> Figure:
             colour, marker = styles.get(method, (VERMILION, "s"))
             error = 100 * np.nan_to_num(values.high - values.difference)
             x = values.train_images * 1.05 ** (i - (len(names) - 1) / 2)  # side by side, so that no bar hides another
-            label = "CNN-GP of its architecture" if method not in styles else method
+            label = "CNN-GP of the same network" if method not in styles else method
             style = {"color": colour, "marker": marker, "elinewidth": 1, "lw": 1.2, "ms": 4.5}
             panel.errorbar(x, 100 * values.difference, error, label=label, **style)
             points = zip(x, 100 * values.difference, strict=True)
@@ -161,8 +151,8 @@ def gains(results: Results) -> Figure:
         panel.axhline(0, color=GREY, lw=1)
         _size_axis(panel, results.sets["train_images"])
         panel.set_title(_short(reference), loc="left")
-    axes[0, 0].set_ylabel("gain of the CNTK (points)")
-    title(figure, "What the CNTK gains on the same training sets", results.study)
+    axes[0, 0].set_ylabel("CNTK − other method (points)")
+    title(figure, "Differences on the same training sets", results.study)
     legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=2)
     return figure
 
@@ -173,44 +163,41 @@ def figures(results: Results) -> dict[str, Figure]:
 
 
 def headline(results: Results) -> list[str]:
-    """Who is best at the smallest and the largest size, and how the first CNTK does against the others."""
+    """The best methods at the smallest and the largest size, and how often the CNTKs are better than others."""
     table = accuracy(results)
-    best, some = {}, ""
+    best, some = [], ""
     for size in (results.sets["train_images"][0], results.sets["train_images"][-1]):
-        rows = table[(table.train_images == size) & (table.ridge != "none") & table.accuracy.notna()]
-        # means that lack sets do not compare; where there are no others, the number of sets is said
-        complete = rows[rows.subsets == rows.sets]
-        if len(complete) < ((table.train_images == size) & (table.ridge != "none")).sum():
-            some = ", of methods that have an answer from each"
-        two = (rows if complete.empty else complete).nlargest(2, "accuracy").itertuples()
-        cells = [(row, f"{percent(row.accuracy, row.accuracy_sd)} %") for row in two]
-        best[size] = " before ".join(f"{row.method} ({_counted(cell, row)})" for row, cell in cells) or "none"
-    sentences = [
-        "Highest mean accuracy over "
-        f"{_sets(table)} random training sets{some}: "
-        + "; ".join(f"from {size:,} images, {method}" for size, method in best.items())
-        + "."
-    ]
+        rows = table[(table.train_images == size) & (table.ridge != "none")]
+        # Means over different training sets do not compare; without complete ones, the number of sets is stated.
+        complete = rows[rows.accuracy.notna() & (rows.subsets == rows.sets)]
+        if len(complete) < len(rows):
+            some = ", for methods with an answer for each"
+        first = (rows.dropna(subset="accuracy") if complete.empty else complete).nlargest(2, "accuracy").itertuples()
+        cells = [f"{row.method} ({_counted(percent(row.accuracy, row.accuracy_sd) + ' %', row)})" for row in first]
+        best.append(f"with {size:,} images {', followed by '.join(cells) or 'none'}")
+    sentences = [f"Highest mean accuracy over {_sets(table)} random training sets{some}: {'; '.join(best)}."]
     table = differences(results)
     counts = []
     for reference in results.references:
-        rows = table[(table.reference == reference) & table.low.notna()]
-        ahead, behind = int((rows.low > 0).sum()), int((rows.high < 0).sum())
-        few = int(((table.reference == reference) & (table.subsets < 2) & (table.sets > 1)).sum())
-        left_out = f" ({few} more have fewer than two training sets in common)" if few else ""
-        counts.append(f"{_short(reference)}, ahead in {ahead} of {len(rows)} and behind in {behind}{left_out}")
-    if counts:
-        sentences.append(
-            f"Paired differences to another method at one size whose {100 * COVERAGE:.0f} % interval leaves out 0: "
-            f"{'; '.join(counts)}."
+        rows = table[table.reference == reference]
+        wins = [
+            f"{method} at {int((pairs.low > 0).sum())} of {int(pairs.low.notna().sum())}"
+            for method, pairs in rows.groupby("method", sort=False)
+        ]
+        worse, few = int((rows.high < 0).sum()), int(((rows.subsets < 2) & (rows.sets > 1)).sum())
+        left_out = f"; {few} not compared, with fewer than two training sets in common" if few else ""
+        counts.append(
+            f"{_short(reference)} is significantly better than {', '.join(wins)} sizes, worse {worse} times{left_out}"
         )
+    if counts:
+        sentences.append(f"By paired {100 * COVERAGE:.0f} % intervals, {'. '.join(counts)}.")
     return sentences
 
 
 def summary(results: Results) -> dict[str, Any]:
-    """{method: {"n=<images>": {"accuracy", "accuracy_sd"}}}, fractions; what is not known is left out.
+    """{method: {"n=<images>": {"accuracy", "accuracy_sd"}}}, fractions; unknown values are left out.
 
-    Where some training sets have no answer, `sets` says how many there are, and `subsets` how many of them have one.
+    Where some training sets have no answer: also `sets`, their number, and `subsets`, how many of them have one.
     """
     tree: dict[str, Any] = {}
     for row in accuracy(results).itertuples():
@@ -221,36 +208,32 @@ def summary(results: Results) -> dict[str, Any]:
     return tree
 
 
-def _wide(table: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """A row a method, a column a size, of the texts in `cell`."""
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method, one column per size, of the texts in `cell`."""
     wide = table.pivot(index="method", columns="train_images", values="cell").reindex(table.method.unique()).fillna("")
     wide.columns = [f"n = {n:,}" for n in wide.columns]
     return wide.reset_index()
 
 
-def _shared(results: Results) -> Iterator[tuple[int, float]]:
-    return zip(results.sets["train_images"], results.sets["shared"], strict=True)
-
-
 def _sets(table: pd.DataFrame) -> str:
-    """Number of training sets a size, "5" or "2 to 5"."""
+    """Number of training sets per size, "5" or "2 to 5"."""
     low, high = int(table.sets.min()), int(table.sets.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _counted(text: str, row: Any) -> str:
-    """What is shown of a row of `accuracy`, with the number of training sets that it is over if that is not all."""
+    """The cell of a row of `accuracy`, with the number of training sets if not all have an answer."""
     return counted(text, row.subsets, row.sets, _NO_ANSWER.get(row.type, ""))
 
 
 def _gain(row: Any) -> str:
-    """What is shown of a row of `differences`."""
+    """The cell of a row of `differences`."""
     text = f"{signed_points(row.difference)} {_bracket(row.low, row.high)} {row.won}/{row.subsets}".replace("  ", " ")
     return counted(text, row.subsets, row.sets, "none in common")
 
 
 def _notes(table: pd.DataFrame) -> list[str]:
-    """Why there are no answers, of kernels and of networks."""
+    """Why kernels and networks have no answer."""
     kinds = (("kernel", WHY_SINGULAR), ("network", WHY_DIVERGED))
     chosen = [(table[table.type == kind], why, f"fits of {kind}s") for kind, why in kinds]
     return [unsolved_note(rows.subsets, rows.sets, "training sets", why, fits) for rows, why, fits in chosen]
@@ -266,9 +249,10 @@ def _short(method: str) -> str:
 
 
 def _other_styles(methods: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and marker of all methods that are no kernels."""
-    colors = [*BASELINE_COLORS.values()]
-    styles = {name: (colors[i], MARKERS[2 + i]) for i, name in enumerate(BASELINES.values()) if name in methods.index}
+    """Colour and marker of all methods other than kernels."""
+    styles = {
+        name: (BASELINE_COLORS[i], MARKERS[2 + i]) for i, name in enumerate(BASELINES.values()) if name in methods.index
+    }
     networks = methods.index[methods.type == "network"]
     for i, name in enumerate(networks):
         styles[name] = (NETWORK_COLORS[i % len(NETWORK_COLORS)], MARKERS[5 + i % 3])
@@ -285,7 +269,7 @@ def _curve(panel: Axes, rows: pd.DataFrame, *, label: str, **style: Any) -> None
 
 
 def _size_axis(panel: Axes, sizes: Sequence[int]) -> None:
-    """Numbers of images on a logarithmic axis; every other one is written where there are many."""
+    """Numbers of images on a logarithmic axis; every second has a label where there are many."""
     panel.set_xscale("log")
     shown = sizes[:: 1 if len(sizes) < 5 else 2]
     panel.set_xticks(list(shown), [f"{n:,}" for n in shown])

@@ -14,7 +14,7 @@ _ALL = (
 )
 _FITS = (*_ALL, "regression/kernel_regression.py", "regression/ridge_path.py")
 SECTION = Section(
-    notebooks={"small_data": "kernels, networks and standard methods from 10 images on"},
+    notebooks={"small_data": "kernels, networks and standard methods with few training images"},
     needs=("data", "kernels", "metrics"),
     tables=("small_data_accuracy", "small_data_differences"),
     figures=("small_data_curves", "small_data_differences"),
@@ -41,7 +41,7 @@ def contradictions(study: Mapping[str, Any], params: Mapping[str, Any]) -> Itera
         yield from known_family(f"small_data.kernels[{i}].family", kernel["family"], computed)
         yield from known_depth(f"small_data.kernels[{i}].depth", kernel["family"], kernel["depth"], computed)
         if kernel in study["kernels"][:i]:
-            yield f"small_data.kernels[{i}]: {kernel['family']} at depth {kernel['depth']} is there twice; remove one"
+            yield f"small_data.kernels[{i}]: {kernel['family']} at depth {kernel['depth']} is given twice; remove one"
     for key in ("bandwidths", "inverse_penalties"):
         yield from increasing(f"small_data.{key}", study[key])
     if study["cnns"] is not None:
@@ -53,7 +53,7 @@ def _small_data_cnns(cnns: Mapping[str, Any], study: Mapping[str, Any]) -> Itera
     for i, family in enumerate(cnns["families"]):
         key = f"small_data.cnns.families[{i}]"
         if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is there twice; give each family a name of its own"
+            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
         names.add(family["name"])
         yield from odd(f"{key}.filter_size", family["filter_size"], "filters")
     yield from increasing("small_data.cnns.rates", cnns["rates"])

@@ -30,10 +30,10 @@ class Results:
     sets : dict
         As `small_data_subsets.describe_subsets` gives it.
     accuracy : DataFrame
-        A row a method and training set: `method` (label), `type` (kernel, baseline or network), `kind` and `ridge` (of
-        kernels: ntk or nngp, none or loo; else empty), `base` (kernels of one base differ in kind and ridge alone),
-        `train_images`, `repeat`, `test_images`, `correct`, `accuracy` (fraction, NaN where a kernel is singular
-        or a network's training diverged). Methods are in the order in which they are shown.
+        One row per method and training set: `method` (label), `type` (kernel, baseline or network), `kind` and `ridge`
+        (of kernels: ntk or nngp, none or loo; else empty), `base` (the same for kernels that differ only in kind and
+        ridge), `train_images`, `repeat`, `test_images`, `correct`, `accuracy` (fraction, NaN where a kernel is singular
+        or a network's training diverged). Methods are in the order of presentation.
     """
 
     study: Study
@@ -42,7 +42,7 @@ class Results:
 
     @property
     def methods(self) -> pd.DataFrame:
-        """A row a method, by label: `type`, `kind`, `ridge`, `base`."""
+        """One row per method, by label: `type`, `kind`, `ridge`, `base`."""
         return self.accuracy.drop_duplicates("method").set_index("method")[["type", "kind", "ridge", "base"]]
 
     @property
@@ -53,20 +53,12 @@ class Results:
 
 
 def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed: int = 0) -> Results:
-    """Read the results of all methods.
-
-    Parameters
-    ----------
-    study : Study
-    files : sequence of paths
-        Those of the section's jobs.
-    resamples, seed : int
-        Not used: intervals are Student's.
+    """Read the results of all methods; nothing is resampled, intervals are Student's.
 
     Raises
     ------
     UserError
-        A file is not one of results, was made from other data than the study's, or on other training sets.
+        A file is damaged, or was made from other images than the study's or on other training sets.
     """
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] | None = None
@@ -88,14 +80,14 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
 
 
 def accuracy(results: Results) -> pd.DataFrame:
-    """A row a method and size.
+    """One row per method and size.
 
     Returns
     -------
     DataFrame
-        `method`, `type`, `kind`, `ridge`, `train_images`, `sets` (training sets that it was run on), `subsets` (of
-        them, with a result), `test_images`, `accuracy` (mean over these, fraction), `accuracy_sd` (ddof 1), `shared`
-        (mean fraction of images that two sets share).
+        `method`, `type`, `kind`, `ridge`, `train_images`, `sets` (training sets that it was run on), `subsets` (those
+        with a result), `test_images`, `accuracy` (mean over these, fraction), `accuracy_sd` (ddof 1), `shared` (mean
+        fraction of images that two sets share).
     """
     shared = dict(zip(results.sets["train_images"], results.sets["shared"], strict=True))
     keys = ["method", "type", "kind", "ridge", "train_images"]
@@ -111,18 +103,18 @@ def accuracy(results: Results) -> pd.DataFrame:
 
 
 def differences(results: Results) -> pd.DataFrame:
-    """Accuracy of every CNTK less that of every other method on the same training sets.
+    """Accuracy of every CNTK − accuracy of every other method on the same training sets.
 
-    Kernels are compared at the same way to a ridge, and the CNN-GP with the CNTK of its own architecture.
+    Both kernels have a ridge or neither, and the CNN-GP is compared with the CNTK of the same network.
 
     Returns
     -------
     DataFrame
-        `reference`, `method`, `train_images`, `sets` (training sets that both were run on), `subsets` (of them, with a
+        `reference`, `method`, `train_images`, `sets` (training sets that both were run on), `subsets` (those with a
         result of both), `difference` (mean over these, fraction), `low` and `high` (interval of `COVERAGE` by
         Student's t; NaN for one set), `won`, `lost`, `tied` (sets).
     """
-    names = ["accuracy", "test_images"]  # the latter is there wherever a method was run
+    names = ["accuracy", "test_images"]  # the latter is known wherever a method was run
     wide = results.accuracy.pivot(index=["train_images", "repeat"], columns="method", values=names)
     methods = results.methods
     rows = []
@@ -137,11 +129,7 @@ def differences(results: Results) -> pd.DataFrame:
 
 
 def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """Compare accuracies of two methods on the same training sets.
-
-    Parameters
-    ----------
-    a, b : arrays of shape (sets,)
+    """Compare accuracies a and b of two methods on the same training sets, arrays of shape (sets,).
 
     Returns
     -------
@@ -167,7 +155,7 @@ def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row a result; `order` sorts kernels as elsewhere (vanilla, NTK first), then baselines, then networks."""
+    """Yield one row per result; `order` sorts kernels as elsewhere (vanilla, NTK first), then baselines, networks."""
     method, given = document["method"], document["parameters"]
     for result in document["results"]:
         row: dict[str, Any] = {"method": "", "type": "baseline", "kind": "", "ridge": "", "base": ""}
@@ -176,20 +164,19 @@ def _rows(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             ridge = "no ridge" if result["ridge"] == "none" else "ridge chosen"
             row |= {"type": "kernel", "method": f"{name}, depth {given['depth']}, {ridge}", "kind": result["kind"]}
             row |= {"ridge": result["ridge"], "base": f"{given['family']} {given['depth']}"}
-            place = (given["readout"], given["family"], given["depth"], result["kind"] != "ntk", ridge)
-            row["order"] = (0, *place)
+            row["order"] = (0, given["readout"], given["family"], given["depth"], result["kind"] != "ntk", ridge)
         elif method in BASELINES:
             row |= {"method": BASELINES[method], "order": (1, list(BASELINES).index(method))}
         else:
             label = f"{method.upper()}, depth {given['depth']}, width {given['width']}"
             row |= {"type": "network", "method": label, "order": (2, label)}
         row |= {name: result[name] for name in ("train_images", "repeat", "correct", "accuracy")}
-        if result.get("chosen", {}).get("diverged"):  # it answers at random
+        if result.get("chosen", {}).get("diverged"):  # its answers are random
             row["accuracy"] = None
         yield row | {"test_images": document["test_images"]}
 
 
 def _others(methods: pd.DataFrame, reference: str) -> list[str]:
-    """What a CNTK is compared with: the CNN-GP of its architecture at the same ridge, and all that is no kernel."""
+    """What a CNTK is compared with: the CNN-GP of the same network and protocol, and all methods other than kernels."""
     same = (methods.base == methods.base[reference]) & (methods.ridge == methods.ridge[reference])
     return methods.index[(same & (methods.kind != "ntk")) | (methods.type != "kernel")].tolist()

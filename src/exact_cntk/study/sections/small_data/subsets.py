@@ -10,7 +10,7 @@ from exact_cntk.errors import InputError
 
 
 class Draw(NamedTuple):
-    """A training set: repeat number `repeat` of its size, as increasing positions in the pool, of shape (n,)."""
+    """A training set: its number among those of its size, and increasing positions in the pool, of shape (n,)."""
 
     repeat: int
     positions: np.ndarray
@@ -22,26 +22,12 @@ class Draw(NamedTuple):
 
 
 def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, seed: int) -> list[Draw]:
-    """Deal random training sets out of a pool, `subsets` of each size.
+    """Draw random training sets from a pool with labels of shape (pool,), `subsets` of each size, by size, then number.
 
-    A training set has equally many images of each class, or one more of some classes, drawn for each set, where its
-    size is no multiple of their number. Sets of one size are dealt like cards from a shuffled deck a class: they are
-    disjoint until the pool is used up, and only then is an image dealt again. Sets of different sizes are drawn
-    independently of each other, and are not nested.
-
-    Parameters
-    ----------
-    labels : int array of shape (pool,)
-    train_images : sequence of int
-        Sizes.
-    subsets : int
-    seed : int
-        Sets of one size depend on it, the labels and that size alone.
-
-    Returns
-    -------
-    list of Draw
-        By size, in the order given, then by repeat.
+    A training set has equally many images of each class, or one more of some random classes if its size is not a
+    multiple of the number of classes. Sets of the same size do not overlap until the pool is used up. Sets of different
+    sizes are drawn independently and are not nested; sets of one size depend only on the seed, the labels and that
+    size.
 
     Raises
     ------
@@ -53,23 +39,23 @@ def draw_subsets(labels: np.ndarray, train_images: Sequence[int], subsets: int, 
     for size in train_images:
         _check_size(size, members)
         rng = np.random.default_rng([seed, size])
-        decks = [np.empty(0, dtype=np.int64) for _ in members]
+        unused = [np.empty(0, dtype=np.int64) for _ in members]
         for repeat in range(subsets):
             counts = np.full(len(members), size // len(members))
             counts[rng.permutation(len(members))[: size % len(members)]] += 1
-            dealt = []
+            drawn = []
             for i, count in enumerate(counts):
-                if len(decks[i]) < count:  # what is left comes first; no image twice in one set
-                    others = np.setdiff1d(members[i], decks[i])
-                    decks[i] = np.concatenate([decks[i], rng.permutation(others)])
-                dealt.append(decks[i][:count])
-                decks[i] = decks[i][count:]
-            draws.append(Draw(repeat, np.sort(np.concatenate(dealt))))
+                if len(unused[i]) < count:  # unused images come first; no image twice in one set
+                    others = np.setdiff1d(members[i], unused[i])
+                    unused[i] = np.concatenate([unused[i], rng.permutation(others)])
+                drawn.append(unused[i][:count])
+                unused[i] = unused[i][count:]
+            draws.append(Draw(repeat, np.sort(np.concatenate(drawn))))
     return draws
 
 
 def one_a_class(labels: np.ndarray) -> bool:
-    """Whether there is a class with a single image: left out, nothing is left to tell it by."""
+    """Whether there is a class with a single image, which cannot be left out."""
     return int(np.unique(labels, return_counts=True)[1].min()) < 2
 
 

@@ -26,7 +26,8 @@ from exact_cntk.study.sections.architectures.cost import (
     expected_work,
 )
 from exact_cntk.study.sections.architectures.jobs import solve_pass
-from exact_cntk.study.sections.architectures.plan import architecture_passes, jobs
+from exact_cntk.study.sections.architectures.plan import jobs
+from exact_cntk.study.sections.architectures.plan import passes as architecture_passes
 from exact_cntk.study.subsets import Subset
 
 ROOT = Path(__file__).parents[5]
@@ -205,7 +206,7 @@ def test_singular_kernel_has_no_answer_without_ridge(data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ridges": [1e-3]}, "must hold 0"),
+        ({"ridges": [1e-3]}, "must include 0"),
         ({"subsets": []}, "for example 100x5"),
         ({"subsets": [Subset(9, 3)]}, "9x3 needs 27 images, but the full training set has 24: at most 2 repeats of 9"),
         ({"subsets": [Subset(24, 1)]}, "24x1 must be of fewer than the 24"),

@@ -162,7 +162,7 @@ def test_bad_input_is_named(data_file: Path, data: ProcessedData, tmp_path: Path
         solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"train_images": 25})
     with pytest.raises(InputError, match=r"test_images is 0; allowed are 1 to 10"):
         solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"test_images": 0})
-    with pytest.raises(InputError, match=r"ridges are \[0\.1\], but must hold 0"):
+    with pytest.raises(InputError, match=r"ridges are \[0\.1\], but must include 0"):
         solve_draw(data_file, *VANILLA, draw=0, **DRAW | {"ridges": [0.1]})
     other = make_data(tmp_path / "other.h5", seed=1)
     kernel_file = make_kernel(tmp_path, other, linear_kernel(other))

@@ -261,9 +261,9 @@ def test_networks(tmp_path, data, data_file):
 
 
 def test_the_rate_is_chosen_on_images_of_every_class():
-    from exact_cntk.study.sections.small_data.networks import held_out
+    from exact_cntk.study.sections.small_data.networks import validation_images
 
     labels = np.repeat([0, 1, 2], [2, 5, 11])
-    held = held_out(labels, [0, 18, 1])
+    held = validation_images(labels, [0, 18, 1])
     assert np.bincount(labels[held]).tolist() == [1, 1, 2]
-    assert not held_out(np.array([0, 0, 1]), [0]).any()
+    assert not validation_images(np.array([0, 0, 1]), [0]).any()

@@ -141,14 +141,14 @@ class TestUnsolved:
         none = table.loc["CNTK-V, depth 3, no ridge", "RBF kernel", 3]
         assert (none.sets, none.subsets) == (4, 0) and np.isnan(none.difference)
         caption, cells = section.shown(found)[1]
-        assert "No answer in 1 of 28 comparisons: one of the two methods has none there." in caption
+        assert "No answer in 1 of 28 comparisons: one of the two methods has no answer there." in caption
         assert cells.set_index("method")["n = 6"]["CNN-V, depth 3, width 4"].endswith("/1 (1 of 2)")
 
     def test_headline_and_summary_say_so(self, found, results):
         best, ahead = section.headline(found)
-        assert "random training sets, of methods that have an answer from each: from 3" not in best  # all have there
+        assert "random training sets, for methods with an answer for each: with 3" not in best  # all have there
         assert "nan" not in best + ahead
-        assert "(1 more have fewer than two training sets in common)" in ahead
+        assert "; 1 not compared, with fewer than two training sets in common" in ahead
         summary = section.summary(found)["CNTK-V, depth 3, no ridge"]
         assert summary["n=3"] == {"sets": 4, "subsets": 0}
         assert (summary["n=11"]["sets"], summary["n=11"]["subsets"]) == (4, 2)
@@ -219,7 +219,8 @@ def test_all_that_is_planned_is_made(results):
     assert accuracies.columns.tolist() == ["method", "n = 3", "n = 6", "n = 11"]
     assert gains["n = 6"].str.endswith("/4").sum() == 2 and gains["n = 6"].str.endswith("/2").sum() == 1
     best, ahead = section.headline(results)
-    assert "from 3 images" in best and "from 11 images" in best and "CNTK-V, depth 3, ahead in " in ahead
+    assert "with 3 images" in best and "with 11 images" in best and ", followed by " in best
+    assert "CNTK-V, depth 3 is significantly better than CNN-GP-V, depth 3, ridge chosen at " in ahead
     assert set(section.summary(results)["RBF kernel"]) == {"n=3", "n=6", "n=11"}
 
 
