@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +59,14 @@ def write_report(
             f"{directory / 'sections'} holds no section: run the workflow, or `exact-cntk section show`, first"
         )
     out = directory / "report.html" if out is None else Path(out)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    templates = files(__package__).joinpath("templates")
-    template = environment.from_string(templates.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    loader = jinja2.PackageLoader("exact_cntk.study")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     records = [directory / "provenance" / path.name for path in sorted(chosen)]
     documents = {path.stem: _read_provenance(path) for path in records if path.is_file()}
     shared, kernels = map(Markup, map(to_html, provenance_tables(documents))) if documents else (None, None)
-    page = template.render(
+    page = environment.get_template("report.html.j2").render(
         name=directory.resolve().name,
         study=load(directory, chosen) if chosen else None,
-        style=Markup(templates.joinpath("report.css").read_text(encoding="utf-8")),
         sections=[_section(directory, page) for page in pages],
         shared=shared,
         kernels=kernels,

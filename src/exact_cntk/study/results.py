@@ -1,7 +1,6 @@
 """Load the metrics files of a study into tidy data frames."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ class Study:
     def is_paper_data(self) -> bool:
         """Whether these are the paper's images: CIFAR-10 at full resolution, all classes, verified or not."""
         paper = describe({"dataset": "cifar10"})
-        named = re.fullmatch(rf"{re.escape(paper.name)}( \(unverified.*\))?", self.dataset) is not None
+        named = self.dataset.partition(" (unverified")[0] == paper.name
         classes = len(self.data.get("classes", []))
         return named and self.data.get("image_shape") == list(paper.shape) and classes == len(paper.class_names)
 
@@ -113,7 +112,7 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
         No metrics, a file that is not metrics of the known format, files made from different data, or the same
         problem in two files; the message names the file.
     """
-    documents = {path: _read(path) for path in _metrics_files(Path(study_dir), metrics)}
+    documents = _documents(Path(study_dir), metrics)
     first, reference = next(iter(documents.items()))
     accuracy: list[dict] = []
     ridges: list[pd.DataFrame] = []
@@ -168,20 +167,18 @@ def median_conditions(problems: pd.DataFrame, by: list[str]) -> pd.Series:
     return known.groupby(by, sort=False).condition_number.median().replace(np.inf, np.nan)
 
 
-def _metrics_files(directory: Path, metrics: Iterable[str | Path] | None) -> Sequence[Path]:
+def _documents(directory: Path, metrics: Iterable[str | Path] | None) -> dict[Path, dict[str, Any]]:
     if metrics is None and not directory.is_dir():
         raise UserError(f"study_dir = {directory}: no such folder; allowed: the results/<study> of a solved study")
     paths = sorted((directory / "metrics").glob("*.json") if metrics is None else map(Path, metrics))
     if not paths:
         raise UserError(f"{directory / 'metrics'} holds no metrics: run the workflow, or `exact-cntk solve`, first")
-    return paths
-
-
-def _read(path: Path) -> dict[str, Any]:
-    document = read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy="solve this kernel again")
-    if not document["results"]:
-        raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
-    return document
+    remedy = "solve this kernel again"
+    documents = {path: read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy=remedy) for path in paths}
+    for path, document in documents.items():
+        if not document["results"]:
+            raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
+    return documents
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -16,10 +16,10 @@ import numpy as np
 from exact_cntk.errors import UserError
 from exact_cntk.study.stats.statistics import (
     COEFFICIENTS,
+    STATISTICS,
     interval,
     percentiles,
     permutation_p,
-    regret,
     remove_means,
     undefined_reason,
 )
@@ -108,16 +108,15 @@ class Comparison:
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        names = [*COEFFICIENTS, *(() if self.within_families else ("regret",))]
-        return [self._row(name) for name in names]
+        return [self._row(name) for name in (COEFFICIENTS if self.within_families else STATISTICS)]
 
     def value(self, statistic: str) -> float:
         """One statistic of the measured accuracies; NaN if it is not defined."""
-        return float("nan") if self._note(statistic) else float(_function(statistic)(self.x, self.y))
+        return float("nan") if self._note(statistic) else float(STATISTICS[statistic](self.x, self.y))
 
     def draws(self, statistic: str, kind: str) -> np.ndarray:
         """The statistic under a bootstrap of `KINDS`, of shape (resamples,)."""
-        return _function(statistic)(*self.resampled[kind])
+        return STATISTICS[statistic](*self.resampled[kind])
 
     def interval(self, statistic: str, kind: str) -> tuple[float, float]:
         """The interval of 95 % of a statistic under a bootstrap of `KINDS`; NaN if there is none."""
@@ -144,7 +143,7 @@ class Comparison:
         repeats = np.empty((0, len(self.x))) if self.x_repeats is None else self.x_repeats
         values = np.empty(0)
         if not note and len(repeats) > 1:
-            values = _function(name)(repeats, np.broadcast_to(self.y, repeats.shape))
+            values = STATISTICS[name](repeats, np.broadcast_to(self.y, repeats.shape))
             values = values[np.isfinite(values)]
         summary = map(float, (values.mean(), values.min(), values.max())) if values.size else [np.nan] * 3
         keys = ("one_subset", "one_subset_low", "one_subset_high", "single_subsets", "single_subsets_defined")
@@ -248,9 +247,10 @@ class Resampled:
         self.subsets = {
             key: (weights[key] * self.repeats[key]).sum(axis=1) / weights[key][0].sum() for key in self.bits
         }
-        self.tests, self.both = {}, {}
-        for key, (tests, both) in self._resample_tests(weights, images).items():
-            self.tests[key], self.both[key] = tests + shift[key], both + shift[key]
+        self.tests: dict[Key, np.ndarray] = {}
+        self.both: dict[Key, np.ndarray] = {}
+        if self.bits:  # something was solved
+            self._resample_tests(weights, images, shift)
 
     def comparison(
         self,
@@ -299,28 +299,19 @@ class Resampled:
         return {key: drawn[label] for key, label in labels.items()}
 
     def _resample_tests(
-        self, weights: Mapping[Key, np.ndarray], rng: np.random.Generator
-    ) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
-        keys = list(self.bits)
-        if not keys:  # nothing was solved
-            return {}
+        self, weights: Mapping[Key, np.ndarray], rng: np.random.Generator, shift: Mapping[Key, float]
+    ) -> None:
         # Sums of integers, exact in float64: the same bytes however many threads BLAS has.
-        columns = np.concatenate([self.bits[key] for key in keys]).T.astype(np.float64)
-        edges = np.cumsum([0, *(len(self.bits[key]) for key in keys)])
+        columns = np.concatenate(list(self.bits.values())).T.astype(np.float64)
         n_test = len(columns)
         sizes = [min(_CHUNK, self.resamples - start) for start in range(0, self.resamples, _CHUNK)]
         drawn = (rng.multinomial(n_test, np.full(n_test, 1 / n_test), size=size) for size in sizes)
         hits = np.concatenate([counts.astype(np.float64) @ columns for counts in drawn])
-        resampled = {}
-        for key, low, high in zip(keys, edges[:-1], edges[1:], strict=True):
-            own, weight = hits[:, low:high], weights[key]
-            both = (own * weight).sum(axis=1) / (n_test * weight[0].sum())
-            resampled[key] = (own.sum(axis=1) / (n_test * (high - low)), both)
-        return resampled
-
-
-def _function(statistic: str) -> Any:
-    return regret if statistic == "regret" else COEFFICIENTS[statistic]
+        ends = np.cumsum([len(bits) for bits in self.bits.values()])
+        for key, own in zip(self.bits, np.split(hits, ends[:-1], axis=1), strict=True):
+            weight = weights[key]
+            self.tests[key] = own.sum(axis=1) / (n_test * own.shape[1]) + shift[key]
+            self.both[key] = (own * weight).sum(axis=1) / (n_test * weight[0].sum()) + shift[key]
 
 
 def _stack(values: Mapping[Key, Any], keys: Sequence[Key]) -> np.ndarray:

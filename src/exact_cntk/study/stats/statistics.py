@@ -71,6 +71,7 @@ def regret(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 COEFFICIENTS: dict[str, Statistic] = {"pearson": pearson, "spearman": spearman, "kendall": kendall}
+STATISTICS = COEFFICIENTS | {"regret": regret}
 
 
 def remove_means(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:

@@ -126,9 +126,10 @@ def _draw_path(axes: Axes, values: Any, scale: int, chosen: float, colour: tuple
 @mpl.rc_context(SETTINGS)
 def spectra(study: Study) -> Figure:
     """Eigenvalues of the training kernel, relative to the largest, against rank."""
-    size, names = study.train_sizes[-1], study.accuracy.drop_duplicates(["family", "kind"])
+    size = study.train_sizes[-1]
+    names = study.accuracy.drop_duplicates(["family", "kind"]).set_index(["family", "kind"]).kernel
     table = study.spectra[(study.spectra.train_images == size) & (study.spectra.repeat == 0)]
-    families, kinds = names.family.unique(), names.kind.unique()
+    families, kinds = (names.index.unique(level) for level in ("family", "kind"))
     figure, axes = new_figure(len(kinds), len(families), sharex=True, sharey=True)
     colors = depth_colors(study.depths)
     for j, family in enumerate(families):
@@ -140,8 +141,7 @@ def spectra(study: Study) -> Figure:
                 panel.text(0.5, 0.5, "no spectrum was recorded", transform=panel.transAxes, ha="center", color=GREY)
             panel.set(xscale="log", yscale="log")
             panel.minorticks_off()
-            label = names[(names.family == family) & (names.kind == kind)].kernel
-            panel.set_title(label.iloc[0] if len(label) else "", loc="left")
+            panel.set_title(names.get((family, kind), ""), loc="left")
     for panel in axes[-1]:
         panel.set_xlabel("rank")
     for panel in axes[:, 0]:

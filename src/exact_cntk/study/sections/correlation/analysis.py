@@ -226,20 +226,23 @@ def _network_pairs(study: Study, networks: Sequence[Network], sample: Resampled)
     sides = {key: _with_networks(study, networks, *key, sample) for key in itertools.product(kinds, _ends(study))}
     if small == full or not all(map(_several_readouts, sides.values())):
         return
+    pairs: list[_Pair] = []
     for kind in kinds:
         few_members, all_members = _shared(sides[kind, small], sides[kind, full])
-        if not _several_readouts(few_members):
-            continue
-        few, all_ = (_network_comparison(study, sample, side, "pooled") for side in (few_members, all_members))
-        names = {key: getattr(few, key) for key in ("source", "dataset", "proxy", "scope", "architectures")}
-        keys = [key for key, _ in few_members]
-        kernels = sample.comparison(keys, [(*key[:3], full) for key in keys], **names, target=all_.proxy)
-        yield from _with_and_without_means(kernels, few)
-        yield from _with_and_without_means(all_, few)
+        if _several_readouts(few_members):
+            few, all_ = (_network_comparison(study, sample, side, "pooled") for side in (few_members, all_members))
+            names = {key: getattr(few, key) for key in ("source", "dataset", "proxy", "scope", "architectures")}
+            keys = [key for key, _ in few_members]
+            kernels = sample.comparison(keys, [(*key[:3], full) for key in keys], **names, target=all_.proxy)
+            pairs += [(kernels, few), (all_, few)]
     if len(kinds) > 1:
-        both = _shared(sides[kinds[0], small], sides[kinds[1], small])
-        if _several_readouts(both[0]):
-            yield from _with_and_without_means(*(_network_comparison(study, sample, side, "pooled") for side in both))
+        first, second = _shared(sides[kinds[0], small], sides[kinds[1], small])
+        if _several_readouts(first):
+            ntk, nngp = (_network_comparison(study, sample, side, "pooled") for side in (first, second))
+            pairs.append((ntk, nngp))
+    for pair in pairs:
+        yield pair
+        yield pair[0].without_family_means(), pair[1].without_family_means()
 
 
 def _ends(study: Study) -> list[int]:
@@ -256,11 +259,6 @@ def _shared(first: _Members, second: _Members) -> tuple[_Members, _Members]:
     keys = {network.key for _, network in first} & {network.key for _, network in second}
     left, right = ([member for member in side if member[1].key in keys] for side in (first, second))
     return left, right
-
-
-def _with_and_without_means(first: Comparison, second: Comparison) -> Iterator[_Pair]:
-    yield first, second
-    yield first.without_family_means(), second.without_family_means()
 
 
 def _with_networks(study: Study, networks: Sequence[Network], kind: str, size: int, sample: Resampled) -> _Members:

@@ -184,7 +184,8 @@ def _stacked(groups: Sequence[tuple[str, list[Comparison]]]) -> tuple[Figure, li
     axes = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for panel, (name, comparisons) in zip(axes, groups, strict=True):
         panel.set_title(name, loc="left")
-        panel.set_yticks(range(len(comparisons)), list(map(short_name, comparisons)), fontsize=8.5)
+        labels = ["family means removed" if c.within_families else comparison_name(c, sizes=False) for c in comparisons]
+        panel.set_yticks(range(len(comparisons)), labels, fontsize=8.5)
         panel.set_ylim(len(comparisons) - 0.4, -0.6)
         panel.grid(axis="y", visible=False)
         panel.tick_params(axis="y", length=0)
@@ -195,11 +196,6 @@ def _stacked(groups: Sequence[tuple[str, list[Comparison]]]) -> tuple[Figure, li
 def _texts_at_right(axes: Axes, texts: Sequence[str], fontsize: float) -> None:
     for row, text in enumerate(texts):
         axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=fontsize)
-
-
-def short_name(comparison: Comparison) -> str:
-    """A comparison in some thirty characters; without family means it is below its own with them."""
-    return "family means removed" if comparison.within_families else comparison_name(comparison, sizes=False)
 
 
 def comparison_name(comparison: Comparison, *, sizes: bool = True) -> str:
