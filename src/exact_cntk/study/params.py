@@ -108,7 +108,7 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     if wrong := next((letter for letter in prepare["source"] or "" if letter in "{}" or not _printable(letter)), None):
         yield (
             f"prepare.source: {prepare['source']!r} contains {wrong!r}, which is not allowed in file names of "
-            f"the workflow; rename the file or folder, or link to it"
+            f"the workflow; rename the file or folder, or make a link to it"
         )
     for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:

@@ -60,7 +60,8 @@ def test_a_family_may_not_be_called_as_one_of_the_grid(passes):
 @pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
 def test_a_family_may_not_be_called_as_a_rule(name):
     rule = name.replace("-", "_")
-    assert_refused(study(name), f"kernels.families[2].name: {name!r} gives the rule {rule!r}, which the workflow has")
+    words = f"kernels.families[2].name: {name!r} gives the rule {rule!r}, which the workflow already has"
+    assert_refused(study(name), words)
     # whichever sections the study has
     assert_refused(study(name) | dict.fromkeys(filter(has_parameters, KEYS)), f"{name!r} gives the rule")
 

@@ -141,7 +141,7 @@ def test_a_source_that_no_rule_can_name(letter):
     check_params(changed("prepare", prepare | {"source": "/data/CIFAR 10, größer/~$*?'\"\\.tar.gz"}))
     with pytest.raises(InputError) as error:
         check_params(changed("prepare", prepare | {"source": f"/data/{letter}.tar.gz"}))
-    assert f"prepare.source: {f'/data/{letter}.tar.gz'!r} holds {letter!r}" in str(error.value)
+    assert f"prepare.source: {f'/data/{letter}.tar.gz'!r} contains {letter!r}" in str(error.value)
     assert "make a link to it" in str(error.value)
     assert "\n" not in str(error.value)
 

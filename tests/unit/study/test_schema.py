@@ -106,7 +106,7 @@ def test_a_value_is_what_its_key_wants(key, value, wanted):
         ("cnns", "", ["cnns: ''", "'null'"]),
         ("study", 123, ["study: 123 is not of type 'string'; put it in quotes"]),
         ("kernels.families.0.name", False, ["kernels.families[0].name: False", "put it in quotes"]),
-        ("kernels.families.0.name", "123", ["kernels.families[0].name: '123'", "begins with a letter"]),
+        ("kernels.families.0.name", "123", ["kernels.families[0].name: '123'", "beginning with a letter"]),
         ("cnns.rates", [float("nan")], ["cnns.rates[0]: nan is not allowed; give a finite number"]),
         ("cnns.rates", [".nan"], ["cnns.rates[0]: nan is not allowed; give a finite number"]),
         ("cnns.rates", [1, "1e999"], ["cnns.rates[1]: inf is not allowed; give a finite number"]),
