@@ -63,7 +63,7 @@ def _paths_of_kernel(axes: Axes, paths: pd.DataFrame, problems: pd.DataFrame) ->
     """Median and range over networks, and the exact kernel in its best precision."""
     exact = paths[paths.source == "exact"]
     drawn = paths[(paths.source == "features") & (paths.dtype == "float64")]
-    curves = ((exact[exact.dtype == exact.dtype.max()], EXACT, "o"), (drawn, FEATURES, "s"))
+    curves = ((drawn, FEATURES, "s"), (exact[exact.dtype == exact.dtype.max()], EXACT, "o"))
     for rows, colour, marker in curves:
         x, percent = ridge_positions(rows.ridge.to_numpy()), 100 * rows.test_accuracy
         style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 3.5, "mec": colour}

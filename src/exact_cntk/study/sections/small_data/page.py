@@ -187,7 +187,8 @@ def headline(results: Results) -> list[str]:
         worse, few = int((rows.high < 0).sum()), int(((rows.subsets < 2) & (rows.sets > 1)).sum())
         left_out = f"; {few} not compared, with fewer than two training sets in common" if few else ""
         counts.append(
-            f"{_short(reference)} is significantly better than {', '.join(wins)} sizes, worse {worse} times{left_out}"
+            f"{_short(reference)} is significantly better than {', '.join(wins)} sizes; "
+            f"significantly worse in {worse} of {len(rows)} comparisons{left_out}"
         )
     if counts:
         sentences.append(f"By paired {100 * COVERAGE:.0f} % intervals, {'. '.join(counts)}.")

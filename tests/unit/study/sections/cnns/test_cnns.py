@@ -167,7 +167,7 @@ def test_wrong_runs_are_refused(study, options, reason):
 
 def test_a_gpu_that_is_asked_for_must_be_there(study, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(UserError, match=r"device is 'cuda', but torch .* can use no GPU"):
+    with pytest.raises(UserError, match=r"device is 'cuda', but torch .* can use no GPU here"):
         train(*study[::2], RUN, device="cuda")
     with pytest.raises(InputError, match="device is 'tpu'"):
         train(*study[::2], RUN, device="tpu")
