@@ -1,5 +1,7 @@
 """The workflow is used from outside of its checkout, and as a module of another workflow; nothing is written to it."""
 
+import shutil
+
 from conftest import Checkout, copy_of_sources, cut_down
 
 MODULE = """
@@ -39,9 +41,9 @@ def test_directory_elsewhere_and_as_a_module(tmp_path):
     elsewhere, other = Checkout(tmp_path / "elsewhere"), Checkout(tmp_path / "other")
     for folder in (elsewhere, other):
         folder.path.mkdir()
-    cut_down(elsewhere, random_features=None)
+    cut_down(elsewhere, random_features=None, small_data=None)
     (elsewhere / "params.yaml").rename(other / "mine.yaml")
-    cut_down(elsewhere, random_features=None)
+    shutil.copy2(other / "mine.yaml", elsewhere / "params.yaml")
 
     run = ["snakemake", "--snakefile", str(source / "Snakefile"), "--directory", str(elsewhere.path), "--cores", "2"]
     source.run(*run)

@@ -222,11 +222,3 @@ def test_damaged_block_is_made_again(finished, damage):
     assert f"{block} is made again" in said
     assert ("cannot be read" if damage == "truncated" else 'family was "cntk-gap" and is "cntk-v"') in said
     assert (finished / block).read_bytes() == content
-
-
-def test_report_of_snakemake(finished_once, tmp_path):
-    page = tmp_path / "report.html"
-    finished_once.run("snakemake", "--report", str(page))
-    text = page.read_text(encoding="utf-8")
-    assert "table1.csv" in text
-    assert "accuracy.svg" in text
