@@ -3,16 +3,25 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
 from exact_cntk.study.sections import plan, write_section
+from exact_cntk.study.sections.accuracy import page
 from exact_cntk.study.sections.accuracy import results as tables
 from exact_cntk.study.show import markup, references
 from exact_cntk.study.summary import write_summary
 
 UNVERIFIED = "CIFAR-10 (unverified source, sha256 1234abcd1234)"
+
+
+@pytest.fixture(autouse=True)
+def empty_figures(monkeypatch):
+    """Drawing takes seconds, and is tested elsewhere."""
+    empty = dict.fromkeys(page.FIGURES, lambda study: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(page, "FIGURES", empty)
 
 
 @pytest.fixture(scope="module")
