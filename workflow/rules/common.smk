@@ -5,7 +5,6 @@ import sys
 from functools import cache
 from hashlib import sha256
 
-import yaml
 from exact_cntk.blocks import block_name, kernel_name
 from exact_cntk.data import SOURCES
 from exact_cntk.errors import UserError

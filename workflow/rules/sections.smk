@@ -23,23 +23,12 @@ def section_files(key):
     The parameters of the latter are there in a study without them as well: given no file at all, the verb and the
     notebook would take those that the study had before.
     """
-    own = [f"{RESULTS}/{path}" for step in plan(key).SECTION.steps for path in step_files(step)]
-    others = [path for other in plan(key).SECTION.reads for path in section_files(other)]
-    return [
-        *filter_folder(own, key),
-        *others,
-        *(f"{RESULTS}/{other}/parameters.yaml" for other in plan(key).SECTION.reads),
-    ]
-
-
-def step_files(step):
-    """List the files of a step's jobs, below the study's folder."""
-    return [path for _, job in JOBS[step].values() for path in job.files]
-
-
-def filter_folder(paths, key):
-    """List those of a section's files that lie in its folder; others are on the way to them."""
-    return [path for path in paths if path.startswith(f"{RESULTS}/{key}/")]
+    made = [path for step in plan(key).SECTION.steps for _, job in JOBS[step].values() for path in job.files]
+    # files in other folders, such as single trainings, are on the way to these
+    files = [f"{RESULTS}/{path}" for path in made if path.startswith(f"{key}/")]
+    for other in plan(key).SECTION.reads:
+        files += [*section_files(other), f"{RESULTS}/{other}/parameters.yaml"]
+    return files
 
 
 def section_metrics(key):

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from exact_cntk.errors import nearest
+from exact_cntk.networks.family import contradictions
 
 
 def computed_depths(params: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -27,6 +28,16 @@ def known_depth(key: str, name: str, depth: int, computed: Mapping[str, Sequence
     if name in computed and depth not in computed[name]:
         allowed = ", ".join(map(str, computed[name]))
         yield f"{key}: depth {depth} of {name} is not computed; in kernels.families it has the depths {allowed}"
+
+
+def named_families(key: str, families: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a complaint for every family that has the name of an earlier one, or parts that contradict each other."""
+    names: set[str] = set()
+    for i, family in enumerate(families):
+        if family["name"] in names:
+            yield f"{key}[{i}].name: {family['name']!r} is given twice; give each family its own name"
+        names.add(family["name"])
+        yield from contradictions(f"{key}[{i}]", family)
 
 
 def tangent_kernel(key: str, params: Mapping[str, Any]) -> Iterator[str]:

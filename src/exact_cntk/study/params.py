@@ -16,7 +16,7 @@ import yaml
 from exact_cntk.blocks._sizes import MAX_BLOCKS
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError
-from exact_cntk.networks import contradictions
+from exact_cntk.study.checks import named_families
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.passes import kernel_passes, pass_block_sizes
 from exact_cntk.study.schema import fit_schema
@@ -121,13 +121,10 @@ def _printable(letter: str) -> bool:
 
 
 def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    names: set[str] = set()
-    for i, family in enumerate(params["kernels"]["families"]):
+    families = params["kernels"]["families"]
+    yield from named_families("kernels.families", families)
+    for i, family in enumerate(families):
         key = f"kernels.families[{i}]"
-        if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
-        names.add(family["name"])
-        yield from contradictions(key, family)
         seen: set[int] = set()
         for j, depths in enumerate(family["depth_passes"]):
             if any(a >= b for a, b in pairwise(depths)):

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
-if sys.platform != "linux" or shutil.which("timeout") is None:
+if sys.platform != "linux":
     pytest.skip("gpu_check.sh is for Linux", allow_module_level=True)
 
 

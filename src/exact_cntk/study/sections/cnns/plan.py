@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from exact_cntk.blocks._grid import kernel_name
 from exact_cntk.networks import Family
-from exact_cntk.study.checks import increasing, odd
+from exact_cntk.study.checks import increasing, named_families
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
@@ -54,14 +54,9 @@ def runs(params: Mapping[str, Any]) -> list[Key]:
 
 def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
-    names: set[str] = set()
+    yield from named_families("cnns.families", cnns["families"])
     for i, family in enumerate(cnns["families"]):
-        key = f"cnns.families[{i}]"
-        if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
-        names.add(family["name"])
-        yield from odd(f"{key}.filter_size", family["filter_size"], "filters")
-        yield from increasing(f"{key}.depths", family["depths"])
+        yield from increasing(f"cnns.families[{i}].depths", family["depths"])
     yield from increasing("cnns.rates", cnns["rates"])
     pool, validation, batch = params["prepare"]["train_images"], cnns["validation_images"], cnns["batch_images"]
     if validation >= pool:

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exact_cntk.blocks._grid import kernel_name
-from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, odd, tangent_kernel, within
+from exact_cntk.study.checks import (
+    computed_depths,
+    increasing,
+    known_depth,
+    known_family,
+    named_families,
+    tangent_kernel,
+    within,
+)
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 _ALL = (
@@ -49,13 +57,7 @@ def contradictions(study: Mapping[str, Any], params: Mapping[str, Any]) -> Itera
 
 
 def _small_data_cnns(cnns: Mapping[str, Any], study: Mapping[str, Any]) -> Iterator[str]:
-    names: set[str] = set()
-    for i, family in enumerate(cnns["families"]):
-        key = f"small_data.cnns.families[{i}]"
-        if family["name"] in names:
-            yield f"{key}.name: {family['name']!r} is given twice; give each family its own name"
-        names.add(family["name"])
-        yield from odd(f"{key}.filter_size", family["filter_size"], "filters")
+    yield from named_families("small_data.cnns.families", cnns["families"])
     yield from increasing("small_data.cnns.rates", cnns["rates"])
     if cnns["subsets"] > study["subsets"]:
         yield f"small_data.cnns.subsets: {cnns['subsets']} is more than small_data.subsets = {study['subsets']}"
