@@ -28,10 +28,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 PREPARE, KERNELS, SOLVE, REPORT = (PARAMS[key] for key in ("prepare", "kernels", "solve", "report"))
-PASSES = {one.kernel_id: one for one in all_passes(PARAMS)}  # check_params refuses two of one name
+PASSES = {
+    kernel_pass.kernel_id: kernel_pass for kernel_pass in all_passes(PARAMS)
+}  # check_params refuses two of one name
 BLOCKS = {
-    kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, one)}
-    for kernel_id, one in PASSES.items()
+    kernel_id: {Path(block_name(position)).stem: position for position in kernel_blocks(PARAMS, kernel_pass)}
+    for kernel_id, kernel_pass in PASSES.items()
 }
 FAMILIES = KERNELS["families"] if KERNELS else []
 
@@ -78,7 +80,9 @@ def comma(values):
 def blocks_of_pass(wildcards):
     """List the blocks of the pass that computes a family's depth."""
     (kernel_id,) = [
-        name for name, one in PASSES.items() if one.name == wildcards.family and int(wildcards.depth) in one.depths
+        name
+        for name, kernel_pass in PASSES.items()
+        if kernel_pass.name == wildcards.family and int(wildcards.depth) in kernel_pass.depths
     ]
     return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
 

@@ -65,18 +65,22 @@ ALLOWED_BACKENDS = {name: BACKENDS[name] for name in (["cpu", "cuda"] if ASKED_F
 MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_merge.py", "blocks/_merged.py")
 
 
-def architecture(one):
+def architecture(kernel_pass):
     """What a pass computes, but for its depths."""
-    return {"family": one.name} | one.network.parts() | {"kinds": one.kinds, "dtype": KERNELS["dtype"]}
+    return (
+        {"family": kernel_pass.name}
+        | kernel_pass.network.parts()
+        | {"kinds": kernel_pass.kinds, "dtype": KERNELS["dtype"]}
+    )
 
 
 def make_block(wildcards):
     """All blocks of a pass are made from the same."""
-    one = PASSES[wildcards.kernel_id]
+    kernel_pass = PASSES[wildcards.kernel_id]
     rows, cols = block_position(wildcards)
     return made(
         "kernel_block",
-        architecture(one) | {"depths": one.depths},
+        architecture(kernel_pass) | {"depths": kernel_pass.depths},
         BLOCK_SOURCES,
         backends=ALLOWED_BACKENDS,
         place={"rows": str(rows), "cols": str(cols)},
@@ -86,17 +90,17 @@ def make_block(wildcards):
 def make_kernel(wildcards):
     """A depth out of the blocks of its pass."""
     blocks = blocks_of_pass(wildcards)
-    one = PASSES[Path(blocks[0]).parent.name]
+    kernel_pass = PASSES[Path(blocks[0]).parent.name]
     depth = {"depth": int(wildcards.depth)}
-    return made("merge_kernel", architecture(one) | depth, MERGE_SOURCES, blocks[:1], ALLOWED_BACKENDS)
+    return made("merge_kernel", architecture(kernel_pass) | depth, MERGE_SOURCES, blocks[:1], ALLOWED_BACKENDS)
 
 
 def made_of_block(wildcards):
     """List what is made from a block: the merged kernels of its pass, and files of sections."""
-    one = PASSES[wildcards.kernel_id]
-    if one.pool_images is None:
-        return [kernel_file(one.name, depth) for depth in one.depths]
-    return made_of_result(f"blocks/{one.kernel_id}/{wildcards.block}.h5")
+    kernel_pass = PASSES[wildcards.kernel_id]
+    if kernel_pass.pool_images is None:
+        return [kernel_file(kernel_pass.name, depth) for depth in kernel_pass.depths]
+    return made_of_result(f"blocks/{kernel_pass.kernel_id}/{wildcards.block}.h5")
 
 
 def made_of_result(path):

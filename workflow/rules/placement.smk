@@ -3,7 +3,6 @@
 from exact_cntk.regression.solvers.choice import prefers_gpu
 from exact_cntk.study.passes import pass_memory, pass_seconds
 from exact_cntk.study.work import SIDE_BY_SIDE
-from exact_cntk.study.work import SIDE_BY_SIDE
 
 # Snakemake scales it down to the cores that it is given.
 MANY = 256

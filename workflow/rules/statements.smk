@@ -71,8 +71,8 @@ def sources(patterns):
 
 def step_sources(step):
     """List patterns of the sources of a step of a section."""
-    (found,) = [plan(key).SECTION.steps[step] for key in KEYS if step in plan(key).SECTION.steps]
-    return in_package(*found)
+    (patterns,) = [plan(key).SECTION.steps[step] for key in KEYS if step in plan(key).SECTION.steps]
+    return in_package(*patterns)
 
 
 def named_identity(path):
@@ -149,11 +149,11 @@ def inputs_of(name, files):
 
 def renew_misfit(name, wildcards):
     """Have a job done if its files are there and are not what the parameters make, and say why, once for a reason."""
-    found = misfit_now(name, key_of(wildcards))
-    if found is not None:
+    mismatch = misfit_now(name, key_of(wildcards))
+    if mismatch is not None:
         outputs = outputs_of(name, key_of(wildcards))
         renew(outputs)
-        say_why(outputs[0], found)
+        say_why(outputs[0], mismatch)
 
 
 def renew(outputs):
@@ -244,16 +244,16 @@ def _is_settled(path, digest):
     if not is_current(path):
         return False
     inputs = to_make(*producer(path)).statement.inputs
-    return all(_is_settled(one, digest) for one in inputs if os.path.isfile(one))
+    return all(_is_settled(name, digest) for name in inputs if os.path.isfile(name))
 
 
-def say_why(path, found):
+def say_why(path, mismatch):
     """Say why files are made again, unless it is that their inputs are, which is said of these."""
-    if found.reason in SAID or not workflow.is_main_process:
+    if mismatch.reason in SAID or not workflow.is_main_process:
         return
-    SAID.add(found.reason)
-    if not found.input or os.path.isdir(found.input) or is_current(found.input):
-        logger.info(f"{path} is made again: {found.reason}. So are others that this concerns.")
+    SAID.add(mismatch.reason)
+    if not mismatch.input or os.path.isdir(mismatch.input) or is_current(mismatch.input):
+        logger.info(f"{path} is made again: {mismatch.reason}. So are others that this concerns.")
 
 
 def with_statement(paths):
@@ -265,8 +265,8 @@ def made_from(name):
     """Parameter of a rule: the file that tells its command what to state, for `exact-cntk --made-from`."""
 
     def tell(wildcards):
-        one = to_make(name, key_of(wildcards))
-        return str(write_job(one.statement, one.source_files, Path(".snakemake/made_from"), CHECKOUT))
+        job = to_make(name, key_of(wildcards))
+        return str(write_job(job.statement, job.source_files, Path(".snakemake/made_from"), CHECKOUT))
 
     return tell
 
