@@ -12,6 +12,10 @@ class InputError(UserError, ValueError):
     """An argument is wrong: the message names it, its value and what is allowed."""
 
 
+class LayoutWarning(UserWarning):
+    """Numbers were taken for images in a way that may not be meant; the message says how to say what is meant."""
+
+
 def nearest(name: object, allowed: Sequence[str]) -> str:
     """Ask whether the nearest of the allowed names was meant, if one is near."""
     # Half of the letters in common is enough: a wrong suggestion costs nothing, the allowed names are listed too.

@@ -1,5 +1,7 @@
 """Kernel regression with the CNTK behind scikit-learn's interface."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,16 +11,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from exact_cntk._support import validation as check
-from exact_cntk.errors import InputError
+from exact_cntk._support.cut import cut
+from exact_cntk._support.progress import Progress, reporting
+from exact_cntk.errors import InputError, LayoutWarning
 from exact_cntk.kernels.cntk import cntk
+from exact_cntk.networks import KINDS, TRAINED
+from exact_cntk.regression.inputs import DEFAULT_RIDGES
 from exact_cntk.regression.kernel_regression import KernelRegression, as_ridges, choose, kernel_regression
 
-# From none to heavy regularisation, two per decade where accuracy usually peaks.
-DEFAULT_RIDGES = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-
-# The CNTK has no negative eigenvalues: apparent ones are rounding, worst between nearly parallel patches, where arccos
-# turns an error ε into √ε. Relative to λ_max; ridges too small to outweigh it are never chosen.
-ROUNDING = {"float32": 1e-3, "float64": 1e-6}
+# Images whose kernel with the training images is in memory at a time when they are predicted, at most.
+ROWS_AT_ONCE = 1024
 
 
 class _CNTKEstimator(BaseEstimator):
@@ -33,12 +35,15 @@ class _CNTKEstimator(BaseEstimator):
         depth: int | Sequence[int] = 3,
         trained: Literal["all", "hidden"] = "all",
         filter_size: int = 3,
+        get: Literal["ntk", "nngp"] = "ntk",
         ridge: float | Literal["loo"] = "loo",
         ridges: Sequence[float] = DEFAULT_RIDGES,
         image_shape: tuple[int, int, int] | None = None,
+        channels_first: bool | None = None,
         backend: Literal["auto", "reference", "cpu", "cuda"] = "auto",
         dtype: Literal["float32", "float64"] = "float32",
         threads: int | None = None,
+        progress: bool | Progress = False,
     ) -> None:
         self.readout = readout
         self.pooling_window = pooling_window
@@ -46,12 +51,15 @@ class _CNTKEstimator(BaseEstimator):
         self.depth = depth
         self.trained = trained
         self.filter_size = filter_size
+        self.get = get
         self.ridge = ridge
         self.ridges = ridges
         self.image_shape = image_shape
+        self.channels_first = channels_first
         self.backend = backend
         self.dtype = dtype
         self.threads = threads
+        self.progress = progress
 
     def _fit(self, images: np.ndarray, targets: np.ndarray) -> None:
         """One kernel pass for all depths, a ridge path for each, and the best of all by leave-one-out."""
@@ -65,13 +73,11 @@ class _CNTKEstimator(BaseEstimator):
                     f'ridge is {self.ridge!r}; allowed are one number ≥ 0, or "loo" with ridges as its path'
                 )
         self.depths_ = check.as_depths("depth", self.depth)
-        if self.trained == "hidden" and self.depths_[0] == 2:
+        if (self.get, self.trained, self.depths_[0]) == ("ntk", "hidden", 2):
             raise InputError("depth 2 has no hidden layer, so trained='hidden' trains nothing; allowed are depths ≥ 3")
-        kernels = self._kernels(images, None, self.depths_)
-        tolerance = ROUNDING[check.as_choice("dtype", self.dtype, tuple(ROUNDING))]
+        kernels = self._kernels(images, None, self.depths_, self.progress)
         fits = {
-            depth: kernel_regression(kernels[depth], targets, ridges=path, tolerance=tolerance)
-            for depth in self.depths_
+            depth: kernel_regression(kernels[depth], targets, ridges=path, dtype=self.dtype) for depth in self.depths_
         }
         self.depth_ = min(fits, key=lambda depth: (_score(fits[depth]), depth))
         best = fits[self.depth_]
@@ -87,10 +93,22 @@ class _CNTKEstimator(BaseEstimator):
         """Predictions of the targets, of shape (m,) or (m, k)."""
         check_is_fitted(self)
         images = self._images(X, reset=False)
-        return self._kernels(images, self.X_fit_, (self.depth_,))[self.depth_] @ self.dual_coef_
+        m = len(images)
+        scores = np.empty((m, *self.dual_coef_.shape[1:]))
+        # Of about equal lengths: a product of one row or few may round otherwise than the same rows in a long one.
+        batches = cut(m, math.ceil(m / math.ceil(m / ROWS_AT_ONCE)))
+        with reporting(check.as_progress("progress", self.progress), "prediction", "images") as report:
+            for rows in batches:
+                part = False if report is None else _part(report, rows, m)
+                kernels = self._kernels(images[rows], self.X_fit_, (self.depth_,), part)
+                scores[rows] = kernels[self.depth_] @ self.dual_coef_
+        return scores
 
-    def _kernels(self, x1: np.ndarray, x2: np.ndarray | None, depths: tuple[int, ...]) -> dict[int, np.ndarray]:
-        """The NTK at each depth; `trained` is no sequence here, as an estimator has a single kernel."""
+    def _kernels(
+        self, x1: np.ndarray, x2: np.ndarray | None, depths: tuple[int, ...], progress: bool | Progress
+    ) -> dict[int, np.ndarray]:
+        """The kernel at each depth; `trained` and `get` are no sequences, as an estimator has a single kernel."""
+        kind = check.as_choice("get", self.get, KINDS)
         kernels = cntk(
             x1,
             x2,
@@ -98,41 +116,56 @@ class _CNTKEstimator(BaseEstimator):
             readout=self.readout,
             pooling_window=self.pooling_window,
             flips=self.flips,
-            trained=check.as_choice("trained", self.trained, ("all", "hidden")),
+            trained=check.as_choice("trained", self.trained, TRAINED),
             filter_size=self.filter_size,
+            get=kind,
+            channels_first=False,
             backend=self.backend,
             dtype=self.dtype,
             threads=self.threads,
+            progress=progress,
         )
-        return {depth: kernels["ntk", depth] for depth in depths}
+        return {depth: kernels[kind, depth] for depth in depths}
 
     def _images(self, X: Any, *, reset: bool, **y: Any) -> Any:
         """Images of shape (n, P, Q, C) out of rows or images; with y, both checked."""
+        X = check.as_known("X", X)
+        y |= {"y": check.as_known("y", y["y"])} if y else {}
         checked = validate_data(self, X, reset=reset, allow_nd=True, dtype=[np.float64, np.float32], **y)
         array = checked[0] if y else checked
         if array.ndim == 2:
-            shape = (1, array.shape[1], 1) if self.image_shape is None else self._image_shape()
-            if array.shape[1] != np.prod(shape):
-                raise InputError(
-                    f"image_shape is {shape}, {np.prod(shape)} numbers, but X has rows of {array.shape[1]}"
-                )
+            images = self._of_rows(array, warn=reset)
         elif array.ndim == 4:
-            shape = array.shape[1:]
-            expected = shape if self.image_shape is None else self._image_shape()
-            if not reset:
-                expected = self.X_fit_.shape[1:]
-            if shape != expected:
-                raise InputError(f"X has images of shape {shape}; allowed is {expected}")
+            images = check.as_images("X", array, self.channels_first)
+            expected = self._image_shape() or images.shape[1:]
+            check.require_image_shape("X", images, expected if reset else self.X_fit_.shape[1:], "")
         else:
-            raise InputError(f"X has shape {array.shape}; allowed are rows (n, features) and images (n, P, Q, C)")
-        images = array.reshape(len(array), *shape)
+            stack = "X[:, None]" if self.channels_first else "X[..., None]"
+            hint = f"; a stack of grey images is {stack}" if array.ndim == 3 else ""
+            raise InputError(f"X has shape {array.shape}; allowed are rows (n, features) and images (n, P, Q, C){hint}")
         return (images, checked[1]) if y else images
 
-    def _image_shape(self) -> tuple[int, ...]:
-        sizes = self.image_shape if isinstance(self.image_shape, Sequence) else ()
-        if len(sizes) != 3:
+    def _of_rows(self, rows: np.ndarray, *, warn: bool) -> np.ndarray:
+        """The images in rows, which are vectors unless there is a shape of images."""
+        n, features = rows.shape
+        shape = self._image_shape()
+        if shape is None:
+            if warn:
+                warnings.warn(_row_warning(features), LayoutWarning, stacklevel=4)  # the caller of `fit`
+            shape = (1, features, 1)
+        if features != math.prod(shape):
+            raise InputError(f"image_shape is {shape}, {math.prod(shape)} numbers, but X has rows of {features}")
+        if self.channels_first:
+            return check.as_images("X", rows.reshape(n, shape[2], *shape[:2]), channels_first=True)
+        return rows.reshape(n, *shape)
+
+    def _image_shape(self) -> tuple[int, int, int] | None:
+        """`image_shape`, checked: channels last, whatever the order of X."""
+        if self.image_shape is None:
+            return None
+        if not isinstance(self.image_shape, Sequence) or len(self.image_shape) != 3:
             raise InputError(f"image_shape is {self.image_shape!r}; allowed are None and (rows, columns, channels)")
-        return tuple(check.as_integer("image_shape", size, at_least=1) for size in sizes)
+        return check.as_image_shape("image_shape", self.image_shape, self.channels_first and None)
 
 
 _PARAMETERS = """
@@ -144,18 +177,30 @@ _PARAMETERS = """
     flips : bool
         Average the kernel over horizontal flips of the images.
     depth : int or sequence of int, each ≥ 2 (≥ 3 if only hidden layers are trained)
-        From a sequence, the depth with the best leave-one-out score is chosen. One kernel pass to the deepest gives all
-        depths, at its cost: much cheaper than a grid search over `depth`, which starts a pass for every value.
+        Of the network, which has one, where `cntk` returns kernels of several `depths`. From a sequence, the depth with
+        the best leave-one-out score is chosen. One kernel pass to the deepest gives all depths, at its cost: much
+        cheaper than a grid search over `depth`, which starts a pass for every value.
     trained : {"all", "hidden"}
     filter_size : int, odd
+    get : {"ntk", "nngp"}
+        The tangent kernel, or that of the CNN-GP, which has no trained layers.
     ridge : float ≥ 0 or "loo"
         Relative to mean(diag K); "loo" chooses from `ridges` by leave-one-out, in closed form.
     ridges : sequence of float ≥ 0
         The candidates for "loo".
     image_shape : (P, Q, C), optional
-        Shape of the image in a row of X. Without, a row of F numbers is an image of one row: shape (1, F, 1).
-    backend, dtype, threads
-        As in `exact_cntk.cntk`, which explains the architecture's parameters as well.
+        Rows, columns and channels of the image in a row of X, which has its numbers in this order: all channels of the
+        first pixel, then of the pixel to its right, and so on (`images.reshape(n, -1)` of images with channels last).
+        Without, a row of F numbers is an image of one row, shape (1, F, 1), whose neighbouring numbers are convolved:
+        `fit` warns of that (`exact_cntk.errors.LayoutWarning`), as it is right for series alone. Features without an
+        order are one pixel, (1, 1, F); the network is then fully connected.
+    channels_first : bool, optional
+        True: a row of X has one plane after the other, such as the red, the green and the blue one in CIFAR-10's files;
+        images are (n, C, P, Q). `image_shape` stays (P, Q, C). By default channels are last, and shapes that look
+        otherwise, such as (n, 3, 32, 32), are refused; False takes them as they are.
+    backend, dtype, threads, progress
+        As in `exact_cntk.cntk`, which explains the architecture's parameters as well. Progress counts pairs of images
+        in `fit`, and images in predictions.
 """
 
 
@@ -189,6 +234,10 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):  # noqa: D101
 
     def fit(self, X: Any, y: Any) -> "CNTKClassifier":
         """Fit to images X and labels y of shape (n,)."""
+        if getattr(y, "ndim", 1) == 2 and y.shape[1] > 1:
+            raise InputError(
+                f"y has shape {tuple(y.shape)}; allowed are labels of shape (n,): of one-hot ones, np.argmax(y, axis=1)"
+            )
         images, y = self._images(X, reset=True, y=y)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
@@ -235,6 +284,21 @@ class CNTKRegressor(MultiOutputMixin, RegressorMixin, _CNTKEstimator):  # noqa: 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions of shape (m,) or (m, k)."""
         return self._scores(X)
+
+
+def _row_warning(features: int) -> str:
+    side = math.isqrt(features)
+    square = f", such as ({side}, {side}, 1)" if side**2 == features else ""
+    return (
+        f"X has rows of {features} numbers, and image_shape is None: each is taken for an image of one row of pixels, "
+        f"shape (1, {features}, 1), which is right for series alone; give image_shape=(rows, columns, channels) for "
+        f"images{square}, or (1, 1, {features}) for features without an order"
+    )
+
+
+def _part(report: Progress, rows: slice, total: int) -> Progress:
+    """The progress of some rows, in images, as part of that of all."""
+    return lambda done, of: report(rows.start + done * (rows.stop - rows.start) // of, total)
 
 
 def _score(fit: KernelRegression) -> tuple[float, ...]:

@@ -9,6 +9,10 @@ import numpy as np
 
 from exact_cntk.errors import InputError
 
+# Numbers of channels of grey and of colour images. An image that has as many rows, and more columns and channels than
+# `MOST_CHANNELS`, has in all likelihood its channels first, as torch orders them.
+USUAL_CHANNELS, MOST_CHANNELS = (1, 3), 4
+
 LARGEST_WINDOW = 2**31 - 1  # what the compiled core takes; from twice the image on, only the scale changes
 
 
@@ -17,18 +21,31 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
     Booleans, half precision and integers of at most 16 bits become float32 (exactly), all else float64.
     """
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
-        value = _from_torch(name, value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # nested sequences of unequal lengths
-        raise InputError(f"{name} must be an array of numbers: {error}") from None
+    array = as_numpy(name, value)
     if array.dtype.kind not in "buif":
         raise InputError(f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)")
     narrow = array.dtype == np.float32 or np.can_cast(array.dtype, np.float32)
     array = array.astype(np.float32 if narrow else np.float64, copy=False)
     require_finite(name, array)
     return array
+
+
+def as_numpy(name: str, value: Any) -> np.ndarray:
+    """A NumPy array of any dtype, of what `as_array` takes."""
+    try:
+        return np.asarray(as_known(name, value))
+    except ValueError as error:  # nested sequences of unequal lengths
+        raise InputError(f"{name} must be an array of numbers: {error}") from None
+
+
+def as_known(name: str, value: Any) -> Any:
+    """What NumPy and scikit-learn read rightly: a torch tensor becomes an array, and masked entries are refused."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
+        return _from_torch(name, value)
+    parts = value if isinstance(value, list | tuple) else [value]
+    if masked := sum(int(np.ma.count_masked(part)) for part in parts if isinstance(part, np.ma.MaskedArray)):
+        raise InputError(f"{name} has {masked} masked entries; allowed are none: {name}.filled(value) gives them one")
+    return value
 
 
 def require_finite(name: str, array: np.ndarray, first: tuple[int, ...] | None = None) -> None:
@@ -39,25 +56,72 @@ def require_finite(name: str, array: np.ndarray, first: tuple[int, ...] | None =
         raise InputError(f"{name} must be finite, but {f'{name}[{shown}]' if index else 'it'} is {array[index]}")
 
 
-def as_images(name: str, value: Any) -> np.ndarray:
-    """Images of shape (n, P, Q, C), C-contiguous, as `as_array`; at least one image, pixel and channel."""
+def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.ndarray:
+    """Images of shape (n, P, Q, C), C-contiguous, as `as_array`; at least one image, pixel and channel.
+
+    `channels_first` says whether `value` is (n, C, P, Q) instead. None stands for False, and refuses shapes that look
+    like the other order.
+    """
+    first = channels_first is not None and as_flag("channels_first", channels_first)
     array = as_array(name, value)
     if array.ndim != 4:
-        hint = f"; a single image is {name}[None]" if array.ndim == 3 else ""
-        raise InputError(
-            f"{name} has shape {array.shape}; allowed are 4 dimensions: (images, rows, columns, channels){hint}"
-        )
+        axes = "(images, channels, rows, columns)" if first else "(images, rows, columns, channels)"
+        hint = {
+            2: f"; of rows, {name}.reshape(-1, rows, columns, channels) makes images",
+            3: f"; a stack of grey images is {name}{'[:, None]' if first else '[..., None]'}, one image is {name}[None]",
+        }.get(array.ndim, "")
+        raise InputError(f"{name} has shape {array.shape}; allowed are 4 dimensions: {axes}{hint}")
     if 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape}; allowed are at least one image, pixel and channel")
-    return np.ascontiguousarray(array)
+    if channels_first is None and looks_channels_first(array.shape[1:]):
+        rows, _, channels = array.shape[1:]
+        raise InputError(
+            f"{name} has shape {array.shape}, which looks like (images, channels, rows, columns); allowed is (images, "
+            f"rows, columns, channels): pass {name}.transpose(0, 2, 3, 1), of a tensor {name}.permute(0, 2, 3, 1), or "
+            f"channels_first=True; with channels_first=False, these are images of {rows} rows and {channels} channels"
+        )
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1) if first else array)
 
 
-def as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def looks_channels_first(shape: Sequence[int]) -> bool:
+    """Whether (P, Q, C) is in all likelihood (C, P, Q): as many rows as colours, and many columns and channels."""
+    return shape[0] in USUAL_CHANNELS and min(shape[1:]) > MOST_CHANNELS
+
+
+def as_image_shape(name: str, value: Any, channels_first: bool | None) -> tuple[int, int, int]:
+    """An image's shape, (rows, columns, channels), integers ≥ 1; `channels_first` as `as_images` takes it."""
+    first = channels_first is not None and as_flag("channels_first", channels_first)
+    sizes = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(sizes) != 3:
+        axes = "(channels, rows, columns)" if first else "(rows, columns, channels)"
+        raise InputError(f"{name} is {value!r}; allowed are three integers: {axes}")
+    rows, columns, channels = (as_integer(name, size, at_least=1) for size in sizes)
+    if first:
+        return columns, channels, rows
+    if channels_first is None and looks_channels_first((rows, columns, channels)):
+        raise InputError(
+            f"{name} is {sizes}, which looks like (channels, rows, columns); allowed is (rows, columns, channels), here "
+            f"{(columns, channels, rows)}; with channels_first=False, it means {rows} rows and {channels} channels"
+        )
+    return rows, columns, channels
+
+
+def require_image_shape(name: str, images: np.ndarray, shape: tuple[int, ...], whose: str) -> None:
+    """Refuse images of another shape than (P, Q, C); `whose` that is stands in the message."""
+    if images.shape[1:] != shape:
+        other = tuple(np.moveaxis(images, 1, -1).shape[1:]) == shape
+        hint = f"; the channels of {name} are first: pass {name}.transpose(0, 2, 3, 1)" if other else ""
+        raise InputError(f"{name} has images of shape {images.shape[1:]}; allowed is {whose}{shape}{hint}")
+
+
+def as_image_sets(x1: Any, x2: Any, channels_first: bool | None) -> tuple[np.ndarray, np.ndarray | None]:
     """The arguments x1 and x2, which may be None, as `as_images`, with images of one shape."""
-    images = as_images("x1", x1)
-    others = None if x2 is None else as_images("x2", x2)
-    if others is not None and others.shape[1:] != images.shape[1:]:
-        raise InputError(f"x2 has images of shape {others.shape[1:]}; allowed is x1's image shape {images.shape[1:]}")
+    images = as_images("x1", x1, channels_first)
+    if x2 is None:
+        return images, None
+    # What x1 is taken for, x2 is: where both have the same shape, x1 was refused if it looks like the other order.
+    others = as_images("x2", x2, bool(channels_first))
+    require_image_shape("x2", others, images.shape[1:], "x1's image shape ")
     return images, others
 
 
@@ -65,7 +129,10 @@ def as_vectors(name: str, value: Any) -> np.ndarray:
     """Vectors of shape (n, d), float64; at least one of at least one entry."""
     array = as_array(name, value)
     if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}; allowed are 2 dimensions, none empty: (vectors, features)")
+        hint = f"; of images, {name}.reshape(len({name}), -1) makes vectors" if array.ndim > 2 else ""
+        raise InputError(
+            f"{name} has shape {array.shape}; allowed are 2 dimensions, none empty: (vectors, features){hint}"
+        )
     return array.astype(np.float64, copy=False)
 
 

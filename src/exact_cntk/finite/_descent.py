@@ -14,7 +14,7 @@ from exact_cntk.errors import InputError
 from exact_cntk.finite._checkpoint import RunCheckpoint
 from exact_cntk.finite._torch import torch
 from exact_cntk.finite.networks import CNN
-from exact_cntk.regression.kernel_regression import OTHER_CLASSES
+from exact_cntk.regression.inputs import OTHER_CLASSES, as_labels, refuse_matrix_of_labels
 
 
 class CurveRow(NamedTuple):
@@ -152,11 +152,14 @@ def as_labelled(network: CNN, x_name: str, x: Any, labels_name: str, labels: Any
         Naming the argument.
     """
     images = check.as_images(x_name, x)
-    if images.shape[1:] != network.image_shape:
-        raise InputError(
-            f"{x_name} has images of shape {images.shape[1:]}; allowed is the network's, {network.image_shape}"
-        )
-    classes = check.as_array(labels_name, labels)
+    check.require_image_shape(x_name, images, network.image_shape, "the network's, ")
+    values = as_labels(labels_name, labels)
+    if values.dtype.kind in "US":
+        mend = f"np.unique({labels_name}, return_inverse=True)[1]"
+        raise InputError(f"{labels_name} has texts, of dtype {values.dtype}; allowed are integers: {mend} numbers them")
+    if values.ndim == 2:
+        refuse_matrix_of_labels(labels_name, values)
+    classes = check.as_array(labels_name, values)
     outputs, like = len(network.readout_weight), network.readout_weight
     if classes.shape != (len(images),):
         raise InputError(f"{labels_name} has shape {classes.shape}; allowed is ({len(images)},), one for each image")

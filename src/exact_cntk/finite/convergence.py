@@ -49,6 +49,7 @@ def width_sweep(
     trained: Literal["all", "hidden"] = "all",
     filter_size: int = 3,
     get: Literal["ntk", "nngp"] = "ntk",
+    channels_first: bool | None = None,
     draws: int = 10,
     seed: int = 0,
     confidence: float = 0.95,
@@ -63,7 +64,7 @@ def width_sweep(
     x : array of shape (n, P, Q, C)
         Images; their kernel with themselves is what is compared.
     widths : sequence of int ≥ 1, at least two different ones
-    depth, readout, pooling_window, trained, filter_size, draws, seed, device, max_memory_gib, progress
+    depth, readout, pooling_window, trained, filter_size, channels_first, draws, seed, device, max_memory_gib, progress
         As `empirical_kernel` takes them; one depth, one kind, one choice of trained layers. Networks of different
         widths are independent, and so are draws.
     get : {"ntk", "nngp"}
@@ -109,6 +110,7 @@ def width_sweep(
         "trained": trained,
         "filter_size": filter_size,
         "get": kind,
+        "channels_first": channels_first,
     }
     exact = cntk(x, backend="cpu", dtype="float64", **architecture)[kind, depth]
     if not exact.any():

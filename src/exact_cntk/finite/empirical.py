@@ -33,6 +33,7 @@ def empirical_kernel(
     trained: Literal["all", "hidden"] | Sequence[str] = "all",
     filter_size: int = 3,
     get: str | Sequence[str] = ("ntk",),
+    channels_first: bool | None = None,
     draws: int | Sequence[int] = 1,
     seed: int = 0,
     dtype: Literal["float32", "float64"] = "float32",
@@ -53,7 +54,7 @@ def empirical_kernel(
 
     Parameters
     ----------
-    x1, x2, depths, readout, pooling_window, trained, filter_size, get
+    x1, x2, depths, readout, pooling_window, trained, filter_size, get, channels_first
         As `cntk` takes them. Networks of several depths share the filters of the layers that they have in common.
     width : int ≥ 1
         Channels of every hidden layer.
@@ -117,7 +118,7 @@ def empirical_kernel(
     check.as_choice("dtype", dtype, tuple(DTYPES))
     budget = int(GIB * check.as_number("max_memory_gib", max_memory_gib))
     bar = reporting(check.as_progress("progress", progress), "empirical kernel", "pairs")
-    left, right, exponent = _as_image_sets(x1, x2, dtype)
+    left, right, exponent = _as_image_sets(x1, x2, channels_first, dtype)
     _check_memory(spec, len(numbers), left, right, channels)
     target = _as_device(device)
 
@@ -148,6 +149,7 @@ def random_features(
     trained: Literal["all", "hidden"] = "all",
     filter_size: int = 3,
     get: str | Sequence[str] = ("ntk",),
+    channels_first: bool | None = None,
     draw: int = 0,
     seed: int = 0,
     dtype: Literal["float32", "float64"] = "float32",
@@ -156,7 +158,7 @@ def random_features(
 
     Parameters
     ----------
-    x, depth, readout, pooling_window, width, trained, filter_size, get, seed, dtype
+    x, depth, readout, pooling_window, width, trained, filter_size, get, channels_first, seed, dtype
         As `empirical_kernel` takes them.
     draw : int ≥ 0
         Which network.
@@ -175,7 +177,7 @@ def random_features(
     """
     kinds = check.as_choices("get", get, KINDS)
     check.as_choice("dtype", dtype, tuple(DTYPES))
-    images, exponent = _scaled(check.as_images("x", x), dtype)
+    images, exponent = _scaled(check.as_images("x", x, channels_first), dtype)
     network = CNN(
         images.shape[1:],
         depth=depth,
@@ -184,6 +186,7 @@ def random_features(
         pooling_window=pooling_window,
         filter_size=filter_size,
         trained=trained,
+        channels_first=False,
         seed=[*check_seed(seed), width, check.as_integer("draw", draw, at_least=0)],
         dtype=dtype,
     )
@@ -217,9 +220,10 @@ def _gradients(network: CNN, images: torch.Tensor) -> torch.Tensor:
 def _draw(images: torch.Tensor, spec: KernelSpec, *, depth: int, width: int, seed: list[int], dtype: str) -> CNN:
     """A network to be differentiated with respect to its layers, not its weights."""
     parts = spec.family.arguments() | {"trained": "all"}
-    return CNN(images.shape[1:], depth=depth, width=width, seed=seed, dtype=cast(Any, dtype), **parts).requires_grad_(
-        False
+    network = CNN(
+        images.shape[1:], depth=depth, width=width, seed=seed, dtype=cast(Any, dtype), channels_first=False, **parts
     )
+    return network.requires_grad_(False)
 
 
 @contextmanager
@@ -234,12 +238,14 @@ def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _as_image_sets(x1: Any, x2: Any, dtype: str) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+def _as_image_sets(
+    x1: Any, x2: Any, channels_first: bool | None, dtype: str
+) -> tuple[torch.Tensor, torch.Tensor | None, int]:
     """Both sets as tensors, each divided by a power of two, and the exponent that scales their products back.
 
     Networks are homogeneous, and squares of what they compute must neither over- nor underflow.
     """
-    images, others = check.as_image_sets(x1, x2)
+    images, others = check.as_image_sets(x1, x2, channels_first)
     left, exponent = _scaled(images, dtype)
     if others is None:
         return left, None, 2 * exponent

@@ -37,6 +37,7 @@ class CNN(torch.nn.Module):
     Parameters
     ----------
     image_shape : (P, Q, C₀)
+        Rows, columns and channels.
     depth : int ≥ 2
         L + 1, as in `cntk`.
     width : int ≥ 1
@@ -50,6 +51,8 @@ class CNN(torch.nn.Module):
         "hidden" fixes the first and the last layer: their weights have ``requires_grad`` False.
     outputs : int ≥ 1
         Number of outputs, one for each class.
+    channels_first : bool, optional
+        Whether `image_shape` is (C₀, P, Q) instead; as in `cntk`. Images are (n, P, Q, C₀) in any case.
     output_scale : float ≥ 0
         κ; the paper trains at 0.05.
     seed : int ≥ 0 or sequence of them
@@ -103,15 +106,14 @@ class CNN(torch.nn.Module):
         filter_size: int = 3,
         trained: Literal["all", "hidden"] = "all",
         outputs: int = 1,
+        channels_first: bool | None = None,
         output_scale: float = 1.0,
         seed: int | Sequence[int] = 0,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         """Draw the weights."""
         super().__init__()
-        if len(image_shape) != 3:
-            raise InputError(f"image_shape is {image_shape!r}; allowed are three integers: (rows, columns, channels)")
-        P, Q, C0 = (check.as_integer("image_shape", size, at_least=1) for size in image_shape)
+        P, Q, C0 = check.as_image_shape("image_shape", image_shape, channels_first)
         depth = check.as_integer("depth", depth, at_least=2)
         family = Family.checked(
             readout=readout,

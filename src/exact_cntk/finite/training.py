@@ -244,7 +244,9 @@ def predict_classes(network: CNN, x: Any, *, images_at_once: int = 256, tf32: bo
     -------
     array of shape (n,), int
     """
-    images = torch.from_numpy(check.as_images("x", x)).to(network.readout_weight.dtype)
+    pixels = check.as_images("x", x)
+    check.require_image_shape("x", pixels, network.image_shape, "the network's, ")
+    images = torch.from_numpy(pixels).to(network.readout_weight.dtype)
     with exact_arithmetic(tf32=tf32):
         return classes_of(network, images, check.as_integer("images_at_once", images_at_once, at_least=1)).cpu().numpy()
 

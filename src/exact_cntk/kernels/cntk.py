@@ -32,6 +32,8 @@ def cntk(
     trained: Literal["all", "hidden"] | Sequence[str] = "all",
     filter_size: int = 3,
     get: str | Sequence[str] = ("ntk",),
+    diagonal: bool = False,
+    channels_first: bool | None = None,
     backend: Literal["auto", "reference", "cpu", "cuda"] = "auto",
     dtype: Literal["float32", "float64"] = "float32",
     progress: bool | Progress = False,
@@ -66,7 +68,8 @@ def cntk(
     Parameters
     ----------
     x1 : array of shape (n, P, Q, C)
-        Images; NumPy array, torch tensor (on any device) or nested sequence of real, finite numbers.
+        Images of P rows, Q columns and C channels; NumPy array, torch tensor (on any device) or nested sequence of
+        real, finite numbers.
     x2 : array of shape (m, P, Q, C), optional
         Further images. Without, the kernel of x1 with itself: exactly symmetric, at half the cost.
     depths : int or sequence of int, each ≥ 2
@@ -89,6 +92,11 @@ def cntk(
     filter_size : int, odd
         q.
     get : {"ntk", "nngp"} or sequence of both
+    diagonal : bool
+        Compute K(x, x) alone, the diagonal of the kernel of x1 with itself, without the matrix.
+    channels_first : bool, optional
+        Whether images are (C, P, Q), as torch orders them, instead of (P, Q, C). By default they are not, and shapes
+        that look like it, such as (n, 3, 32, 32), are refused; False takes them as they are.
     backend : {"auto", "reference", "cpu", "cuda"}
         `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
         threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, with the extra
@@ -104,7 +112,8 @@ def cntk(
     -------
     dict of arrays of shape (n, m), float64
         Keys are (kind, depth), as in ``K["ntk", 11]``. Where `trained` is a sequence, NTK keys are
-        ("ntk", depth, trained) and those of the CNN-GP stay ("nngp", depth).
+        ("ntk", depth, trained) and those of the CNN-GP stay ("nngp", depth). This also holds for one kind and depth:
+        ``cntk(x, depths=3, readout="gap", get="ntk")`` is {("ntk", 3): K}. Of shape (n,) with `diagonal`.
 
     Raises
     ------
@@ -147,7 +156,13 @@ def cntk(
         pooling_window=pooling_window,
         flips=flips,
     )
-    kernels, _ = by_rows(x1, x2, spec, backend=backend, dtype=dtype, progress=progress, threads=threads)
+    options: dict[str, Any] = {"backend": backend, "dtype": dtype, "progress": progress, "threads": threads}
+    if check.as_flag("diagonal", diagonal):
+        if x2 is not None:
+            raise InputError("x2 is given, and diagonal is True; allowed is one of both: K(x1, x1) has the diagonal")
+        kernels = _diagonals(check.as_images("x1", x1, channels_first), spec, **options)
+    else:
+        kernels, _ = by_rows(x1, x2, spec, channels_first=channels_first, **options)
     nested = not isinstance(trained, str)  # also a sequence of one choice
     keys = (kernel_key(output, nested=nested) for output in spec.outputs)
     return dict(zip(keys, kernels.values(), strict=True))
@@ -162,13 +177,14 @@ def by_rows(
     dtype: str,
     threads: int | None,
     progress: bool | Progress,
+    channels_first: bool | None = False,
     on_rows: Callable[[dict[tuple, np.ndarray]], object] | None = None,
 ) -> tuple[dict[tuple, np.ndarray], float]:
     """What `cntk` does, passing rows on as they are finished, where the backend finishes some before others.
 
     Parameters
     ----------
-    x1, x2, backend, dtype, threads, progress
+    x1, x2, backend, dtype, threads, progress, channels_first
         As `cntk` takes them.
     spec : KernelSpec
     on_rows : callable, optional
@@ -185,7 +201,7 @@ def by_rows(
     n_threads = None if threads is None else check.as_integer("threads", threads, at_least=1)
     module = load_backend(check.as_choice("backend", backend, BACKENDS))
     bar = reporting(check.as_progress("progress", progress), "kernel", "pairs")
-    images, others = _as_image_sets(x1, x2)
+    images, others = _as_image_sets(x1, x2, channels_first)
     _check_memory(spec, len(images), len(images if others is None else others))
 
     images, exponents = _in_range(images)
@@ -213,9 +229,23 @@ def by_rows(
     return named, seconds
 
 
-def _as_image_sets(x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _diagonals(
+    images: np.ndarray, spec: KernelSpec, *, progress: bool | Progress, **options: Any
+) -> dict[tuple, np.ndarray]:
+    """K(x, x) of all kernels: of each image with itself, which is what a matrix has there, to the bit."""
+    diagonals = np.empty((len(spec.outputs), len(images)))
+    with reporting(check.as_progress("progress", progress), "diagonal", "images") as report:
+        for i in range(len(images)):
+            kernels, _ = by_rows(images[i : i + 1], None, spec, progress=False, **options)
+            diagonals[:, i] = np.ravel(list(kernels.values()))
+            if report is not None:
+                report(i + 1, len(images))
+    return dict(zip(spec.keys, diagonals, strict=True))
+
+
+def _as_image_sets(x1: Any, x2: Any, channels_first: bool | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Both sets checked, of one image shape and one dtype."""
-    images, others = check.as_image_sets(x1, x2)
+    images, others = check.as_image_sets(x1, x2, channels_first)
     if others is None:
         return images, None
     dtype = np.result_type(images, others)

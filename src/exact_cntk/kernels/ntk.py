@@ -17,7 +17,9 @@ SMALL_ANGLE = 0.3
 PAIRS_AT_ONCE = 4096
 
 
-def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk",)) -> dict[str, np.ndarray]:
+def ntk(
+    x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk",), diagonal: bool = False
+) -> dict[str, np.ndarray]:
     """Exact kernels of an infinitely wide fully connected ReLU network.
 
     With L = depth − 1, Σ⁰ = xᵀx′ and c_σ = 2, layers h = 1 … L do::
@@ -40,11 +42,13 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
         All of them are trained, none has a bias.
     get : {"ntk", "nngp"} or sequence of both
         "nngp" is the covariance of the network's output at initialisation, Σ^L.
+    diagonal : bool
+        Compute K(x, x) alone, the diagonal of the kernel of x1 with itself, without the matrix.
 
     Returns
     -------
     dict of arrays of shape (n, m), float64
-        One for each requested kind. Relative error about 1e-14, near-duplicates and opposite vectors included.
+        One for each requested kind, also for a single one; of shape (n,) with `diagonal`. Relative error about 1e-14, near-duplicates and opposite vectors included.
 
     Raises
     ------
@@ -68,10 +72,24 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
         raise InputError(f"x2 has {right.shape[1]} features; allowed is x1's number of features, {left.shape[1]}")
     depth = check.as_integer("depth", depth, at_least=1)
     kinds = check.as_choices("get", get, KINDS)
+    if check.as_flag("diagonal", diagonal):
+        if x2 is not None:
+            raise InputError("x2 is given, and diagonal is True; allowed is one of both: K(x1, x1) has the diagonal")
+        ones = np.ones(len(left))
+        kernels = _recursion(np.linalg.norm(left, axis=1) ** 2, ones, 0 * ones, 2 * ones, depth)
+        return {kind: kernels[kind] for kind in kinds}
 
     norm_left, norm_right = np.linalg.norm(left, axis=1), np.linalg.norm(right, axis=1)
     rho, one_minus, one_plus = _correlations(_directions(left, norm_left), _directions(right, norm_right))
-    norms = norm_left[:, None] * norm_right
+    kernels = _recursion(norm_left[:, None] * norm_right, rho, one_minus, one_plus, depth)
+    # The mean with the transpose: exact symmetry then does not depend on how BLAS orders its sums.
+    return {kind: (kernels[kind] + kernels[kind].T) / 2 if x2 is None else kernels[kind] for kind in kinds}
+
+
+def _recursion(
+    norms: np.ndarray, rho: np.ndarray, one_minus: np.ndarray, one_plus: np.ndarray, depth: int
+) -> dict[str, np.ndarray]:
+    """Both kernels of pairs, from |x| |x′|, ρ, 1 − ρ and 1 + ρ; arrays of one shape, which the kernels have."""
     Sigma = norms * rho
     Theta = Sigma
     for _ in range(depth - 1):
@@ -83,9 +101,7 @@ def ntk(x1: Any, x2: Any = None, *, depth: int, get: str | Sequence[str] = ("ntk
         one_plus = 1 + rho
         Sigma = norms * rho
         Theta = Theta * supplement / math.pi + Sigma
-    kernels = {"ntk": Theta, "nngp": Sigma}
-    # The mean with the transpose: exact symmetry then does not depend on how BLAS orders its sums.
-    return {kind: (kernels[kind] + kernels[kind].T) / 2 if x2 is None else kernels[kind] for kind in kinds}
+    return {"ntk": Theta, "nngp": Sigma}
 
 
 def _directions(vectors: np.ndarray, norms: np.ndarray) -> np.ndarray:

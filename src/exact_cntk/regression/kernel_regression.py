@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from exact_cntk._support import validation as check
+from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
+from exact_cntk.regression.inputs import as_labels, as_ridges, as_targets, require_comparable
 from exact_cntk.regression.ridge_path import (
+    ASYMMETRY,
+    ROUNDING,
     ROWS_AT_ONCE,
     NotPositiveSemidefiniteError,
     RidgePath,
     check_entries,
+    mirrored,
     solve_cholesky,
     solve_eigh,
 )
@@ -25,8 +30,6 @@ from exact_cntk.regression.solvers.stores import is_stored
 from exact_cntk.regression.solvers.tiled import solve_tiled
 
 __all__ = ["EIGH_LIMIT", "METHODS", "KernelRegression", "NotPositiveSemidefiniteError", "kernel_regression"]
-
-OTHER_CLASSES = -0.1  # the paper's coding of labels, appendix A: −0.1 · 1 + e_c
 
 
 @dataclass(frozen=True)
@@ -98,27 +101,47 @@ class KernelRegression:
         predictions = (kernel @ flat).reshape(len(kernel), r, *self.dual.shape[2:])
         return np.ascontiguousarray(np.moveaxis(predictions, 1, 0))
 
-    def predicted_labels(self, index: int) -> np.ndarray:
-        """Labels of shape (m,) that `predictions` give at ridge number `index`.
+    def predicted_labels(self, index: int | None = None, K_test: Any = None) -> np.ndarray:
+        """Labels of shape (m,), for new points or those of `predictions`.
+
+        Parameters
+        ----------
+        index : int, optional
+            Which ridge; by default `best`.
+        K_test : array of shape (m, n), optional
+            Kernel of new points with training points; by default the one that `predictions` were made from.
 
         Raises
         ------
         InputError
             There are no labels or no predictions, or that ridge was not solved.
         """
-        if self.classes is None or self.predictions is None:
-            raise InputError("predicted labels need class labels as y, and K_test")
+        if self.classes is None:
+            raise InputError(
+                "predicted labels need class labels as y: integers, booleans or texts of shape (n,); of one-hot "
+                "numbers, np.argmax(y, axis=1)"
+            )
+        index = self.best if index is None else index
         if not self.solved[index]:
             raise InputError(f"ridge {self.ridges[index]:g} was not solved: K + λI is singular to working precision")
-        return self.classes[self.predictions[index].argmax(axis=1)]
+        if K_test is not None:
+            scores = _as_test_kernel(K_test, self.dual.shape[1]) @ self.dual[index]
+        elif self.predictions is not None:
+            scores = self.predictions[index]
+        else:
+            raise InputError("predicted labels need K_test, the kernel of the points with the training points")
+        return self.classes[scores.argmax(axis=1)]
 
     def test_accuracy(self, labels: Any) -> np.ndarray:
         """Fraction of the m test points whose label is predicted, of shape (r,); NaN where not solved."""
         if self.predictions is None:
             raise InputError("test_accuracy needs predictions: pass K_test to kernel_regression")
-        truth = np.asarray(labels)
+        truth = as_labels("labels", labels)
         if truth.shape != (m := self.predictions.shape[1],):
-            raise InputError(f"labels has shape {truth.shape}; allowed is one label for each of {m} test points")
+            hint = "; pass np.ravel(labels)" if truth.shape == (m, 1) else ""
+            raise InputError(f"labels has shape {truth.shape}; allowed is one label for each of {m} test points{hint}")
+        if self.classes is not None:
+            require_comparable("labels", truth, self.classes)
         return np.array(
             [np.mean(self.predicted_labels(i) == truth) if self.solved[i] else np.nan for i in range(len(self.ridges))]
         )
@@ -129,9 +152,10 @@ def kernel_regression(
     y: Any,
     K_test: Any = None,
     *,
-    ridges: float | Sequence[float] | np.ndarray = (0.0,),
+    ridges: float | Sequence[float] | np.ndarray | Literal["loo"] = (0.0,),
     method: str = "auto",
-    tolerance: float = 0.0,
+    dtype: Literal["float32", "float64"] = "float32",
+    tolerance: float | None = None,
     overwrite: bool = False,
     max_memory_gib: float | None = None,
     scratch: str | Path | None = None,
@@ -151,13 +175,15 @@ def kernel_regression(
     K : array or h5py.Dataset of shape (n, n)
         Symmetric, positive semi-definite, finite. A dataset is read as the method needs it: whole, or by tiles.
     y : array of shape (n,) or (n, k)
-        One-dimensional integers, booleans or strings are class labels, coded as in the paper: 0.9 for the own class
-        and −0.1 for the others. Anything else is numeric targets (a one-dimensional regression target in integers
-        wants ``y.astype(float)``).
+        One-dimensional integers, booleans or texts, also as objects or pandas' categoricals, are class labels, coded
+        as in the paper: 0.9 for the own class and −0.1 for the others. Anything else is numeric targets (a
+        one-dimensional regression target in integers wants ``y.astype(float)``); labels in a column, of shape (n, 1),
+        and one-hot integers are refused.
     K_test : array of shape (m, n), optional
         Kernel of test with training points.
-    ridges : float or sequence of float, each ≥ 0
-        Relative to mean(diag K). 0 is the paper's protocol.
+    ridges : float or sequence of float, each ≥ 0, or "loo"
+        Relative to mean(diag K). 0 is the paper's protocol. "loo" stands for the path of the estimators, from 0 to 1.
+        Whatever the path, `best` is the ridge that leave-one-out chooses from it.
     method : {"auto", "eigh", "cholesky", "cuda", "blocked"}
         "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
         "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
@@ -168,9 +194,13 @@ def kernel_regression(
         4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
         n = 50,000), or what `max_memory_gib` allows.
         "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
-    tolerance : float ≥ 0
-        Relative error of K. Eigenvalues down to −tolerance·λ_max (at least −n·ε·λ_max, the rounding of float64) do
-        not count as negative; they are left as they are, and a ridge that does not outweigh them is not solved.
+    dtype : {"float32", "float64"}
+        What K was computed in, which its entries do not show: those of `cntk` are float64 in any case. It says how
+        large the rounding in K is, 1e-6 or 1e-8 of λ_max. Eigenvalues that are no further below 0 do not count as
+        negative; they are left as they are, and a ridge that does not outweigh them is not solved. An asymmetry of no
+        more than that, of max |K|, is rounding as well; beyond 1e-8 the lower triangle then stands for both.
+    tolerance : float ≥ 0, optional
+        Relative size of the rounding in K, instead of that of `dtype`; at least n·ε.
     overwrite : bool
         Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is needed.
     max_memory_gib : float > 0, optional
@@ -218,7 +248,9 @@ def kernel_regression(
     True
     """
     stored = is_stored(K)
-    source = K if stored else _as_kernel(K)
+    rounding = ROUNDING[check.as_choice("dtype", dtype, tuple(ROUNDING))]
+    rounding = rounding if tolerance is None else check.as_number("tolerance", tolerance)
+    source = K if stored else _as_kernel(K, rounding, overwrite=overwrite)
     _check_square(source.shape)
     targets, classes = as_targets(y, n := source.shape[0])
     Y, path = targets.reshape(n, -1), as_ridges("ridges", ridges)
@@ -231,7 +263,7 @@ def kernel_regression(
         max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
     )
     options: dict[str, Any] = {
-        "tolerance": check.as_number("tolerance", tolerance),
+        "tolerance": rounding,
         "checkpoint": None if checkpoint is None else Path(checkpoint),
     }
     bar = reporting(check.as_progress("progress", progress), solver.method, "products" if solver.tile else "ridges")
@@ -240,7 +272,7 @@ def kernel_regression(
             folder = None if scratch is None else Path(scratch)
             scale, solution = solve_tiled(source, Y, path, solver, scratch=folder, report=report, **options)
         else:
-            kernel = _as_kernel(np.asarray(source)) if stored else source
+            kernel = _as_kernel(np.asarray(source), rounding, overwrite=True) if stored else source
             scale, solution = _solve_array(kernel, Y, path, solver, overwrite=overwrite, report=report, **options)
     result = _result(path, scale, targets, classes, solution, solver)
     return result if tests is None else replace(result, predictions=result.predict(tests))
@@ -268,25 +300,6 @@ def _solve_array(
         kernel, Y, ridges * scale, tolerance=tolerance, overwrite=overwrite, report=report, checkpoint=saved
     )
     return scale, path
-
-
-def as_targets(y: Any, n: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Targets of shape (n,) or (n, k), float64, and the classes if `y` holds labels; coded 0.9 and −0.1 then."""
-    values = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
-    if values.ndim not in (1, 2) or len(values) != n or values.size == 0:
-        raise InputError(f"y has shape {values.shape}; allowed are ({n},) and ({n}, targets), as K has {n} rows")
-    if values.ndim == 1 and values.dtype.kind in "biuUS":
-        classes, index = np.unique(values, return_inverse=True)
-        return np.eye(len(classes))[index] + OTHER_CLASSES, classes
-    return check.as_array("y", values).astype(np.float64), None
-
-
-def as_ridges(name: str, value: Any) -> np.ndarray:
-    """One ridge or several, as an array of shape (r,); finite and ≥ 0."""
-    path = np.atleast_1d(check.as_array(name, value)).astype(np.float64)
-    if path.ndim != 1 or path.size == 0 or (path < 0).any():
-        raise InputError(f"{name} is {value!r}; allowed are one number ≥ 0 or a sequence of them")
-    return path
 
 
 def choose(
@@ -344,16 +357,25 @@ def _result(
     )
 
 
-def _as_kernel(K: Any) -> np.ndarray:
-    """K checked: finite first, as NaN would look like a lack of definiteness; then square, symmetric, not 0."""
+def _as_kernel(K: Any, rounding: float, *, overwrite: bool) -> np.ndarray:
+    """K checked: finite first, as NaN would look like a lack of definiteness; then square, symmetric, not 0.
+
+    Where it is less symmetric than float64, but not by more than `rounding`, the lower triangle is mirrored, in a copy
+    unless K may be overwritten.
+    """
     kernel = np.ascontiguousarray(check.as_array("K", K), dtype=np.float64)
     _check_square(kernel.shape)
-    largest = asymmetry = 0.0
-    for start in range(0, len(kernel), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        largest = max(largest, float(np.abs(kernel[rows]).max()))
-        asymmetry = max(asymmetry, float(np.abs(kernel[rows] - kernel[:, rows].T).max()))
-    check_entries(largest, asymmetry)
+    blocks = cut(len(kernel), ROWS_AT_ONCE)
+    largest = max(float(np.abs(kernel[rows]).max()) for rows in blocks)
+    asymmetry = max(float(np.abs(kernel[rows] - kernel[:, rows].T).max()) for rows in blocks)
+    check_entries(largest, asymmetry, rounding)
+    if asymmetry > ASYMMETRY * largest:
+        own = kernel is not K and kernel.flags.owndata
+        if not own and not (overwrite and kernel.flags.writeable):
+            kernel = kernel.copy()
+        for rows in blocks:
+            kernel[: rows.start, rows] = kernel[rows, : rows.start].T
+            kernel[rows, rows] = mirrored(kernel[rows, rows])
     return kernel
 
 

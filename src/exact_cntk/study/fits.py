@@ -13,11 +13,6 @@ from exact_cntk.study.documents import RESIDUAL_DECIMALS, pack_answers, rounded
 SPECTRUM_RANKS = 200
 TEST_ROWS = 1000  # of a stored kernel with the test set, in memory at a time
 
-# Relative error of a kernel by the type that its recursion was computed in (float32: at most 5e-7 an entry, measured
-# against float64). An eigenvalue that is negative by no more is rounding: it is left as it is, and a ridge that does
-# not outweigh it is recorded as not solved.
-KERNEL_ERROR = {"float32": 1e-6, "float64": 0.0}
-
 
 @dataclass(frozen=True)
 class Fit:

@@ -15,7 +15,7 @@ from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
 from exact_cntk.study.documents import check_images, describe_data, write_result
-from exact_cntk.study.fits import KERNEL_ERROR, TEST_ROWS, check_ridges, fit_and_test
+from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_and_test
 from exact_cntk.study.provenance import provenance
 from exact_cntk.study.subsets import Subset, check_subsets
 
@@ -191,7 +191,7 @@ def _entry(
         (dataset[start : min(start + TEST_ROWS, len(dataset)), chunk] for start in starts),
         data.test_labels,
         name=f"{path}: {dataset.name.strip('/')} on images {chunk.start}:{chunk.stop}",
-        tolerance=KERNEL_ERROR[kernel.dtype],
+        dtype=kernel.dtype,
         **options,
     )
     return {"test_images": n_test, **fit.whole_path()}

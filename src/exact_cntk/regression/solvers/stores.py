@@ -18,6 +18,7 @@ from exact_cntk._support.cut import cut
 from exact_cntk._support.machine import format_gib, require_disk
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.regression.ridge_path import mirrored
 from exact_cntk.regression.solvers.arrays import Array, Arrays, NumPyArrays, TorchArrays
 
 
@@ -114,7 +115,8 @@ class Disk:
         """It stays where it is."""
 
     def kernel(self, i: int, j: int) -> np.ndarray:
-        return read_tile(self._source, self.bounds[i], self.bounds[j])
+        tile = read_tile(self._source, self.bounds[i], self.bounds[j])
+        return mirrored(tile) if i == j else tile
 
     start = kernel
 

@@ -20,6 +20,7 @@ from exact_cntk.regression.ridge_path import (
     RidgePath,
     RidgeSolution,
     check_entries,
+    mirrored,
     relative_norm,
     singular_below,
     solve_path,
@@ -69,7 +70,7 @@ def solve_tiled(
     digest = None if checkpoint is None else sha256()
     on_device = solver.method == "cuda"
     with Device(len(Y), solver.tile, DEVICE) if on_device else Disk(source, solver.tile, scratch) as tiles:
-        diagonal, norm = inspect(source, tiles, digest=None if digest is None else digest.update)
+        diagonal, norm = inspect(source, tiles, tolerance, digest=None if digest is None else digest.update)
         scale = float(diagonal.mean())
         saved = None
         if checkpoint is not None and digest is not None:
@@ -81,9 +82,11 @@ def solve_tiled(
 
 
 def inspect(
-    source: Any, tiles: Tiles, *, digest: Callable[[memoryview], object] | None = None
+    source: Any, tiles: Tiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
 ) -> tuple[np.ndarray, float]:
     """Check that a kernel is finite, symmetric and not 0, and load it to `tiles`, reading each tile once.
+
+    Where it is symmetric up to `rounding`, relative to max |K|, the lower triangle counts.
 
     `digest` is given the memory of the tiles of the lower triangle, in a fixed order. Returns the diagonal, of shape
     (n,), and the 1-norm, the largest column sum of absolute values.
@@ -102,13 +105,13 @@ def inspect(
             lower = arrays.from_host(host)
             upper = lower if i == j else arrays.from_host(_finite(source, columns, rows))
             asymmetry = max(asymmetry, float(abs(lower - upper.T).max()))
-            tiles.load(i, j, upper)
+            tiles.load(i, j, arrays.from_host(mirrored(host)) if i == j else lower.T)
             absolute = abs(lower)
             largest = max(largest, float(absolute.max()))
             sums[columns] += arrays.to_host(absolute.sum(0))
             if i != j:
                 sums[rows] += arrays.to_host(absolute.sum(1))
-    check_entries(largest, asymmetry)
+    check_entries(largest, asymmetry, rounding)
     return diagonal, float(sums.max())
 
 

@@ -18,7 +18,7 @@ from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.networks import Output, kernel_key
 from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import check_images, describe_data, write_result
-from exact_cntk.study.fits import KERNEL_ERROR, Fit, check_ridges, fit_and_test
+from exact_cntk.study.fits import Fit, check_ridges, fit_and_test
 from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
@@ -133,7 +133,7 @@ class _Problem:
             self.data.test_labels,
             name=name,
             ridges=self.ridges,
-            tolerance=KERNEL_ERROR[self.blocks.header.dtype],
+            dtype=self.blocks.header.dtype,
             max_memory_gib=self.max_memory_gib,
         )
 

@@ -10,7 +10,7 @@ import scipy.linalg
 from scipy.sparse.linalg import eigsh
 
 from exact_cntk.data import ProcessedData
-from exact_cntk.regression.kernel_regression import as_targets
+from exact_cntk.regression.inputs import as_targets
 from exact_cntk.study.documents import rounded
 from exact_cntk.study.fits import fit_and_test, right_answers
 from exact_cntk.study.sections.random_features.plan import train_sizes

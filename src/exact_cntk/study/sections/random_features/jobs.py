@@ -18,7 +18,7 @@ from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.documents import check_images, describe_data, rounded, write_result
-from exact_cntk.study.fits import KERNEL_ERROR, check_ridges
+from exact_cntk.study.fits import check_ridges
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.random_features.fits import Images, nested_results
@@ -132,7 +132,7 @@ def solve_exact(
                         train, test = (
                             (A.astype(dtype) if dtype != kernel.dtype else A).astype(float) for A in (K, K_test)
                         )
-                        solving = {"ridges": ridges, "tolerance": KERNEL_ERROR[dtype]}
+                        solving = {"ridges": ridges, "dtype": dtype}
                         exact = K if dtype != kernel.dtype else None
                         lead = {"kind": kind, "depth": kernel.depth, "features": None, "dtype": dtype}
                         entries = nested_results(train, test, images, exact, dtype, solving, f"{path}: {kind}")

@@ -81,8 +81,7 @@ def gaussian_kernel(
     fits: list[tuple[Any, ...]] = []
     for bandwidth in bandwidths:
         K = np.exp(-squares / (2 * bandwidth**2 * median))
-        # rounding of the distances, relative to 1, the diagonal; a wide kernel is nearly singular
-        fit = kernel_regression(K, labels, ridges=ridges, tolerance=1e-12, method="eigh")
+        fit = kernel_regression(K, labels, ridges=ridges, dtype="float64", method="eigh")
         score = choose(fit.ridges, fit.loo_error, fit.loo_accuracy, fit.solved)[1]
         fits.append((*score, -bandwidth, fit.dual[fit.best], fit.classes))
     _, _, ridge, minus_bandwidth, dual, classes = min(fits, key=lambda entry: entry[:4])

@@ -11,7 +11,7 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData
 from exact_cntk.study.documents import check_images, rounded
-from exact_cntk.study.fits import KERNEL_ERROR, TEST_ROWS, check_ridges, fit_labels, right_answers
+from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_labels, right_answers
 from exact_cntk.study.sections.small_data.subsets import Draw, one_a_class
 
 RIDGES = ("none", "loo")  # the paper's protocol, and the ridge chosen by leave-one-out on the training images
@@ -61,7 +61,7 @@ def kernel_results(
                 fits = []
                 for j, draw in enumerate(draws, start=1):
                     name = f"{kernel_file}: {kind} on {draw.train_images} images, repeat {draw.repeat}"
-                    options = {"name": name, "ridges": ridges, "tolerance": KERNEL_ERROR[kernel.dtype]}
+                    options = {"name": name, "ridges": ridges, "dtype": kernel.dtype}
                     fits.append(_fit(file[kind], data, draw, options))
                     if report is not None:
                         report(i * len(draws) + j, len(kernel.kinds) * len(draws))
