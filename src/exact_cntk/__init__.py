@@ -2,6 +2,8 @@
 
 `cntk` computes the kernels of convolutional nets, `ntk` those of fully connected ones, `kernel_regression` predicts
 from a kernel along a ridge path, and `CNTKClassifier` and `CNTKRegressor` put both behind scikit-learn's interface.
+The modules `finite` (networks of finite width), `networks` (their descriptions), `data` (sources of images) and
+`errors` load when they are first used.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -10,12 +12,17 @@ from typing import TYPE_CHECKING
 from exact_cntk._support.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from exact_cntk import data as data
+    from exact_cntk import errors as errors
+    from exact_cntk import finite as finite
+    from exact_cntk import networks as networks
     from exact_cntk.estimators import CNTKClassifier, CNTKRegressor
     from exact_cntk.kernels.cntk import cntk
     from exact_cntk.kernels.ntk import ntk
     from exact_cntk.regression.kernel_regression import kernel_regression
 
 __all__ = ["CNTKClassifier", "CNTKRegressor", "__version__", "cntk", "kernel_regression", "ntk"]
+_MODULES = ("data", "errors", "finite", "networks")
 
 try:
     __version__ = version("exact-cntk")
@@ -32,8 +39,9 @@ __getattr__ = lazy_exports(
         "kernel_regression": "regression.kernel_regression",
         "ntk": "kernels.ntk",
     },
+    _MODULES,
 )
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

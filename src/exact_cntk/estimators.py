@@ -19,7 +19,8 @@ from exact_cntk.networks import KINDS, TRAINED
 from exact_cntk.regression.inputs import DEFAULT_RIDGES
 from exact_cntk.regression.kernel_regression import KernelRegression, as_ridges, choose, kernel_regression
 
-# Images whose kernel with the training images is in memory at a time when they are predicted, at most.
+# Images whose kernel with the training images is in memory at a time when they are predicted. A constant: BLAS rounds a
+# row of a product as the number of rows has it.
 ROWS_AT_ONCE = 1024
 
 
@@ -93,13 +94,10 @@ class _CNTKEstimator(BaseEstimator):
         """Predictions of the targets, of shape (m,) or (m, k)."""
         check_is_fitted(self)
         images = self._images(X, reset=False)
-        m = len(images)
-        scores = np.empty((m, *self.dual_coef_.shape[1:]))
-        # Of about equal lengths: a product of one row or few may round otherwise than the same rows in a long one.
-        batches = cut(m, math.ceil(m / math.ceil(m / ROWS_AT_ONCE)))
+        scores = np.empty((len(images), *self.dual_coef_.shape[1:]))
         with reporting(check.as_progress("progress", self.progress), "prediction", "images") as report:
-            for rows in batches:
-                part = False if report is None else _part(report, rows, m)
+            for rows in cut(len(images), ROWS_AT_ONCE):
+                part = False if report is None else _part(report, rows, len(images))
                 kernels = self._kernels(images[rows], self.X_fit_, (self.depth_,), part)
                 scores[rows] = kernels[self.depth_] @ self.dual_coef_
         return scores

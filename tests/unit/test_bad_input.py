@@ -19,6 +19,7 @@ import yaml
 from kernel_files import edit, make_blocks
 from typer.testing import CliRunner
 
+import exact_cntk
 from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, kernel_regression, ntk
 from exact_cntk.blocks import merge_blocks
 from exact_cntk.cli import app
@@ -29,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 3, 1))
 LABELS = [0, 1, 0, 1]
 NAN = np.where(np.arange(4)[:, None, None, None] == 2, np.nan, IMAGES)
+MASKED = np.ma.array(IMAGES, mask=np.isnan(NAN))
+PLANES = np.ones((4, 3, 6, 6))
 INDEFINITE = np.diag([1.0, 1.0, 1.0, -0.5])
 
 
@@ -43,6 +46,17 @@ CALLS: list[tuple[str, Callable[[], object], str]] = [
     ("wrong rank", lambda: ntk(IMAGES, depth=3), r"x1 has shape \(4, 3, 3, 1\); allowed are 2 dimensions"),
     ("wrong rank", lambda: kernel_regression(LABELS, LABELS), r"K has shape \(4,\); allowed is \(n, n\)"),
     ("wrong rank", lambda: CNTKClassifier().fit(IMAGES[..., 0], LABELS), r"X has shape \(4, 3, 3\); allowed are"),
+    ("channels first", lambda: cntk(**images_with(x1=PLANES)), r"x1\.transpose\(0, 2, 3, 1\)"),
+    ("channels first", lambda: cntk(**images_with(x2=PLANES)), r"x2 has images of shape \(3, 6, 6\); allowed is x1's"),
+    ("channels first", lambda: CNTKClassifier().fit(PLANES, LABELS), r"X\.transpose\(0, 2, 3, 1\)"),
+    ("channels first", lambda: exact_cntk.finite.CNN((3, 6, 6), depth=3, width=2, readout="gap"), r"here \(6, 6, 3\)"),
+    ("masked", lambda: cntk(**images_with(x1=MASKED)), "x1 has 9 masked entries"),
+    ("masked", lambda: ntk(MASKED[:, 0, :, 0], depth=3), "x1 has 3 masked entries"),
+    ("masked", lambda: kernel_regression(np.ma.masked_equal(np.eye(4), 0), LABELS), "K has 12 masked entries"),
+    ("masked", lambda: CNTKClassifier().fit(MASKED, LABELS), "X has 9 masked entries"),
+    ("labels in a column", lambda: kernel_regression(np.eye(4), [[0], [1], [0], [1]]), r"pass np\.ravel\(y\)"),
+    ("one-hot labels", lambda: kernel_regression(np.eye(4), np.eye(2, dtype=int)[LABELS]), r"pass np\.argmax\(y"),
+    ("missing labels", lambda: kernel_regression(np.eye(4), [*"aba", None]), "y has dtype object, .* none missing"),
     ("even filter", lambda: cntk(**images_with(filter_size=4)), "filter_size is 4; allowed are odd"),
     ("even filter", lambda: CNTKClassifier(filter_size=4).fit(IMAGES, LABELS), "filter_size is 4; allowed are odd"),
     ("depth 1", lambda: cntk(**images_with(depths=1)), "depths is 1; allowed are integers ≥ 2"),

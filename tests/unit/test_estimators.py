@@ -1,7 +1,10 @@
 import pickle
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -10,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, estimators, kernel_regression
-from exact_cntk.errors import InputError
+from exact_cntk.errors import InputError, LayoutWarning
 
 SHAPE = (8, 8, 1)
 
@@ -34,6 +37,7 @@ def passes(monkeypatch):
     return made
 
 
+@pytest.mark.filterwarnings("ignore::exact_cntk.errors.LayoutWarning")
 @parametrize_with_checks([CNTKClassifier(), CNTKRegressor(), CNTKClassifier(dtype="float64", depth=(2, 4))])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
@@ -99,7 +103,8 @@ def test_rows_and_images_are_the_same_thing(digits):
     images = CNTKClassifier().fit(X.reshape(-1, *SHAPE), y)
     np.testing.assert_array_equal(rows.decision_function(X_test), images.decision_function(X_test.reshape(-1, *SHAPE)))
     assert images.X_fit_.shape == (100, *SHAPE)
-    assert CNTKClassifier().fit(X, y).X_fit_.shape == (100, 1, 64, 1)
+    with pytest.warns(LayoutWarning):
+        assert CNTKClassifier().fit(X, y).X_fit_.shape == (100, 1, 64, 1)
 
 
 def test_works_inside_of_scikit_learns_tools(digits):
@@ -160,3 +165,121 @@ def test_images_of_another_shape_are_refused(digits):
     model = CNTKClassifier().fit(images, y)
     with pytest.raises(InputError, match=r"X has images of shape \(8, 4, 2\); allowed is \(8, 8, 1\)"):
         model.predict(images.reshape(-1, 8, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("features", "example"), [(64, r"images, such as \(8, 8, 1\), or \(1, 1, 64\)"), (60, r"images, or \(1, ")]
+)
+def test_rows_without_a_shape_are_warned_of_once(digits, features, example):
+    X, y, _, _ = digits
+    with pytest.warns(LayoutWarning, match=rf"rows of {features} numbers.*one row of pixels.*{example}") as caught:
+        model = CNTKClassifier(depth=2, ridge=1.0).fit(X[:, :features], y)
+        model.predict(X[:5, :features])
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 64, 1), (1, 1, 64), SHAPE])
+def test_a_shape_is_no_reason_to_warn(digits, shape):
+    X, y, _, _ = digits
+    assert CNTKClassifier(depth=2, ridge=1.0, image_shape=shape).fit(X, y).X_fit_.shape == (100, *shape)
+
+
+def test_channels_first_in_rows_and_in_images():
+    rng = np.random.default_rng(0)
+    planes, y = rng.standard_normal((30, 3, 5, 6)), np.arange(30) % 3
+    last = planes.transpose(0, 2, 3, 1)
+    expected = CNTKClassifier(ridge=1e-2).fit(last[:20], y[:20]).decision_function(last[20:])
+    by_planes = CNTKClassifier(ridge=1e-2, image_shape=(5, 6, 3), channels_first=True)
+    for X in (planes, planes.reshape(30, -1), torch.tensor(planes, requires_grad=True)):
+        model = clone(by_planes).fit(X[:20], y[:20])
+        np.testing.assert_array_equal(model.decision_function(X[20:]), expected)
+        assert model.X_fit_.shape == (20, 5, 6, 3)
+    by_pixels = CNTKClassifier(ridge=1e-2, image_shape=(5, 6, 3)).fit(last[:20].reshape(20, -1), y[:20])
+    np.testing.assert_array_equal(by_pixels.decision_function(last[20:].reshape(10, -1)), expected)
+    with pytest.raises(InputError, match=r"X has shape \(30, 3, 5, 6\), which looks like .* channels_first=True"):
+        CNTKClassifier().fit(planes, y)
+    for first in (None, True):
+        with pytest.raises(InputError, match=r"image_shape is \(3, 5, 6\), which looks like .* here \(5, 6, 3\)"):
+            CNTKClassifier(image_shape=(3, 5, 6), channels_first=first).fit(planes.reshape(30, -1), y)
+    assert CNTKClassifier(channels_first=False).fit(planes, y).X_fit_.shape == (30, 3, 5, 6)
+
+
+@pytest.mark.parametrize("trained", ["all", "hidden"])
+def test_the_gaussian_process_of_the_network(digits, trained):
+    X, y, X_test, _ = digits
+    model = CNTKClassifier(get="nngp", trained=trained, depth=[2, 3], ridge=1e-3, image_shape=SHAPE).fit(X, y)
+    depth, images, tests = model.depth_, X.reshape(-1, *SHAPE), X_test.reshape(-1, *SHAPE)
+    options = {"depths": depth, "readout": "flatten", "get": "nngp"}
+    K, K_test = (cntk(*sets, **options)["nngp", depth] for sets in ((images,), (tests, images)))
+    expected = kernel_regression(K, y, K_test, ridges=1e-3).predictions[0]
+    np.testing.assert_array_equal(model.decision_function(X_test), expected)
+
+
+@pytest.mark.parametrize("targets", [None, 1, 2, 10])
+def test_predictions_are_made_in_batches(digits, monkeypatch, targets):
+    X, y, X_test, _ = digits
+    Y = y if targets is None else np.random.default_rng(0).standard_normal((100, targets))
+    model = CNTKRegressor(depth=2, ridge=1e-2, image_shape=SHAPE).fit(X, Y)
+    whole = model.predict(X_test)
+    K = cntk(X_test.reshape(-1, *SHAPE), model.X_fit_, depths=2, readout="flatten")["ntk", 2]
+    np.testing.assert_array_equal(whole, K @ model.dual_coef_)
+    monkeypatch.setattr(estimators, "ROWS_AT_ONCE", 32)
+    # the kernel has the same bits in batches; BLAS rounds products by their number of rows
+    by_batches = np.concatenate([K[start : start + 32] @ model.dual_coef_ for start in range(0, 100, 32)])
+    np.testing.assert_array_equal(model.predict(X_test), by_batches)
+    np.testing.assert_allclose(by_batches, whole, rtol=1e-9, atol=1e-11)
+
+
+def test_memory_of_predictions_does_not_grow_with_their_number(monkeypatch):
+    monkeypatch.setattr(estimators, "ROWS_AT_ONCE", 50)
+    rng = np.random.default_rng(0)
+    model = CNTKRegressor(depth=2, ridge=1.0).fit(rng.standard_normal((400, 1, 2, 1)), np.arange(400.0))
+    peaks = []
+    for m in (200, 2000):
+        X = rng.standard_normal((m, 1, 2, 1))
+        tracemalloc.start()
+        model.predict(X)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 8 * 1800 * 400 / 10
+    assert peaks[1] < 3 * 8 * 50 * 400
+
+
+def test_progress_of_fit_and_predictions(digits, monkeypatch):
+    monkeypatch.setattr(estimators, "ROWS_AT_ONCE", 40)
+    X, y, X_test, _ = digits
+    seen = []
+    model = CNTKClassifier(depth=2, ridge=1.0, image_shape=SHAPE, progress=lambda *step: seen.append(step)).fit(X, y)
+    assert seen[-1] == (5050, 5050)
+    seen.clear()
+    model.predict(X_test)
+    assert [step for step in seen if step[0] in (40, 80, 100)] == [(40, 100), (80, 100), (100, 100)]
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("estimator", [CNTKClassifier, CNTKRegressor])
+def test_masks_are_not_dropped(digits, estimator):
+    X, y, X_test, _ = digits
+    masked = np.ma.masked_equal(X, 16)
+    with pytest.raises(InputError, match=r"X has .* masked entries"):
+        estimator(image_shape=SHAPE).fit(masked, y)
+    with pytest.raises(InputError, match=r"y has .* masked entries"):
+        estimator(image_shape=SHAPE).fit(X, np.ma.masked_equal(y, 3))
+    model = estimator(depth=2, ridge=1.0, image_shape=SHAPE).fit(X, y)
+    with pytest.raises(InputError, match=r"X has .* masked entries"):
+        model.predict(np.ma.masked_equal(X_test, 16))
+
+
+def test_labels_as_people_have_them(digits):
+    X, y, X_test, _ = digits
+    names = np.array([f"digit {k}" for k in y])
+    expected = CNTKClassifier(depth=2, ridge=1.0, image_shape=SHAPE).fit(X, names).predict(X_test)
+    for labels in (names.astype(object), pd.Categorical(names), pd.Series(names), names.tolist()):
+        model = CNTKClassifier(depth=2, ridge=1.0, image_shape=SHAPE).fit(X, labels)
+        np.testing.assert_array_equal(model.predict(X_test), expected)
+    numbers = CNTKClassifier(depth=2, ridge=1.0, image_shape=SHAPE).fit(torch.tensor(X), torch.tensor(y))
+    np.testing.assert_array_equal([f"digit {k}" for k in numbers.predict(torch.tensor(X_test))], expected)
+    for one_hot in (np.eye(10)[y], np.eye(10, dtype=int)[y], torch.eye(10)[y]):
+        with pytest.raises(InputError, match=r"y has shape \(100, 10\); .* np\.argmax\(y, axis=1\)"):
+            CNTKClassifier(image_shape=SHAPE).fit(X, one_hot)

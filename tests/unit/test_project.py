@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib.metadata import requires
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,7 @@ def test_hooks_use_locked_tools_and_fetch_nothing():
     for hook in (hook for repo in repos for hook in repo["hooks"]):
         assert hook["language"] == "system"
         assert canonicalize_name(hook["entry"].split()[0]) in pins
+
+
+def test_types_are_stated_to_users_type_checkers():
+    assert (files(exact_cntk) / "py.typed").is_file()

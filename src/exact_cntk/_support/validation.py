@@ -32,8 +32,9 @@ def as_array(name: str, value: Any) -> np.ndarray:
 
 def as_numpy(name: str, value: Any) -> np.ndarray:
     """A NumPy array of any dtype, of what `as_array` takes."""
+    known = as_known(name, value)
     try:
-        return np.asarray(as_known(name, value))
+        return np.asarray(known)
     except ValueError as error:  # nested sequences of unequal lengths
         raise InputError(f"{name} must be an array of numbers: {error}") from None
 
@@ -66,10 +67,8 @@ def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.
     array = as_array(name, value)
     if array.ndim != 4:
         axes = "(images, channels, rows, columns)" if first else "(images, rows, columns, channels)"
-        hint = {
-            2: f"; of rows, {name}.reshape(-1, rows, columns, channels) makes images",
-            3: f"; a stack of grey images is {name}{'[:, None]' if first else '[..., None]'}, one image is {name}[None]",
-        }.get(array.ndim, "")
+        stack = f"{name}[:, None]" if first else f"{name}[..., None]"
+        hint = f"; a stack of grey images is {stack}, a single image is {name}[None]" if array.ndim == 3 else ""
         raise InputError(f"{name} has shape {array.shape}; allowed are 4 dimensions: {axes}{hint}")
     if 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape}; allowed are at least one image, pixel and channel")
@@ -100,8 +99,8 @@ def as_image_shape(name: str, value: Any, channels_first: bool | None) -> tuple[
         return columns, channels, rows
     if channels_first is None and looks_channels_first((rows, columns, channels)):
         raise InputError(
-            f"{name} is {sizes}, which looks like (channels, rows, columns); allowed is (rows, columns, channels), here "
-            f"{(columns, channels, rows)}; with channels_first=False, it means {rows} rows and {channels} channels"
+            f"{name} is {sizes}, which looks like (channels, rows, columns); allowed is (rows, columns, channels), "
+            f"here {(columns, channels, rows)}; with channels_first=False, it means {rows} rows and {channels} channels"
         )
     return rows, columns, channels
 
@@ -194,6 +193,15 @@ def as_flag(name: str, value: Any) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise InputError(f"{name} is {value!r}; allowed are False and True")
+
+
+def as_diagonal(diagonal: Any, x2: Any) -> bool:
+    """The argument `diagonal`, which allows no second set."""
+    if (alone := as_flag("diagonal", diagonal)) and x2 is not None:
+        raise InputError(
+            "x2 is given, but diagonal is True; allowed are x1 alone, whose diagonal it is, or no diagonal"
+        )
+    return alone
 
 
 def as_choice(name: str, value: Any, allowed: Sequence[str]) -> str:

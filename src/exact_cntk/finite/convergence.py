@@ -116,12 +116,14 @@ def width_sweep(
     if not exact.any():
         raise InputError(f"the {kind} kernel of depth {depth} with trained={trained!r} is 0 on x: nothing to compare")
 
-    options: dict[str, Any] = {"draws": draws, "seed": seed, "device": device, "max_memory_gib": max_memory_gib}
+    options: dict[str, Any] = {"seed": seed, "device": device, "max_memory_gib": max_memory_gib}
     deviations = np.empty((len(sizes), draws))
     with reporting(check.as_progress("progress", progress), "width sweep", "widths") as report:
         for i, width in enumerate(sizes):
-            kernels = empirical_kernel(x, width=width, dtype=DTYPE, **architecture, **options)[kind, depth]
-            deviations[i] = np.linalg.norm(kernels - exact, axis=(1, 2)) / np.linalg.norm(exact)
+            for draw in range(draws):  # one in memory at a time
+                kernels = empirical_kernel(x, width=width, draws=[draw], dtype=DTYPE, **architecture, **options)
+                difference = kernels[kind, depth] - exact
+                deviations[i, draw] = np.linalg.norm(difference, axis=(1, 2))[0] / np.linalg.norm(exact)
             if report is not None:
                 report(i + 1, len(sizes))
     slope, interval = fit_slope(np.asarray(sizes), deviations, level)

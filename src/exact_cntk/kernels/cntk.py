@@ -157,9 +157,7 @@ def cntk(
         flips=flips,
     )
     options: dict[str, Any] = {"backend": backend, "dtype": dtype, "progress": progress, "threads": threads}
-    if check.as_flag("diagonal", diagonal):
-        if x2 is not None:
-            raise InputError("x2 is given, and diagonal is True; allowed is one of both: K(x1, x1) has the diagonal")
+    if check.as_diagonal(diagonal, x2):
         kernels = _diagonals(check.as_images("x1", x1, channels_first), spec, **options)
     else:
         kernels, _ = by_rows(x1, x2, spec, channels_first=channels_first, **options)

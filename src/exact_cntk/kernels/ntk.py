@@ -48,7 +48,8 @@ def ntk(
     Returns
     -------
     dict of arrays of shape (n, m), float64
-        One for each requested kind, also for a single one; of shape (n,) with `diagonal`. Relative error about 1e-14, near-duplicates and opposite vectors included.
+        One for each requested kind, also for a single one; of shape (n,) with `diagonal`. Relative error about 1e-14,
+        near-duplicates and opposite vectors included.
 
     Raises
     ------
@@ -72,9 +73,7 @@ def ntk(
         raise InputError(f"x2 has {right.shape[1]} features; allowed is x1's number of features, {left.shape[1]}")
     depth = check.as_integer("depth", depth, at_least=1)
     kinds = check.as_choices("get", get, KINDS)
-    if check.as_flag("diagonal", diagonal):
-        if x2 is not None:
-            raise InputError("x2 is given, and diagonal is True; allowed is one of both: K(x1, x1) has the diagonal")
+    if check.as_diagonal(diagonal, x2):
         ones = np.ones(len(left))
         kernels = _recursion(np.linalg.norm(left, axis=1) ** 2, ones, 0 * ones, 2 * ones, depth)
         return {kind: kernels[kind] for kind in kinds}

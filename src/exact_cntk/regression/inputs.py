@@ -36,7 +36,7 @@ def as_labels(name: str, values: Any) -> np.ndarray:
     """
     array = check.as_numpy(name, values)
     if array.dtype.kind == "T":  # NumPy's texts of variable length
-        return array.astype(str)
+        array = array.astype(object)
     if array.dtype.kind != "O":
         return array
     for dtype, types in _TYPES.items():

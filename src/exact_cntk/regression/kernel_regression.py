@@ -196,7 +196,7 @@ def kernel_regression(
         "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
     dtype : {"float32", "float64"}
         What K was computed in, which its entries do not show: those of `cntk` are float64 in any case. It says how
-        large the rounding in K is, 1e-6 or 1e-8 of λ_max. Eigenvalues that are no further below 0 do not count as
+        large the rounding in K is, 1e-6 or 1e-7 of λ_max. Eigenvalues that are no further below 0 do not count as
         negative; they are left as they are, and a ridge that does not outweigh them is not solved. An asymmetry of no
         more than that, of max |K|, is rounding as well; beyond 1e-8 the lower triangle then stands for both.
     tolerance : float ≥ 0, optional

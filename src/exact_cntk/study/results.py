@@ -95,6 +95,25 @@ class Study:
         return named and self.data.get("image_shape") == list(paper.shape) and classes == len(paper.class_names)
 
 
+def find_study(study_dir: str | Path) -> Path:
+    """A study's folder, as named from the working directory or from the nearest folder above it that has it.
+
+    Jupyter runs a notebook in the notebook's own folder, the workflow in the folder that has ``results``.
+
+    Raises
+    ------
+    UserError
+        There is no such folder.
+    """
+    for folder in (Path(), *Path.cwd().parents):
+        if (folder / study_dir).is_dir():
+            return folder / study_dir
+    raise UserError(
+        f"study_dir is {study_dir}, which neither {Path.cwd()} nor a folder above it has; run the study first, or give "
+        "the whole path"
+    )
+
+
 def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> Study:
     """Read the metrics of a study.
 

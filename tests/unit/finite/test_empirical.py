@@ -3,7 +3,7 @@ import pytest
 
 from exact_cntk import cntk
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.finite import CNN, _contract, empirical, empirical_kernel, random_features
+from exact_cntk.finite import CNN, _contract, empirical, empirical_kernel, random_features, width_sweep
 from exact_cntk.finite._signals import plan_blocks, signals
 from exact_cntk.finite._torch import torch
 
@@ -305,3 +305,21 @@ def test_what_does_not_fit_is_refused(monkeypatch):
 def test_no_gpu_is_said():
     with pytest.raises(UserError, match=r"device is 'cuda', but torch .* finds no GPU"):
         empirical_kernel(images(2), depths=3, readout="gap", width=4, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, **order: empirical_kernel(x, x, depths=3, readout="gap", width=4, **order)["ntk", 3],
+        lambda x, **order: random_features(x, depth=3, readout="gap", width=4, **order)["ntk"],
+        lambda x, **order: width_sweep(x, widths=[2, 4], depth=3, readout="gap", draws=2, **order).deviations,
+    ],
+)
+def test_channels_first_is_refused_or_taken_as_said(call):
+    first = images(3, (3, 6, 5))
+    with pytest.raises(InputError, match=r"has shape \(3, 3, 6, 5\), which looks like"):
+        call(first)
+    expected = call(first.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(call(first, channels_first=True), expected)
+    rows_of_three = call(first, channels_first=False)
+    assert rows_of_three.shape != expected.shape or not np.allclose(rows_of_three, expected)

@@ -167,3 +167,11 @@ def test_wrong_images_are_named():
     network = CNN((4, 4, 1), depth=3, width=4, readout="gap")
     with pytest.raises(InputError, match=r"images have shape \(2, 4, 5, 1\); allowed is \(n, 4, 4, 1\)"):
         network(torch.zeros(2, 4, 5, 1))
+
+
+def test_image_shapes_with_channels_first_are_refused_unless_meant():
+    options = {"depth": 3, "width": 4, "readout": "gap"}
+    with pytest.raises(InputError, match=r"image_shape is \(3, 8, 6\), which looks like .* here \(8, 6, 3\)"):
+        CNN((3, 8, 6), **options)
+    assert CNN((3, 8, 6), channels_first=True, **options).image_shape == (8, 6, 3)
+    assert CNN((3, 8, 6), channels_first=False, **options).image_shape == (3, 8, 6)

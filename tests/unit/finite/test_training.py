@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_networks import CLASSES, draw, problem, state
 
@@ -161,6 +162,11 @@ def test_nothing_trained_is_nothing_changed():
         ({"labels": [0] * 8 + [3]}, "labels has 3; allowed are integers from 0 to 2"),
         ({"labels": [0] * 8 + [0.5]}, "labels has 0.5; allowed are integers"),
         ({"labels": [0] * 8 + [-1]}, "labels has -1; allowed are integers"),
+        ({"labels": np.zeros((9, 1), dtype=int)}, r"labels has shape \(9, 1\) .* pass np\.ravel\(labels\)"),
+        ({"labels": np.eye(3, dtype=int)[[0, 1, 2] * 3]}, r"pass np\.argmax\(labels, axis=1\)"),
+        ({"labels": list("abcabcabc")}, r"labels has texts, .*: np\.unique\(labels, return_inverse=True\)\[1\]"),
+        ({"labels": np.ma.array([0] * 9, mask=[1] + [0] * 8)}, "labels has 1 masked entries"),
+        ({"x": np.zeros((9, 2, 4, 4))}, r"x has images of shape \(2, 4, 4\); .* pass x\.transpose\(0, 2, 3, 1\)"),
         ({"x": np.zeros((9, 4, 4, 1))}, r"x has images of shape \(4, 4, 1\); allowed is the network's, \(4, 4, 2\)"),
         ({"x_test": np.zeros((1, 4, 4, 2))}, "x_test and labels_test belong together"),
     ],
@@ -169,3 +175,10 @@ def test_wrong_arguments_are_named(options, message):
     x, labels = problem()
     with pytest.raises(InputError, match=message):
         train_full_batch(draw(), **{"x": x, "labels": labels, "rate": 0.1, "steps": 1} | options)
+
+
+def test_labels_may_be_objects_or_categoricals():
+    x, labels = problem()
+    given = (labels, np.asarray(labels, dtype=object), pd.Categorical(labels), torch.tensor(labels))
+    rows = [train_full_batch(draw(), x, known, rate=0.1, steps=1) for known in given]
+    assert all(row == rows[0] for row in rows)

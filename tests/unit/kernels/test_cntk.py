@@ -1,6 +1,7 @@
 import doctest
 import subprocess
 import sys
+import tracemalloc
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -159,3 +160,43 @@ def test_examples_of_the_docstrings_run(module):
     results = doctest.testmod(import_module(f"exact_cntk.{module}"))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("architecture", [{"readout": "flatten", "flips": True}, {"readout": "gap"}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_diagonal_alone_is_that_of_the_matrix(architecture, dtype):
+    x = np.random.default_rng(0).standard_normal((19, 6, 5, 2)) * np.r_[1e9, np.ones(18)][:, None, None, None]
+    options = {"depths": [2, 5], "get": ("ntk", "nngp"), "trained": ("all", "hidden"), "dtype": dtype, **architecture}
+    matrices, seen = cntk(x, **options), []
+    diagonals = cntk(x, diagonal=True, progress=lambda *step: seen.append(step), **options)
+    assert list(diagonals) == list(matrices)
+    for key, matrix in matrices.items():
+        np.testing.assert_array_equal(diagonals[key], matrix.diagonal())
+    assert seen == [(i, 19) for i in range(1, 20)]
+    with pytest.raises(InputError, match="x2 is given, but diagonal is True"):
+        cntk(x, x, diagonal=True, **options)
+
+
+def test_the_diagonal_takes_memory_for_no_matrix():
+    x = np.random.default_rng(0).standard_normal((400, 2, 2, 1))
+    tracemalloc.start()
+    cntk(x, depths=2, readout="flatten", diagonal=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 400**2 / 4
+
+
+def test_channels_first_is_refused_or_taken_as_said():
+    first, second = (np.random.default_rng(i).standard_normal((3, 3, 6, 5)) for i in (0, 1))
+    options = {"depths": 3, "readout": "gap", "get": "ntk"}
+    with pytest.raises(InputError, match=r"x1 has shape \(3, 3, 6, 5\), which looks like"):
+        cntk(first, second, **options)
+    expected = cntk(*(x.transpose(0, 2, 3, 1) for x in (first, second)), **options)
+    assert list(expected) == [("ntk", 3)]
+    found = cntk(first, second, channels_first=True, **options)["ntk", 3]
+    np.testing.assert_array_equal(found, expected["ntk", 3])
+    rows_of_three = cntk(first, second, channels_first=False, **options)["ntk", 3]
+    # rows and columns may change places: this is the same kernel of images three rows high
+    turned = cntk(*(x.transpose(0, 2, 1, 3) for x in (first, second)), **options)["ntk", 3]
+    np.testing.assert_allclose(rows_of_three, turned, rtol=1e-5)
+    assert not np.allclose(rows_of_three, found)

@@ -105,3 +105,14 @@ def test_zero_vectors_have_kernel_zero():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(InputError, match=message):
         ntk(**{"x1": vectors(), "depth": 3} | arguments)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 6])
+def test_the_diagonal_alone_is_that_of_the_matrix(depth):
+    x = np.random.default_rng(0).standard_normal((20, 5))
+    x[3] = 0
+    matrices, diagonals = (ntk(x, depth=depth, get=("ntk", "nngp"), diagonal=alone) for alone in (False, True))
+    for kind, matrix in matrices.items():
+        np.testing.assert_array_equal(diagonals[kind], matrix.diagonal())
+    with pytest.raises(InputError, match="x2 is given, but diagonal is True"):
+        ntk(x, x, depth=depth, diagonal=True)

@@ -2,9 +2,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from sklearn.kernel_ridge import KernelRidge
 
-from exact_cntk import kernel_regression
+from exact_cntk import cntk, kernel_regression
 from exact_cntk._support import machine
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.regression import kernel_regression as regression_module
@@ -33,8 +34,6 @@ def method(request, monkeypatch):
     monkeypatch.setattr(choice, "usable_device", lambda problem: ("torch's CPU", None))
     monkeypatch.setattr(tiled, "DEVICE", "cpu")
     if request.param == "cuda":
-        import torch
-
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # tiles so small only wait for each other
         request.addfinalizer(lambda: torch.set_num_threads(threads))
@@ -188,6 +187,65 @@ def test_tolerance_is_the_kernels_own_rounding(method):
     np.testing.assert_array_equal(result.solved, [False, True, True, True])
     with pytest.raises(regression_module.NotPositiveSemidefiniteError):
         kernel_regression(K, np.arange(30.0), ridges=RIDGES, method=method, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounding_follows_from_the_dtype_of_the_kernel(method, dtype):
+    bound = ridge_path.ROUNDING[dtype]
+    inside, outside = indefinite(smallest=-bound), indefinite(smallest=-20 * bound)  # of λ_max = 2; of ‖K‖₁ up to 8
+    result = kernel_regression(inside, np.arange(30.0), ridges=RIDGES, method=method, dtype=dtype)
+    assert not result.solved[0] and result.solved[2:].all()
+    with pytest.raises(regression_module.NotPositiveSemidefiniteError, match="Rounding explains eigenvalues down to -"):
+        kernel_regression(outside, np.arange(30.0), ridges=RIDGES, method=method, dtype=dtype)
+
+
+@pytest.mark.parametrize(("readout", "depth"), [("flatten", 21), ("gap", 3), ("gap", 21)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_of_near_duplicates_need_no_argument(readout, depth, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((14, 8, 8, 3))
+    x = np.concatenate([x, x * (1 + 1e-6), x + 1e-6 * rng.standard_normal(x.shape)])
+    K = cntk(x, depths=depth, readout=readout, dtype=dtype)["ntk", depth]
+    eigenvalues = np.linalg.eigvalsh(K)
+    assert eigenvalues[0] > -0.2 * ridge_path.ROUNDING[dtype] * eigenvalues[-1]
+    result = kernel_regression(K, np.arange(42) % 14, ridges=[0, 1e-4, 1e-2], dtype=dtype)
+    assert result.solved[1:].all()
+    assert result.loo_accuracy[result.best] == 1
+
+
+def test_a_float32_kernel_with_the_asymmetry_of_its_rounding_is_taken(method, monkeypatch):
+    monkeypatch.setattr(regression_module, "ROWS_AT_ONCE", 7)
+    K, K_test, _, labels, _ = problem()
+    noise = np.random.default_rng(2).uniform(-1e-7, 1e-7, K.shape)
+    rounded = (K * (1 + noise)).astype(np.float32)
+    assert 1e-8 < np.abs(rounded - rounded.T).max() / rounded.max() < 1e-6
+    before = rounded.copy()
+    found = kernel_regression(rounded, labels, K_test, ridges=RIDGES, method=method)
+    np.testing.assert_array_equal(rounded, before)
+    lower = np.tril(rounded.astype(float))
+    for same in (lower + np.tril(lower, -1).T, torch.tensor(rounded), rounded.astype(float)):
+        expected = kernel_regression(same, labels, K_test, ridges=RIDGES, method=method)
+        np.testing.assert_array_equal(found.predictions, expected.predictions)
+        np.testing.assert_array_equal(found.loo_predictions, expected.loo_predictions)
+        np.testing.assert_array_equal(found.residual_norm, expected.residual_norm)
+    with pytest.raises(InputError, match=r"K is not symmetric: .* allowed are 1e-08 of that"):
+        kernel_regression(rounded, labels, method=method, tolerance=1e-9)
+    with pytest.raises(InputError, match=r"K is not symmetric: .* say so by tolerance"):
+        kernel_regression(rounded * (1 + 100 * noise), labels, method=method)
+    assert kernel_regression(rounded * (1 + 100 * noise), labels, method=method, tolerance=1e-4).solved.all()
+
+
+def test_labels_of_new_points():
+    K, K_test, Y, labels, _ = problem()
+    fit = kernel_regression(K, labels, ridges=RIDGES)
+    known = kernel_regression(K, labels, K_test, ridges=RIDGES)
+    np.testing.assert_array_equal(fit.predicted_labels(K_test=K_test), known.predicted_labels(known.best))
+    np.testing.assert_array_equal(known.predicted_labels(), known.predicted_labels(known.best))
+    np.testing.assert_array_equal(fit.predicted_labels(3, K_test[:5]), known.predicted_labels(3)[:5])
+    with pytest.raises(InputError, match="need K_test"):
+        fit.predicted_labels()
+    with pytest.raises(InputError, match=r"need class labels as y.*argmax"):
+        kernel_regression(K, Y, K_test).predicted_labels(0)
 
 
 def test_ties_go_to_the_smaller_error_and_then_to_the_larger_ridge():

@@ -61,9 +61,9 @@ def test_parameters_are_tagged_once(notebook):
     assert names == ["study_dir", *list(inspect.signature(open_section).parameters)[2:]]
 
 
-def _run(notebook, folder):
+def _run(notebook, folder, cells=None):
     shell = InteractiveShell()
-    for cell in _code(notebook):
+    for cell in _code(notebook)[:cells]:
         source = cell.source
         if "parameters" in cell.metadata.get("tags", []):
             source = source.replace("resamples = 2000", "resamples = 20") + f"\nstudy_dir = {str(folder)!r}\n"
@@ -75,6 +75,21 @@ def test_it_runs(name, tmp_path):
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     write_study(tmp_path, depths=(3, 4, 6), subsets=((100, 1), (20, 3)), n_test=61, kinds=("ntk",))
     _run(notebook, tmp_path)
+
+
+@pytest.mark.parametrize("name", OF_METRICS)
+def test_it_finds_the_study_from_its_own_folder(name, tmp_path, monkeypatch):
+    """Jupyter runs a notebook there; `study_dir` is as seen from the folder above."""
+    write_study(tmp_path / "results" / "digits", depths=(3, 4), subsets=((100, 1), (20, 3)), n_test=61, kinds=("ntk",))
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    _run(notebook, "results/digits", cells=2)  # the parameters, and what loads the study
+
+
+def test_every_notebook_looks_for_the_study(notebook):
+    sources = [cell.source for cell in _code(notebook)]
+    assert sum("find_study(study_dir)" in source or "= open_section(" in source for source in sources) == 1
 
 
 @pytest.mark.parametrize("name", ["table1", "correlation"])

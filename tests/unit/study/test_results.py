@@ -189,3 +189,20 @@ class TestErrors:
         _edit(path, lambda document: document["results"][0].update(test_correct_hex="00"))
         with pytest.raises(UserError, match="its answers are 1 bytes for 797 test images"):
             results.load(tmp_path)
+
+
+def test_a_study_is_found_from_the_folders_below(tmp_path, monkeypatch):
+    study, below = tmp_path / "results" / "made-up", tmp_path / "notebooks" / "drafts"
+    study.mkdir(parents=True)
+    below.mkdir(parents=True)
+    for folder in (tmp_path, below.parent, below):
+        monkeypatch.chdir(folder)
+        assert results.find_study("results/made-up").samefile(study)
+        assert results.find_study(study) == study
+    nearer = below / "results" / "made-up"
+    nearer.mkdir(parents=True)
+    assert results.find_study("results/made-up").samefile(nearer)
+    with pytest.raises(
+        UserError, match=r"study_dir is results/other, which neither .*drafts nor a folder above it"
+    ):
+        results.find_study("results/other")

@@ -137,3 +137,56 @@ def test_progress():
 def test_input_errors_are_both_value_errors_and_user_errors():
     assert issubclass(InputError, ValueError)
     assert issubclass(InputError, UserError)
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 32, 32), (6, 1, 28, 28), (2, 3, 5, 7), (1, 1, 32, 48)])
+def test_shapes_with_channels_first_are_refused_unless_meant(shape):
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    with pytest.raises(InputError, match=r"looks like \(images, channels, rows, columns\).*x\.transpose\(0, 2, 3, 1\)"):
+        check.as_images("x", array, None)
+    assert check.as_images("x", array, False) is array
+    turned = check.as_images("x", array, True)
+    np.testing.assert_array_equal(turned, array.transpose(0, 2, 3, 1))
+    assert turned.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, 3, 32, 3), (6, 1, 64, 1), (6, 1, 100, 4), (6, 3, 4, 9), (6, 32, 32, 3), (6, 28, 28, 1), (2, 2, 9, 9)]
+)
+def test_shapes_with_channels_last_are_taken(shape):
+    assert check.as_images("x", np.ones(shape), None).shape == shape
+
+
+def test_a_second_set_in_the_other_order_is_recognised():
+    images = np.ones((2, 6, 7, 3))
+    with pytest.raises(
+        InputError, match=r"x2 has images of shape \(3, 6, 7\); .*channels of x2 are first: pass x2\.tr"
+    ):
+        check.as_image_sets(images, images.transpose(0, 3, 1, 2), None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "first", "hint"),
+    [
+        ((5, 8, 8), None, r"a stack of grey images is x\[\.\.\., None\], a single image is x\[None\]"),
+        ((5, 8, 8), True, r"a stack of grey images is x\[:, None\]"),
+    ],
+)
+def test_missing_axes_come_with_what_adds_them(shape, first, hint):
+    with pytest.raises(InputError, match=hint):
+        check.as_images("x", np.ones(shape), first)
+
+
+def test_image_shapes_are_checked_as_images_are():
+    assert check.as_image_shape("s", (8, 8, 3), None) == check.as_image_shape("s", [3, 8, 8], True) == (8, 8, 3)
+    assert check.as_image_shape("s", (3, 8, 8), False) == (3, 8, 8)
+    with pytest.raises(InputError, match=r"s is \(3, 8, 8\), which looks like .* here \(8, 8, 3\)"):
+        check.as_image_shape("s", (3, 8, 8), None)
+
+
+@pytest.mark.parametrize("wrap", [lambda array: array, list, tuple])
+def test_masked_entries_are_refused_and_empty_masks_are_not(wrap):
+    array = np.ma.masked_greater(np.ones((2, 4, 4, 1)) * [[[[5.0]]], [[[1.0]]]], 3)
+    with pytest.raises(InputError, match=r"^x has 16 masked entries; allowed are none: x\.filled\(value\)"):
+        check.as_images("x", wrap(array))
+    assert (check.as_images("x", wrap(np.ma.masked_greater(array.data, 9))) == array.data).all()

@@ -13,7 +13,7 @@ import pandas as pd
 from exact_cntk._support.atomic import write_texts
 from exact_cntk.errors import InputError, UserError, nearest
 from exact_cntk.study.documents import plain_numbers, write_result
-from exact_cntk.study.results import Study, load
+from exact_cntk.study.results import Study, find_study, load
 from exact_cntk.study.sections import KEYS, plan
 from exact_cntk.study.show.markup import to_texts, unbroken
 from exact_cntk.study.show.style import to_svg
@@ -37,7 +37,7 @@ def open_section(
     key : str
         One of `KEYS`.
     study_dir : path
-        results/<study>.
+        results/<study>, which `exact_cntk.study.results.find_study` looks for.
     metrics, files : iterable of paths, optional
         Metrics files of the study, and files of the section's jobs; default: all in their folders.
     resamples, seed : int
@@ -51,9 +51,9 @@ def open_section(
     Raises
     ------
     UserError
-        No such section, or as `results.load` and `read_documents`.
+        No such section or folder, or as `results.load` and `read_documents`.
     """
-    module, _, results = _open(key, study_dir, metrics, files, resamples, seed)
+    module, _, results = _open(key, find_study(study_dir), metrics, files, resamples, seed)
     return module, results
 
 

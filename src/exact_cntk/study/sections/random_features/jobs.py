@@ -26,10 +26,6 @@ from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WOR
 
 FORMAT_VERSION = 1
 CONFIDENCE = 0.95  # of the interval of a slope
-# Relative error of an empirical kernel, as `study.fits.KERNEL_ERROR` for an exact one: sums over all weights of
-# products of float32 numbers; `rounding` in the results is its measured value. A negative eigenvalue within this error
-# does not stop the job: its ridge counts as not solved.
-FEATURE_ERROR = {"float32": 1e-5, "float64": 1e-12}
 ON_GPU = 2000  # training images from which the GPU also solves the kernels that it has computed
 
 
@@ -91,7 +87,7 @@ def solve_draw(
             for kind, dtype in itertools.product(kinds, DTYPES):
                 features = count_features(images.data.train_images.shape[1:], family, kind, depth, width)
                 exact = kernels["float64"][kind][0] if dtype == "float32" else None
-                solving = {"ridges": ridges, "tolerance": FEATURE_ERROR[dtype], "method": method}
+                solving = {"ridges": ridges, "dtype": dtype, "method": method}
                 where = f"{name}, {kind}, depth {depth}, draw {draw}"
                 lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
                 entries = nested_results(*kernels[dtype][kind], images, exact, dtype, solving, where)
