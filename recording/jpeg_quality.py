@@ -23,7 +23,6 @@ from exact_cntk.data import Dataset, load_cifar10
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import describe_backend
 from exact_cntk.study.documents import write_json
-from exact_cntk.study.fits import KERNEL_ERROR
 from exact_cntk.study.provenance import provenance, source_digest
 from recording.real.clock import Clock, OutOfTimeError
 from recording.real.images import is_jpeg_archive, read_jpegs, standardised
@@ -131,7 +130,7 @@ class Experiment:
                 K["ntk", depth],
                 raw.train_labels[chunk],
                 K_test["ntk", depth],
-                tolerance=KERNEL_ERROR[DTYPE],
+                dtype=DTYPE,
             )
             accuracy[str(depth)] = float(fit.test_accuracy(raw.test_labels[: self.test_images])[0])
         if self.clock.budget is not None:

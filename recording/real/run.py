@@ -11,7 +11,6 @@ from exact_cntk._support.machine import require_memory
 from exact_cntk.data import ProcessedData
 from exact_cntk.kernels.backends import Backend
 from exact_cntk.study.documents import RESIDUAL_DECIMALS, describe_data, pack_answers, rounded, write_json
-from exact_cntk.study.fits import KERNEL_ERROR
 from exact_cntk.study.provenance import provenance, source_digest
 from exact_cntk.study.solve import FORMAT_VERSION
 from recording.real.clock import Clock, OutOfTimeError
@@ -164,7 +163,7 @@ class PieceRun:
             kernel if whole else kernel[inside, inside].copy(),
             self.labels[inside],
             ridges=self.piece.problems[problem],
-            tolerance=KERNEL_ERROR[DTYPE],
+            dtype=DTYPE,
             overwrite=True,
         )
         assert fit.loo_accuracy is not None and fit.classes is not None  # class labels have them

@@ -202,7 +202,5 @@ def test_a_study_is_found_from_the_folders_below(tmp_path, monkeypatch):
     nearer = below / "results" / "made-up"
     nearer.mkdir(parents=True)
     assert results.find_study("results/made-up").samefile(nearer)
-    with pytest.raises(
-        UserError, match=r"study_dir is results/other, which neither .*drafts nor a folder above it"
-    ):
+    with pytest.raises(UserError, match=r"study_dir is results/other, which neither .*drafts nor a folder above it"):
         results.find_study("results/other")

@@ -16,6 +16,7 @@ SECTION = Section(
     figures=("architecture_ranking", "architecture_cost", "architecture_search"),
     steps={
         "solve_architectures": (
+            "regression/inputs.py",
             "regression/kernel_regression.py",
             "regression/ridge_path.py",
             "regression/solvers/*.py",

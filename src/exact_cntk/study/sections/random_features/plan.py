@@ -9,6 +9,7 @@ from exact_cntk.study.checks import computed_depths, increasing, known_depth, kn
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 _FITS = (
+    "regression/inputs.py",
     "regression/kernel_regression.py",
     "regression/ridge_path.py",
     "study/documents.py",

@@ -20,7 +20,7 @@ _ALL = (
     "study/documents.py",
     "study/fits.py",
 )
-_FITS = (*_ALL, "regression/kernel_regression.py", "regression/ridge_path.py")
+_FITS = (*_ALL, "regression/inputs.py", "regression/kernel_regression.py", "regression/ridge_path.py")
 SECTION = Section(
     notebooks={"small_data": "kernels, networks and standard methods with few training images"},
     needs=("data", "kernels", "metrics"),
