@@ -19,8 +19,8 @@ from exact_cntk.networks import KINDS, TRAINED
 from exact_cntk.regression.inputs import DEFAULT_RIDGES
 from exact_cntk.regression.kernel_regression import KernelRegression, as_ridges, choose, kernel_regression
 
-# Images whose kernel with the training images is in memory at a time when they are predicted. A constant: BLAS rounds a
-# row of a product as the number of rows has it.
+# Images whose kernel with the training images is in memory at a time, when they are predicted. A constant, as how BLAS
+# rounds a row of a product depends on the number of rows.
 ROWS_AT_ONCE = 1024
 
 
@@ -127,7 +127,7 @@ class _CNTKEstimator(BaseEstimator):
 
     def _images(self, X: Any, *, reset: bool, **y: Any) -> Any:
         """Images of shape (n, P, Q, C) out of rows or images; with y, both checked."""
-        X = check.as_known("X", X)
+        first, X = check.is_channels_first(self.channels_first), check.as_known("X", X)
         y |= {"y": check.as_known("y", y["y"])} if y else {}
         checked = validate_data(self, X, reset=reset, allow_nd=True, dtype=[np.float64, np.float32], **y)
         array = checked[0] if y else checked
@@ -138,13 +138,13 @@ class _CNTKEstimator(BaseEstimator):
             expected = self._image_shape() or images.shape[1:]
             check.require_image_shape("X", images, expected if reset else self.X_fit_.shape[1:], "")
         else:
-            stack = "X[:, None]" if self.channels_first else "X[..., None]"
+            stack = "X[:, None]" if first else "X[..., None]"
             hint = f"; a stack of grey images is {stack}" if array.ndim == 3 else ""
             raise InputError(f"X has shape {array.shape}; allowed are rows (n, features) and images (n, P, Q, C){hint}")
         return (images, checked[1]) if y else images
 
     def _of_rows(self, rows: np.ndarray, *, warn: bool) -> np.ndarray:
-        """The images in rows, which are vectors unless there is a shape of images."""
+        """The images in rows: of the given shape, or of one row of pixels."""
         n, features = rows.shape
         shape = self._image_shape()
         if shape is None:

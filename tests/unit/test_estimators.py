@@ -146,6 +146,10 @@ def test_parameters_survive_cloning():
         ({"dtype": "half"}, "dtype is 'half'"),
         ({"image_shape": (8, 8, 3)}, r"image_shape is \(8, 8, 3\), 192 numbers, but X has rows of 64"),
         ({"image_shape": (8, 8)}, r"image_shape is \(8, 8\); allowed are None and \(rows, columns, channels\)"),
+        ({"channels_first": "yes"}, "channels_first is 'yes'; allowed are False and True"),
+        ({"get": "nnpg"}, "get is 'nnpg'; .* did you mean 'nngp'"),
+        ({"get": ("ntk", "nngp")}, r"get is \('ntk', 'nngp'\); allowed are"),
+        ({"progress": 3}, "progress is 3"),
         ({"image_shape": 64}, "image_shape is 64; allowed are None"),
     ],
 )

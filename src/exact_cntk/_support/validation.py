@@ -63,7 +63,7 @@ def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.
     `channels_first` says whether `value` is (n, C, P, Q) instead. None stands for False, and refuses shapes that look
     like the other order.
     """
-    first = channels_first is not None and as_flag("channels_first", channels_first)
+    first = is_channels_first(channels_first)
     array = as_array(name, value)
     if array.ndim != 4:
         axes = "(images, channels, rows, columns)" if first else "(images, rows, columns, channels)"
@@ -82,6 +82,11 @@ def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.
     return np.ascontiguousarray(np.moveaxis(array, 1, -1) if first else array)
 
 
+def is_channels_first(channels_first: Any) -> bool:
+    """The argument `channels_first`, whose None stands for False."""
+    return channels_first is not None and as_flag("channels_first", channels_first)
+
+
 def looks_channels_first(shape: Sequence[int]) -> bool:
     """Whether (P, Q, C) is in all likelihood (C, P, Q): as many rows as colours, and many columns and channels."""
     return shape[0] in USUAL_CHANNELS and min(shape[1:]) > MOST_CHANNELS
@@ -89,18 +94,18 @@ def looks_channels_first(shape: Sequence[int]) -> bool:
 
 def as_image_shape(name: str, value: Any, channels_first: bool | None) -> tuple[int, int, int]:
     """An image's shape, (rows, columns, channels), integers ≥ 1; `channels_first` as `as_images` takes it."""
-    first = channels_first is not None and as_flag("channels_first", channels_first)
-    sizes = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    first = is_channels_first(channels_first)
+    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
     if len(sizes) != 3:
         axes = "(channels, rows, columns)" if first else "(rows, columns, channels)"
         raise InputError(f"{name} is {value!r}; allowed are three integers: {axes}")
-    rows, columns, channels = (as_integer(name, size, at_least=1) for size in sizes)
-    if first:
-        return columns, channels, rows
+    ordered = (*sizes[1:], sizes[0]) if first else sizes
+    rows, columns, channels = (as_integer(name, size, at_least=1) for size in ordered)
     if channels_first is None and looks_channels_first((rows, columns, channels)):
         raise InputError(
-            f"{name} is {sizes}, which looks like (channels, rows, columns); allowed is (rows, columns, channels), "
-            f"here {(columns, channels, rows)}; with channels_first=False, it means {rows} rows and {channels} channels"
+            f"{name} is {(rows, columns, channels)}, which looks like (channels, rows, columns); allowed is (rows, "
+            f"columns, channels), here {(columns, channels, rows)}; with channels_first=False, it means {rows} rows and "
+            f"{channels} channels"
         )
     return rows, columns, channels
 
