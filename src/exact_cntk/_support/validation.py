@@ -104,7 +104,7 @@ def as_image_shape(name: str, value: Any, channels_first: bool | None) -> tuple[
     if channels_first is None and looks_channels_first((rows, columns, channels)):
         raise InputError(
             f"{name} is {(rows, columns, channels)}, which looks like (channels, rows, columns); allowed is (rows, "
-            f"columns, channels), here {(columns, channels, rows)}; with channels_first=False, it means {rows} rows and "
+            f"columns, channels), here {(columns, channels, rows)}; with channels_first=False, it has {rows} rows and "
             f"{channels} channels"
         )
     return rows, columns, channels
