@@ -40,7 +40,7 @@ def as_numpy(name: str, value: Any) -> np.ndarray:
 
 
 def as_known(name: str, value: Any) -> Any:
-    """What NumPy and scikit-learn read rightly: a torch tensor becomes an array, and masked entries are refused."""
+    """What NumPy and scikit-learn read correctly: a torch tensor becomes an array, and masked entries are refused."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
         return _from_torch(name, value)
     parts = value if isinstance(value, list | tuple) else [value]
