@@ -1,6 +1,7 @@
 """Errors that a user can fix; the command line prints them as one line, without a traceback."""
 
 import difflib
+import reprlib
 from collections.abc import Sequence
 
 
@@ -10,6 +11,16 @@ class UserError(Exception):
 
 class InputError(UserError, ValueError):
     """An argument is wrong: the message names it, its value and what is allowed."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def shortened(value: object) -> str:
+    """A value for one line of a message, in which long lists and texts are cut."""
+    return _SHORT.repr(value)
 
 
 def nearest(name: object, allowed: Sequence[str]) -> str:
