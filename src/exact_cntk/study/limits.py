@@ -14,7 +14,7 @@ from exact_cntk.errors import InputError
 from exact_cntk.kernels.cost import COPIES_OF_A_BLOCK, ITEM_BYTES
 from exact_cntk.study.passes import KernelPass, kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes
 from exact_cntk.study.sections import KEYS, is_present, plan
-from exact_cntk.study.sections._collect import all_passes, section_passes
+from exact_cntk.study.sections._collect import all_passes, planned_jobs, section_passes
 
 MAX_JOBS = 10_000  # Snakemake plans so many in half a minute, and more of them in disproportionately longer time
 MAX_COMMAND = 100_000  # characters of files in one command; Linux takes 131,072 for all of it
@@ -61,12 +61,11 @@ def plan_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     """Yield an error where the whole study has too many jobs, or a command too many files."""
     passes, kernels = all_passes(params), len(kernel_depths(params))
     blocks = sum(count_blocks(params, kernel_pass) for kernel_pass in passes)
-    sections = {key: plan(key).jobs(params) for key in KEYS if plan(key).SECTION.steps}
-    jobs = sum(map(len, sections.values()))
-    if (number := blocks + 2 * kernels + jobs) > MAX_JOBS:
+    jobs = [job for made in planned_jobs(params).values() for job in made.values()]
+    if (number := blocks + 2 * kernels + len(jobs)) > MAX_JOBS:
         yield (
             f"kernels.families and kernels.block_images: the study has {number} jobs, more than {MAX_JOBS}: {blocks} "
-            f"blocks of {len(passes)} passes, {kernels} kernels to merge and to solve, and {jobs} jobs of sections; "
+            f"blocks of {len(passes)} passes, {kernels} kernels to merge and to solve, and {len(jobs)} jobs of sections; "
             f"give fewer families, passes or depths, or larger blocks"
         )
     folder = len(f"results/{params['study']}/")
@@ -75,8 +74,8 @@ def plan_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         yield from _command("kernels.block_images", count_blocks(params, kernel_pass) * name, "blocks of a kernel")
     names = sum(folder + len(f"--metrics metrics/{name}-depth-000.json ") for name, _ in kernel_depths(params))
     yield from _command("kernels.families", names, "metrics")
-    for key, made in sections.items():
-        files = [file for job in made.values() for file in job.files if file.startswith(f"{key}/")]
+    for key in KEYS:
+        files = [file for owner, job in jobs if owner == key for file in job.files if file.startswith(f"{key}/")]
         yield from _command(key, names + sum(folder + len(file) + 1 for file in files), "files")
 
 

@@ -73,7 +73,9 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
     try:
         checked = _plain(params, count())
     except RecursionError:
-        raise InputError("the file: a value holds itself, or is nested without end; write it out") from None
+        raise InputError(
+            f"the file: a value holds itself, is nested without end, or there are more than {MOST_VALUES}; write it out"
+        ) from None
     validator = _validator(schema)
     while True:
         for key, value in _numbers(checked):
@@ -91,7 +93,7 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
 def _plain(value: object, counter: Iterator[int]) -> Any:
     """Copy nested mappings and sequences into dicts and lists, and count values."""
     if next(counter) > MOST_VALUES:
-        raise InputError(f"the file: holds more than {MOST_VALUES} values; give fewer")
+        raise RecursionError
     if isinstance(value, Mapping):
         return {str(key): _plain(item, counter) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
