@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # This folder is a package, and this module soak.conftest: the name `conftest` is that of the workflow's.
-sys.path.append(str(ROOT / "tests/workflow"))
+sys.path += [str(ROOT / "tests/workflow"), str(ROOT / "tests/unit/study")]
 from conftest import Checkout, finished, finished_once, fresh  # noqa: E402, F401
 
 

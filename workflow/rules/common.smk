@@ -1,6 +1,7 @@
 # What all stages share: the checked parameters, and the names of files.
 import json
 import shlex
+import signal
 import sys
 from functools import cache
 from hashlib import sha256
@@ -16,12 +17,20 @@ from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._collect import all_passes, planned_jobs
 from snakemake.exceptions import WorkflowError
 
+KILLED = (
+    "This job was killed, most likely because memory ran out: close other programs, give --cores a smaller number, or "
+    "use a larger machine."
+)
 # Jobs call the `exact-cntk` of the environment that runs Snakemake, whether it is activated or not. The second variable
-# marks them, so that `make study` finds those that a killed run has left behind.
+# marks them, so that `make study` finds those that a killed run has left behind; the third is run when a command ends.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     EXACT_CNTK_WORKFLOW=os.getcwd(),
+    EXACT_CNTK_KILLED=f"[ $? != {128 + signal.SIGKILL} ] || echo '{KILLED}' >&2",
 )
+
+# Before every command: Snakemake's own options, and a word where a job's log has none, as of one that was killed.
+shell.prefix('set -euo pipefail; trap "$EXACT_CNTK_KILLED" EXIT; ')
 
 try:
     for path in workflow.configfiles:

@@ -1,4 +1,4 @@
-"""How much a study may ask for: jobs, blocks, length of commands, memory. Counted, before anything is listed.
+"""How much a study may ask for: jobs, blocks, names, memory. Counted, before anything is listed.
 
 Limits of a single number are in the schema; here are those that follow from several keys.
 """
@@ -17,7 +17,7 @@ from exact_cntk.study.sections import KEYS, is_present, plan
 from exact_cntk.study.sections._collect import all_passes, planned_jobs, section_passes
 
 MAX_JOBS = 10_000  # Snakemake plans so many in half a minute, and more of them in disproportionately longer time
-MAX_COMMAND = 100_000  # characters of files in one command; Linux takes 131,072 for all of it
+MAX_WORD = 100_000  # characters of the files of a notebook, in one word of a command, of which Linux takes 131,072
 
 
 def factor_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
@@ -58,25 +58,26 @@ def count_blocks(params: Mapping[str, Any], kernel_pass: KernelPass) -> int:
 
 
 def plan_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield an error where the whole study has too many jobs, or a command too many files."""
+    """Yield an error where the whole study has too many jobs, or a notebook too many files."""
     passes, kernels = all_passes(params), len(kernel_depths(params))
     blocks = sum(count_blocks(params, kernel_pass) for kernel_pass in passes)
     jobs = [job for made in planned_jobs(params).values() for job in made.values()]
     if (number := blocks + 2 * kernels + len(jobs)) > MAX_JOBS:
         yield (
             f"kernels.families and kernels.block_images: the study has {number} jobs, more than {MAX_JOBS}: {blocks} "
-            f"blocks of {len(passes)} passes, {kernels} kernels to merge and to solve, and {len(jobs)} jobs of sections; "
-            f"give fewer families, passes or depths, or larger blocks"
+            f"blocks of {len(passes)} passes, {kernels} kernels to merge and to solve, and {len(jobs)} jobs of "
+            f"sections; give fewer families, passes or depths, or larger blocks"
         )
     folder = len(f"results/{params['study']}/")
-    for kernel_pass in kernel_passes(params):
-        name = folder + len(f"blocks/{kernel_pass.kernel_id}/10000-10000.h5 ")
-        yield from _command("kernels.block_images", count_blocks(params, kernel_pass) * name, "blocks of a kernel")
-    names = sum(folder + len(f"--metrics metrics/{name}-depth-000.json ") for name, _ in kernel_depths(params))
-    yield from _command("kernels.families", names, "metrics")
+    named = {"kernels.families": [f"metrics/{name}-depth-000.json" for name, _ in kernel_depths(params)]}
     for key in KEYS:
-        files = [file for owner, job in jobs if owner == key for file in job.files if file.startswith(f"{key}/")]
-        yield from _command(key, names + sum(folder + len(file) + 1 for file in files), "files")
+        named[key] = [file for owner, job in jobs if owner == key for file in job.files if file.startswith(f"{key}/")]
+    for key, files in named.items():
+        if (characters := sum(folder + len(file) + 1 for file in files)) > MAX_WORD:
+            yield (
+                f"{key}: the names of its {len(files)} files have {characters} characters, more than the {MAX_WORD} "
+                f"that one notebook is given; ask for fewer"
+            )
 
 
 def memory_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
@@ -90,8 +91,8 @@ def memory_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         problem = Problem(n, targets, ridges)
         return min(_candidate(method, problem, 0)[0].memory for method in ("eigh", "cholesky", "blocked"))
 
-    blocks = [position.entries for kernel_pass in kernel_passes(params) for position in kernel_blocks(params, kernel_pass)]
-    needs = {"merging the largest blocks": COPIES_OF_A_BLOCK * ITEM_BYTES * max(blocks)}
+    blocks = (block for kernel_pass in kernel_passes(params) for block in kernel_blocks(params, kernel_pass))
+    needs = {"merging the largest blocks": COPIES_OF_A_BLOCK * ITEM_BYTES * max(block.entries for block in blocks)}
     sizes = [subset["train_images"] for subset in params["solve"]["subsets"]]
     needs[f"solving {max(sizes)} images"] = solving(max(sizes))
     if params["architectures"] is not None:
@@ -100,11 +101,3 @@ def memory_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
     for what, need in needs.items():
         if need > limit * GIB:
             yield f"solve.max_memory_gib: {limit:g} is too little for {what}, which needs {format_gib(need)}; give more"
-
-
-def _command(key: str, characters: int, what: str) -> Iterator[str]:
-    if characters > MAX_COMMAND:
-        yield (
-            f"{key}: the names of its {what} have {characters} characters, more than the {MAX_COMMAND} that a command "
-            f"takes; give fewer"
-        )

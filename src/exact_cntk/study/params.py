@@ -14,7 +14,12 @@ from typing import Any
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError, shortened
 from exact_cntk.study.checks import named_families, something_trained
-from exact_cntk.study.limits import block_contradictions, factor_contradictions, memory_contradictions, plan_contradictions
+from exact_cntk.study.limits import (
+    block_contradictions,
+    factor_contradictions,
+    memory_contradictions,
+    plan_contradictions,
+)
 from exact_cntk.study.names import name_contradictions
 from exact_cntk.study.schema import fit_schema, read_yaml
 from exact_cntk.study.sections._collect import section_contradictions

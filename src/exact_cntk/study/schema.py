@@ -53,9 +53,11 @@ def read_yaml(path: Path) -> Any:
         Naming the file: it cannot be read, is not YAML, or gives a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506, a safe loader
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
+        ) from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds

@@ -39,7 +39,7 @@ def families(number, **parts):
         (
             ("cnns", "seeds"),
             1000,
-            ["cnns.families with their depths (6) × cnns.rates (2) × cnns.seeds", "(1001): 12012 jobs of cnns", "10000"],
+            ["cnns.families with their depths (6) × cnns.rates (2) × cnns.seeds", "(1001): 12012 jobs of cnns"],
         ),
         (
             ("random_features",),
@@ -49,7 +49,8 @@ def families(number, **parts):
         (
             ("architectures",),
             DIGITS["architectures"]
-            | {"filter_sizes": list(range(1, 1001, 2)), "pooling_windows": list(range(1, 1001, 2)), "readouts": ["lap"]},
+            | {key: list(range(1, 1001, 2)) for key in ["filter_sizes", "pooling_windows"]}
+            | {"readouts": ["lap"]},
             ["architectures.filter_sizes (500) × architectures.readouts and pooling_windows", "jobs of architectures"],
         ),
         (
@@ -60,7 +61,7 @@ def families(number, **parts):
         (
             ("random_features",),
             DIGITS["random_features"] | {"families": ["cntk-v", "cntk-gap"], "draws": 1000},
-            ["random_features: the names of its files have", "characters"],
+            ["random_features: the names of its 2004 files have", "characters"],
         ),
     ],
 )  # fmt: skip

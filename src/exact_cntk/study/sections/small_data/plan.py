@@ -65,15 +65,15 @@ def _class_sizes(sizes: Sequence[int], prepare: Mapping[str, Any]) -> Iterator[s
     if counts is None:  # only reading the images tells; equally many is the best that can be
         classes = len(describe(prepare).class_names)
         counts = [prepare["train_images"] // classes] * classes
-    present, rarest = len(counts), min(counts)
+    key, present, rarest = "small_data.train_images", len(counts), min(counts)
     if min(sizes) < present:
-        yield f"small_data.train_images: {min(sizes)} is less than the {present} classes; give one image of each, or more"
+        yield f"{key}: {min(sizes)} is less than the {present} classes; give one image of each, or more"
     needed = -(-max(sizes) // present)
     if needed > rarest:
         yield (
-            f"small_data.train_images: {max(sizes)} takes {needed} images of each of {present} classes, but the pool of "
-            f"prepare.train_images = {prepare['train_images']} has only {rarest} of one; give at most {rarest * present}, "
-            f"or a larger pool"
+            f"{key}: {max(sizes)} takes {needed} images of each of {present} classes, but the pool of "
+            f"prepare.train_images = {prepare['train_images']} has only {rarest} of one; give at most "
+            f"{rarest * present}, or a larger pool"
         )
 
 
