@@ -9,7 +9,7 @@ import yaml
 
 from .conftest import ROOT
 
-SECONDS = 2.0  # for a check and a plan, which take hundredths of one
+SECONDS = 2.0  # of a processor, for a check and a plan, which take hundredths of one
 SAMPLE = 20  # of a study, through Snakemake itself
 
 
@@ -20,13 +20,13 @@ def limited(seconds):
     def stop(*_):
         raise TimeoutError(f"more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def read(study):

@@ -70,7 +70,5 @@ def test_a_folder_that_takes_no_files(tmp_path):
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(
-            UserError, match=rf"^{folder} cannot be written: Not a directory, in {tmp_path}/file; do this$"
-        ):
+        with pytest.raises(UserError, match=rf"^{folder} cannot be written: .*, in {tmp_path}/file; do this$"):
             machine.require_writable(folder, "do this")
