@@ -30,7 +30,7 @@ os.environ.update(
 )
 
 # Before every command: Snakemake's own options, and a word where a job's log has none, as of one that was killed.
-shell.prefix('set -euo pipefail; trap "$EXACT_CNTK_KILLED" EXIT; ')
+shell.prefix('set -euo pipefail; trap "${{EXACT_CNTK_KILLED-}}" EXIT; ')
 
 try:
     for path in workflow.configfiles:
