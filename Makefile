@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 CXX ?= c++
+SEED ?= 0
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -11,7 +12,7 @@ PACKAGES := .venv/.packages
 PACKAGE := .venv/.exact-cntk
 LOCK = uv pip compile --quiet --generate-hashes --python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS)
 
-.PHONY: help study test bench install preset lint format lock clean
+.PHONY: help study test soak bench install preset lint format lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -24,6 +25,9 @@ study: install  ## Run the study of params.yaml, print its table and the path of
 test: install  ## Check formatting, lint and types, then run the tests
 	@pre-commit run --all-files
 	@python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+soak: install  ## Try out damaged parameters, kills and files at random, for hours: make soak SEED=1
+	@python -m pytest tests/soak --seed $(SEED)
 
 bench: install  ## Time the kernels here, alone and beside neural-tangents, and print the table
 	@python -m benchmarks

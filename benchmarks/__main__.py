@@ -9,6 +9,7 @@ from benchmarks import against_neural_tangents as nt
 from benchmarks import speed
 from benchmarks.machine import ROOT, cpu_name, describe
 from benchmarks.report import as_markdown
+from exact_cntk._support.console import escape_output
 from exact_cntk._support.machine import cores
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="calls of which the median is taken (default 5)")
     parser.add_argument("--alone", action="store_true", help="leave neural-tangents out: no second environment")
     options = parser.parse_args()
+    escape_output()
 
     result = {"machine": describe(), "alone": time_alone(options.repeats)}
     if not options.alone:
@@ -68,7 +70,7 @@ def main() -> int:
     print(text)
     stem = re.sub(r"[^a-z0-9]+", "-", f"{cpu_name()} {cores()} cores".lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{stem}.md").write_text(text + "\n")
+    (RESULTS / f"{stem}.md").write_text(text + "\n", encoding="utf-8")
     (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
     log(f"Written to {(RESULTS / stem).relative_to(ROOT)}.md and .json")
     agrees = all(nt.TOLERANCES[tuple(key.split())] >= worst for key, worst in nt_agreement(result).items())

@@ -1,6 +1,7 @@
 """Errors that a user can fix; the command line prints them as one line, without a traceback."""
 
 import difflib
+import reprlib
 from collections.abc import Sequence
 
 
@@ -14,6 +15,16 @@ class InputError(UserError, ValueError):
 
 class LayoutWarning(UserWarning):
     """Numbers were taken for images in a way that may not be meant; the message says how to say what is meant."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxdict = 12
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def shortened(value: object) -> str:
+    """A value for one line of a message, in which long lists and texts are cut."""
+    return _SHORT.repr(value)
 
 
 def nearest(name: object, allowed: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import forked
+import psutil
 import pytest
 import yaml
 
@@ -102,6 +103,22 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
             assert process.wait(timeout=0.02) is None, "the process ended before what was waited for"
 
 
+def family(process: subprocess.Popen) -> list[psutil.Process]:
+    """A process and all that it has started, as far as they are alive."""
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes without a chance to clear up, some of which may just have ended."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
+
+
 NUMBERS = ("kernels", "metrics", "random_features", "small_data", "tables", "sections")
 
 
@@ -129,7 +146,7 @@ def await_queue(checkout: Checkout) -> None:
 
 def copy_of_sources(target: Path) -> Checkout:
     """Copy the files that git tracks or would track, and commit them there."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     for name in listed.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():

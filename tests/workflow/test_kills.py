@@ -2,12 +2,12 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
 
-import psutil
-from conftest import wait_until
+from conftest import family, kill, wait_until
 from kernel_files import HUNG
 
 STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2")
@@ -15,10 +15,7 @@ STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2")
 
 def kill_all(process):
     """Kill a process and all that it has started, without a chance to clear up."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for one in family:
-        one.kill()
-    psutil.wait_procs(family)
+    kill(family(process))
     process.wait()
 
 
@@ -79,6 +76,23 @@ def test_killed_job_is_done_again(finished):
     assert block.read_bytes() == content
 
 
+def test_a_job_killed_by_the_system_is_named(fresh):
+    # As the system does it when memory runs out: nothing is left in the job's log.
+    command = "python -c 'import os; os.kill(os.getpid(), 9)'; exact-cntk"
+    fresh.edit("workflow/rules/prepare.smk", '"exact-cntk --made-from {params.made_from} data', f'"{command} data')
+    output = fresh.snakemake("data/processed/ci.h5", code=1)
+    assert output.count("This job was killed, most likely because memory ran out: ") == 1
+    assert "Error in rule preprocess" in output
+
+
+def test_a_home_that_takes_no_files_is_named(fresh):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        fresh.env = fresh.env | {"XDG_CACHE_HOME": "", name: "/dev/null/nowhere"}
+        assert re.fullmatch(r"run_study: error: /dev/null/\S+ cannot be written: .*\n", fresh.run(*STUDY, code=2))
+    (fresh / "results").touch()
+    assert "error: results cannot be written: Not a directory" in fresh.run(*STUDY, code=2)
+
+
 def test_jobs_left_behind_are_stopped(finished):
     code = "import signal; print('ready', flush=True); signal.pause()"
     left, other = (
@@ -92,6 +106,8 @@ def test_jobs_left_behind_are_stopped(finished):
     )
     try:
         assert left.stdout.readline() == other.stdout.readline() == b"ready\n"
+        # The table at the end has letters that ASCII lacks; they are escaped.
+        finished.env = finished.env | {"PYTHONIOENCODING": "ascii"}
         said = finished.run(*STUDY)
         assert left.wait(timeout=HUNG) == -signal.SIGTERM
         assert other.poll() is None

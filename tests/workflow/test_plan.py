@@ -101,6 +101,15 @@ def test_typo_is_one_line_from_every_command(fresh):
         assert "Traceback" not in output
 
 
+def test_a_key_given_twice_is_one_line(fresh):
+    with (fresh / "params.yaml").open("a", encoding="utf-8") as file:
+        file.write("study: other\n")
+    for code, command in [(1, ["snakemake", "--dry-run"]), (2, ["python", "workflow/scripts/run_study.py"])]:
+        output = fresh.run(*command, code=code)
+        assert re.search(r"(?m)params\.yaml: study: given twice, again in line \d+; keep one of them$", output)
+        assert "Traceback" not in output
+
+
 def test_contradiction_of_a_section_is_one_line(fresh):
     fresh.edit("params.yaml", "families: [cntk-gap]", "families: [cntk-gab]")
     output = fresh.run("snakemake", "--dry-run", code=1)

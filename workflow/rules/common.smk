@@ -1,6 +1,7 @@
 # What all stages share: the checked parameters, and the names of files.
 import json
 import shlex
+import signal
 import sys
 from functools import cache
 from hashlib import sha256
@@ -11,18 +12,29 @@ from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths
+from exact_cntk.study.schema import read_yaml
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
-from exact_cntk.study.sections._collect import all_passes
+from exact_cntk.study.sections._collect import all_passes, planned_jobs
 from snakemake.exceptions import WorkflowError
 
+KILLED = (
+    "This job was killed, most likely because memory ran out: close other programs, give --cores a smaller number, or "
+    "use a larger machine."
+)
 # Jobs call the `exact-cntk` of the environment that runs Snakemake, whether it is activated or not. The second variable
-# marks them, so that `make study` finds those that a killed run has left behind.
+# marks them, so that `make study` finds those that a killed run has left behind; the third is run when a command ends.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
     EXACT_CNTK_WORKFLOW=os.getcwd(),
+    EXACT_CNTK_KILLED=f"[ $? != {128 + signal.SIGKILL} ] || echo '{KILLED}' >&2",
 )
 
+# Before every command: Snakemake's own options, and a word where a job's log has none, as of one that was killed.
+shell.prefix('set -euo pipefail; trap "${{EXACT_CNTK_KILLED-}}" EXIT; ')
+
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # a key given twice is an error, of which Snakemake takes the last
     PARAMS = check_params(config, source="parameters", schema=CHECKOUT / SCHEMA)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -42,10 +54,7 @@ RESULTS = f"results/{PARAMS['study']}"
 DATA = f"data/processed/{PARAMS['study']}.h5"
 DIGEST = f"data/processed/{PARAMS['study']}.json"
 # The jobs of sections, by step and name; what they compute is in the parameters, which they read from a file.
-JOBS = {step: {} for key in KEYS for step in plan(key).SECTION.steps}
-for key in KEYS:
-    for name, job in plan(key).jobs(PARAMS).items() if plan(key).SECTION.steps else ():
-        JOBS[job.step][name] = (key, job)
+JOBS = planned_jobs(PARAMS)
 
 
 wildcard_constraints:

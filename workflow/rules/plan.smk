@@ -1,6 +1,17 @@
 # What a run says before it starts and when it fails.
 
 
+def check_results():
+    """Refuse to start a run where results could not be written."""
+    from exact_cntk._support.machine import require_writable
+
+    try:
+        for folder in (RESULTS, Path(DATA).parent):
+            require_writable(Path(folder), "make it writable, or work in another folder: `snakemake --directory`")
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def describe_plan():
     """Say what the jobs still to run take here: a line for the blocks of kernels, and one for each section."""
     from exact_cntk.study.rates import Rates

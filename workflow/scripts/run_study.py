@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import IO
 
 import psutil
 
+from exact_cntk._support.console import escape_output
+from exact_cntk._support.machine import require_writable
 from exact_cntk.errors import UserError
 from exact_cntk.study.params import load_params
 
@@ -36,10 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cores", default="all", help="cores to use [default: all]")
     parser.add_argument("--configfile", help="parameters of the study [default: params.yaml]")
+    escape_output()
     given, passed_on = parser.parse_known_args(arguments)
     os.chdir(ROOT)
     try:
         study = load_params(given.configfile or "params.yaml")["study"]
+        check_folders()
         with sole_run() as lock:
             clear_up()
             chosen = ["--configfile", given.configfile] if given.configfile else []
@@ -52,6 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
     elif code == INTERRUPTED:
         print("Interrupted. What is finished stays: the same command goes on from there.", file=sys.stderr)
     return code
+
+
+def check_folders() -> None:
+    """Refuse to start where Snakemake, Jupyter or Python could not write what they keep outside of the results."""
+    for folder in (SNAKEMAKE_LOCKS, Path("results"), Path("data/processed")):
+        require_writable(folder, "make it writable, or work in a copy of the checkout")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~").expanduser() / ".cache")
+    require_writable(cache, "name a folder of your own in HOME and XDG_CACHE_HOME")
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise UserError(f"{error.strerror}; name a folder for temporary files in TMPDIR") from error
 
 
 @contextmanager

@@ -26,6 +26,12 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def escape_output() -> None:
+    """Let stdout escape what its encoding lacks, as stderr does, rather than fail after the work is done."""
+    if hasattr(sys.stdout, "reconfigure"):  # not where something else collects the output
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def log(line: str) -> None:
     """Print a line to the log: stderr, as stdout is for results."""
     print(line, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def require_memory(what: str, need: int, limit_gib: float | None = None) -> None
             f"{what} needs {format_gib(need)} of memory, {format_gib(available)} available: "
             "free some, use fewer images or a larger machine"
         )
+
+
+def require_writable(folder: Path, remedy: str) -> None:
+    """Refuse to start where `folder`, or the nearest one above it that is there, takes no files."""
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}, in {existing}; {remedy}") from error
 
 
 def require_disk(what: str, need: int, path: Path) -> None:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
+from exact_cntk._support.console import escape_output
 from exact_cntk._support.statement import claim
 from exact_cntk.cli import data, kernel, section, study
 from exact_cntk.errors import UserError
@@ -121,4 +122,5 @@ def main() -> None:
     Exit code 2 stands for errors that the user can fix, 130 for Ctrl-C, 143 for a terminate signal.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    escape_output()
     app()

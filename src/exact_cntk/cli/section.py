@@ -102,16 +102,14 @@ def provenance(
         --parameters results/digits/cnns/parameters.yaml
         --out results/digits/section_provenance/cnns.json
     """
-    import yaml
-
     from exact_cntk.errors import UserError
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
+    from exact_cntk.study.schema import read_yaml
 
     try:
         digest = {} if data is None else json.loads(data.read_text(encoding="utf-8"))
-        given = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{data} and {parameters} cannot be read: {error}") from error
-    write_result(out, section_provenance(given or {}, digest))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{data} cannot be read: {error}") from error
+    write_result(out, section_provenance(read_yaml(parameters) or {}, digest))
     log(str(out))

@@ -122,6 +122,10 @@ class Source(ABC):
         """List the files that `source` = `path` consists of: what is read, and what must not change."""
         return [path]
 
+    def train_labels(self) -> Sequence[int]:
+        """Labels of the training images in file order, where they are known without reading files; else none."""
+        return ()
+
     @abstractmethod
     def load(self, prepare: Mapping[str, Any]) -> Dataset:
         """Read all images."""

@@ -3,6 +3,7 @@
 A new source is a module with its own `Source`, and a line below.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,3 +48,21 @@ def describe(prepare: Mapping[str, Any]) -> Description:
         raise InputError(f"allow_unverified: false with dataset {name}, which has no official digest; set it to true")
     complete = {**prepare, "options": source.complete_options(prepare.get("options") or {})}
     return source.describe(complete).select(prepare.get("resolution"), prepare.get("classes") or ())
+
+
+def pool_classes(prepare: Mapping[str, Any]) -> list[int] | None:
+    """Count the images of each class in the training pool, of classes that are in it; None if only reading them tells.
+
+    `prepare` as for `describe`, which it has passed.
+    """
+    source, described = find_source(prepare["dataset"]), describe(prepare)
+    kept = list(prepare["classes"] or range(len(described.class_names)))
+    if source.needs_files and prepare["allow_unverified"]:
+        return None  # it may hold other images than those described
+    if prepare["selection"] == "first":
+        labels = [label for label in source.train_labels() if label in kept]
+    else:  # the order of `exact_cntk.data._prepare._draw`, but for which images of a class are drawn
+        counts = [train for train, _ in described.images_by_class]
+        turns = [((j + 0.5) / count, k) for k, count in enumerate(counts) for j in range(count)]
+        labels = [k for _, k in sorted(turns)]
+    return list(Counter(labels[: prepare["train_images"]]).values()) or None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from exact_cntk.errors import nearest
+from exact_cntk.errors import nearest, shortened
 from exact_cntk.networks.family import contradictions
 
 
@@ -40,6 +40,15 @@ def named_families(key: str, families: Sequence[Mapping[str, Any]]) -> Iterator[
         yield from contradictions(f"{key}[{i}]", family)
 
 
+def something_trained(key: str, family: Mapping[str, Any], depths: Sequence[int]) -> Iterator[str]:
+    """Yield a complaint where only hidden layers are trained, at a depth without any: the tangent kernel is 0."""
+    if family["trained"] == "hidden" and 2 in depths:
+        yield (
+            f"{key}: depth 2 of {family['name']}, whose hidden layers alone are trained, has no hidden layer; give a "
+            f"larger depth, or trained: all"
+        )
+
+
 def tangent_kernel(key: str, params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint where the study computes no tangent kernels, which a section is about."""
     if "ntk" not in params["kernels"]["kinds"]:
@@ -55,7 +64,7 @@ def within(key: str, images: int, params: Mapping[str, Any], of: str) -> Iterato
 def increasing(key: str, values: Sequence[float]) -> Iterator[str]:
     """Yield a complaint where numbers do not strictly increase."""
     if any(a >= b for a, b in pairwise(values)):
-        yield f"{key}: {list(values)} does not increase; sort it and leave out repeats"
+        yield f"{key}: {shortened(list(values))} does not increase; sort it and leave out repeats"
 
 
 def odd(key: str, value: int, what: str) -> Iterator[str]:

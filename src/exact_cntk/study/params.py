@@ -11,17 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from exact_cntk.blocks._sizes import MAX_BLOCKS
 from exact_cntk.data import describe
-from exact_cntk.errors import InputError
-from exact_cntk.study.checks import named_families
+from exact_cntk.errors import InputError, shortened
+from exact_cntk.study.checks import named_families, something_trained
+from exact_cntk.study.limits import (
+    block_contradictions,
+    factor_contradictions,
+    memory_contradictions,
+    plan_contradictions,
+)
 from exact_cntk.study.names import name_contradictions
-from exact_cntk.study.passes import kernel_passes, pass_block_sizes
-from exact_cntk.study.schema import fit_schema
-from exact_cntk.study.sections import KEYS
-from exact_cntk.study.sections._collect import section_contradictions, section_passes
+from exact_cntk.study.schema import fit_schema, read_yaml
+from exact_cntk.study.sections._collect import section_contradictions
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
@@ -40,15 +41,7 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
         Naming the file, the key, its value and what is allowed.
     """
     path = Path(path)
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    return check_params(params, source=str(path), schema=schema or find_schema(path.resolve().parent))
+    return check_params(read_yaml(path), source=str(path), schema=schema or find_schema(path.resolve().parent))
 
 
 def check_params(params: object, *, source: str = "params.yaml", schema: str | Path | None = None) -> dict[str, Any]:
@@ -91,12 +84,16 @@ def _contradictions(params: Mapping[str, Any]) -> Iterator[str]:
             return
     if params["prepare"] is not None:
         yield from _data_contradictions(params["prepare"])
+    yield from factor_contradictions(params)
     if params["kernels"] is not None:
         yield from _kernel_contradictions(params)
     if params["solve"] is not None:
         yield from _solve_contradictions(params)
     yield from section_contradictions(params)
     yield from name_contradictions(params)
+    yield from plan_contradictions(params)
+    if params["solve"] is not None:
+        yield from memory_contradictions(params)
 
 
 def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
@@ -128,31 +125,13 @@ def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         seen: set[int] = set()
         for j, depths in enumerate(family["depth_passes"]):
             if any(a >= b for a, b in pairwise(depths)):
-                yield f"{key}.depth_passes[{j}]: {depths} does not increase; sort it and leave out repeats"
+                yield f"{key}.depth_passes[{j}]: {shortened(depths)} does not increase; sort it and leave out repeats"
             if seen & set(depths):
                 yield f"{key}.depth_passes[{j}]: depth {min(seen & set(depths))} is in an earlier pass; remove it here"
             seen |= set(depths)
-    yield from _block_contradictions(params)
-
-
-def _block_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
-    for key, kernel_pass in [(name, kernel_pass) for name in KEYS for kernel_pass in section_passes(params, name)]:
-        try:
-            pass_block_sizes(params, kernel_pass)
-        except InputError as error:
-            yield f"{key}.depths: no blocks suit {kernel_pass.kernel_id}: {error}"
-            return
-    given = f"kernels.block_images: {params['kernels']['block_images']}"
-    for kernel_pass in kernel_passes(params):
-        try:
-            sizes = pass_block_sizes(params, kernel_pass)
-        except InputError as error:
-            yield f"{given} allows no blocks for {kernel_pass.kernel_id}: {error}"
-            return
-        # Counted, not listed, for there may be billions.
-        if (blocks := sizes.blocks(params["prepare"]["train_images"], params["prepare"]["test_images"])) > MAX_BLOCKS:
-            yield f"{given} gives {blocks} blocks per kernel, more than {MAX_BLOCKS}; give a larger number, or auto"
-            return
+            if "ntk" in params["kernels"]["kinds"]:
+                yield from something_trained(f"{key}.depth_passes[{j}]", family, depths)
+    yield from block_contradictions(params)
 
 
 def _solve_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
@@ -170,4 +149,4 @@ def _solve_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         sizes.add(images)
     ridges = params["solve"]["ridges"]
     if ridges[0] != 0 or any(a >= b for a, b in pairwise(ridges)):
-        yield f"solve.ridges: {ridges} must increase from 0, which is the paper's protocol"
+        yield f"solve.ridges: {shortened(ridges)} must increase from 0, which is the paper's protocol"

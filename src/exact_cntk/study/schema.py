@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, reduce
+from itertools import count
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
 
-from exact_cntk.errors import InputError, nearest
+from exact_cntk.errors import InputError, nearest, shortened
 from exact_cntk.study.sections import KEYS, has_parameters, schema_file
 
 # Whole numbers up to here are exact for whoever reads them as floating-point numbers, as JSON's readers may.
@@ -26,6 +27,41 @@ LARGEST_WHOLE = 2**53
 # A number of YAML 1.2 that YAML 1.1 takes for a string.
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
+# Values of a file, counted as they are written out: an anchor of YAML that repeats another may hold billions.
+MOST_VALUES = 5_000
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key is given twice, of which the last would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Refuse a key that is there already, by its line."""
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+            if key.value in seen:
+                raise InputError(f"{key.value}: given twice, again in line {key.start_mark.line + 1}; keep one of them")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises
+    ------
+    InputError
+        Naming the file: it cannot be read, is not YAML, or gives a key twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
+        ) from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
 
 
 def fit_schema(params: object, schema: Path) -> dict[str, Any]:
@@ -37,9 +73,11 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
         Naming a key that does not fit, its value and what is allowed; for an unknown key or name, the nearest one.
     """
     try:
-        checked = _plain(params)
+        checked = _plain(params, count())
     except RecursionError:
-        raise InputError("the file: a value holds itself, or is nested without end; write it out") from None
+        raise InputError(
+            f"the file: a value holds itself, is nested without end, or there are more than {MOST_VALUES}; write it out"
+        ) from None
     validator = _validator(schema)
     while True:
         for key, value in _numbers(checked):
@@ -54,12 +92,14 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
     return dict.fromkeys(validator.schema["properties"]) | checked
 
 
-def _plain(value: object) -> Any:
-    """Copy nested mappings and sequences into dicts and lists."""
+def _plain(value: object, counter: Iterator[int]) -> Any:
+    """Copy nested mappings and sequences into dicts and lists, and count values."""
+    if next(counter) > MOST_VALUES:
+        raise RecursionError
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, counter) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_plain(item) for item in value]
+        return [_plain(item, counter) for item in value]
     return value
 
 
@@ -93,10 +133,10 @@ def read_schema(path: Path) -> dict[str, Any]:
 
     Each may be null or left out.
     """
-    schema: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    schema: dict[str, Any] = read_yaml(path)
     properties = {name: value for name, value in schema["properties"].items() if name != "report"}
     for key in filter(has_parameters, KEYS):
-        section = yaml.safe_load(schema_file(key).read_text(encoding="utf-8"))
+        section = read_yaml(schema_file(key))
         properties[key] = section | {"type": ["object", "null"]}
     return schema | {"properties": properties | {"report": schema["properties"]["report"]}}
 
@@ -150,9 +190,12 @@ def _explain(error: ValidationError) -> str:
         return f"{_join(key, missing)}: this key is missing; every key must be given"
     if error.validator == "enum":
         allowed = [str(name) for name in error.validator_value]
-        return f"{key}: {error.instance!r} is unknown{nearest(error.instance, allowed)}; allowed: {', '.join(allowed)}"
+        given = shortened(error.instance)
+        return f"{key}: {given} is unknown{nearest(given, allowed)}; allowed: {', '.join(allowed)}"
     meaning = error.schema.get("description", "")
-    message = f"{error.instance!r} is not allowed" if error.validator == "pattern" else error.message
+    message = error.message.replace(repr(error.instance), shortened(error.instance))
+    if error.validator == "pattern":
+        message = f"{shortened(error.instance)} is not allowed"
     if error.validator_value == "string" and isinstance(error.instance, int | float | date):
         message += "; put it in quotes, or give one with a letter"
     return f"{key or 'the file'}: {message}" + (f" ({meaning})" if meaning else "")

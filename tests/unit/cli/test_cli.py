@@ -80,7 +80,7 @@ def test_jobs_of_a_section_are_listed():
 def test_a_job_is_what_the_parameters_say(tmp_path, data_file, data):
     """Its files go to the study's folder, and state the study; the line says what came of it."""
     params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
-    params["prepare"] |= {"train_images": 24, "test_images": 10}
+    params["prepare"] |= {"classes": [0, 1, 2], "train_images": 24, "test_images": 10}
     params["solve"] |= {"subsets": [{"train_images": 24, "repeats": 1}]}
     params["small_data"] |= {"train_images": [3, 6], "subsets": 2, "cnns": None}
     params |= dict.fromkeys(["cnns", "random_features", "architectures"])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from exact_cntk.cli.data import app
-from exact_cntk.data import SOURCES, Dataset, Description, Source, describe, load_cifar10, load_processed
+from exact_cntk.data import SOURCES, Dataset, Description, Source, describe, load_cifar10, load_digits, load_processed
+from exact_cntk.data._prepare import _choose
+from exact_cntk.data.sources import pool_classes
 from exact_cntk.errors import InputError
 from exact_cntk.study.estimate import estimate_study
 from exact_cntk.study.params import check_params, load_params
@@ -252,3 +255,19 @@ def test_describing_loads_neither_numpy_nor_scikit_learn():
     code += "print(json.dumps(sorted({'numpy', 'sklearn', 'h5py', 'torch'} & {*sys.modules})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_classes_of_the_pool_are_known_before_it_is_read():
+    digits = load_digits()
+    assert SOURCES["digits"].train_labels() == digits.train_labels.tolist()
+    prepare = {"dataset": "digits", "source": None, "allow_unverified": False, "options": {}, "classes": [3, 1]}
+    for selection in ("first", "stratified"):
+        for images in (1, 2, 57, 201):
+            given = prepare | {"selection": selection, "train_images": images}
+            chosen = _choose(digits.train_labels, [3, 1], selection, 5, "train_images", images)
+            counts = Counter(digits.train_labels[chosen].tolist())
+            assert sorted(pool_classes(given)) == sorted(counts.values())
+    cifar = prepare | {"dataset": "cifar10", "train_images": 3}
+    assert pool_classes(cifar | {"selection": "stratified"}) in ([2, 1], [1, 2])
+    assert pool_classes(cifar | {"selection": "first"}) is None  # in the archive
+    assert pool_classes(cifar | {"selection": "stratified", "allow_unverified": True}) is None

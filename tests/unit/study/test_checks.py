@@ -151,6 +151,34 @@ def test_a_section_is_refused_without_what_it_needs(key):
         ({"architectures__small_train_images": [100, 50]}, ["architectures.small_train_images", "increase"]),
         ({"architectures__small_train_images": [1000]}, ["small_train_images: 1000", "train_images = 1000"]),
         ({"architectures__depths": [2], "architectures__trained": ["hidden"]}, ["architectures.trained", "hidden"]),
+        (
+            {"kernels__families__1__depth_passes": [[3, 4, 6, 11, 21], [2]]},
+            ["kernels.families[1].depth_passes[1]: depth 2 of cntk-gap", "no hidden layer", "larger depth"],
+        ),
+        (
+            {"cnns__families__1__trained": "hidden", "cnns__families__1__depths": [2, 3]},
+            ["cnns.families[1].depths: depth 2 of cnn-gap", "no hidden layer"],
+        ),
+        ({"random_features__sweep__depth": 2}, ["random_features.sweep.depth: depth 2 of cntk-gap", "no hidden layer"]),
+        (
+            {"small_data__cnns__families__0__trained": "hidden", "small_data__cnns__families__0__depth": 2},
+            ["small_data.cnns.families[0].depth: depth 2 of cnn-v", "no hidden layer"],
+        ),
+        ({"small_data__train_images": [9, 10]}, ["small_data.train_images: 9 is less than the 10 classes"]),
+        (
+            {"small_data__train_images": [10, 990]},
+            ["small_data.train_images: 990 takes 99 images of each of 10 classes", "only 98 of one", "at most 980"],
+        ),
+        (
+            {"prepare__selection": "stratified", "small_data__train_images": [10, 990]},
+            ["small_data.train_images: 990 takes 99 images", "only 98 of one"],
+        ),
+        (
+            {"prepare__dataset": "cifar10", "prepare__resolution": 8, "small_data__train_images": [10, 1001]},
+            ["small_data.train_images: 1001 is more"],
+        ),
+        ({"solve__max_memory_gib": 1e-9}, ["solve.max_memory_gib: 1e-09 is too little for merging", "give more"]),
+        ({"solve__max_memory_gib": 0.01}, ["solve.max_memory_gib: 0.01 is too little for", "give more"]),
     ],
 )
 def test_contradictions_name_key_value_and_remedy(changes, words):

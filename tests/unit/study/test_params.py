@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exact_cntk.blocks._sizes import BLOCK_BYTES
+from exact_cntk.blocks._sizes import BLOCK_BYTES, MAX_BLOCKS
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
-from exact_cntk.study.params import MAX_BLOCKS, check_params, find_schema, load_params
+from exact_cntk.study.params import check_params, find_schema, load_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes, pass_memory
 from exact_cntk.study.schema import read_schema
 
@@ -225,9 +225,9 @@ def test_automatic_blocks_suit_the_pass_and_the_backend_that_is_named():
 
 def test_too_many_kernels_for_automatic_blocks():
     params = changed("kernels.block_images", "auto")
-    params["kernels"] |= {"families": [FAMILY | {"depth_passes": [list(range(2, 3000))]}]}
+    params["kernels"] |= {"families": [FAMILY | {"depth_passes": [list(range(2, 1001))]}]}
     params["prepare"] |= {"dataset": "cifar10", "resolution": 32, "train_images": 50_000, "test_images": 10_000}
-    with pytest.raises(InputError, match=r"kernels\.block_images: auto allows no blocks .* 5996 kernels .* passes"):
+    with pytest.raises(InputError, match=r"kernels\.block_images: auto allows no blocks .* 1998 kernels .* passes"):
         check_params(params)
 
 

@@ -4,6 +4,7 @@ import copy
 import re
 from pathlib import Path
 
+import hostile
 import pytest
 import yaml
 
@@ -126,24 +127,12 @@ def test_refused(key, value, words):
         assert word in message
 
 
-def leaves(value, key=""):
-    """Keys of everything that is neither mapping nor list."""
-    if isinstance(value, dict | list):
-        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from leaves(item, f"{key}.{name}".removeprefix("."))
-    else:
-        yield key
-
-
-def dotted(key):
-    return re.sub(r"\.(\d+)", r"[\1]", key)
-
-
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 10**400], ids=str)
 def test_every_number_must_be_finite(number):
-    for key in leaves(DIGITS):
-        with pytest.raises(InputError, match=rf"^params\.yaml: {re.escape(dotted(key))}: "):
-            check_params(changed(key, number))
+    for path in hostile.keys(DIGITS, most=1):
+        key = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, path)))
+        with pytest.raises(InputError, match=rf"^params\.yaml: {re.escape(key)}: "):
+            check_params(hostile.changed(DIGITS, path, number))
 
 
 def test_parameters_are_left_unchanged():
@@ -156,7 +145,7 @@ def test_parameters_are_left_unchanged():
 def test_a_value_that_holds_itself():
     params = copy.deepcopy(DIGITS)
     params["solve"]["ridges"].append(params["solve"]["ridges"])
-    with pytest.raises(InputError, match="holds itself"):
+    with pytest.raises(InputError, match=r"holds itself.*more than \d+; write it out"):
         check_params(params)
 
 
@@ -175,3 +164,36 @@ def test_no_pattern_takes_a_line_break():
         assert any(re.search(pattern, text) for text in ("a", "a-1", "auto"))
         for text in ("a", "a-1", "auto"):
             assert not any(re.search(pattern, wrong) for wrong in (f"{text}\n", f"\n{text}", f"{text}\n{text}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("study: a\nsolve: {ridges: [0]}\nstudy: b\n", "study: given twice, again in line 3; keep one of them"),
+        ("solve:\n  ridges: [0]\n  subsets: []\n  ridges: [0, 1]\n", "ridges: given twice, again in line 4"),
+        ("solve:\n  subsets:\n    - {repeats: 1, repeats: 2}\n", "repeats: given twice, again in line 3"),
+        ('{"study": "a", "study": "b"}', "study: given twice, again in line 1"),
+    ],
+)
+def test_a_key_given_twice(tmp_path, text, words):
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"^{re.escape(str(path))}: {re.escape(words)}"):
+        load_params(path)
+
+
+def test_repeats_of_an_anchor_are_counted(tmp_path):
+    # Two lines more make ten times as many values; written out they would fill the memory.
+    lines = ["a0: &a0 [1]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30))]
+    path = tmp_path / "a.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.yaml: the file: .* more than \d+; write it out"):
+        load_params(path)
+
+
+def test_a_message_is_short_whatever_was_given():
+    for value in (list(range(3000)), "x" * 3000, {str(i): i for i in range(500)}):
+        for key in ("study", "prepare.classes", "kernels.kinds", "solve.ridges", "kernels.families.0.name"):
+            with pytest.raises(InputError) as error:
+                check_params(changed(key, value))
+            assert len(str(error.value)) < hostile.LONGEST

@@ -63,3 +63,12 @@ def test_a_process_knows_its_age():
         assert 0 < float(printed) < time.monotonic() - start + 0.02
     else:
         assert printed == "None\n"
+
+
+def test_a_folder_that_takes_no_files(tmp_path):
+    machine.require_writable(tmp_path / "to/be/made", "do this")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UserError, match=rf"^{folder} cannot be written: .*, in {tmp_path}/file; do this$"):
+            machine.require_writable(folder, "do this")

@@ -8,6 +8,8 @@ plan.py
         Names of files, and what the section needs. Of the standard library, as all of the plan.
     contradictions(section, params) -> Iterator[str]
         Complaints about its parameters that a schema cannot make, see `exact_cntk.study.checks`.
+    factors(params) -> dict[str, int]
+        Keys (with words that say more) whose product is about the number of its jobs or passes, where it is a product.
     jobs(params) -> dict[str, Job]
         Its jobs by name, for ``exact-cntk section run KEY JOB``; {} where its key is left out.
     passes(params) -> tuple[KernelPass, ...]

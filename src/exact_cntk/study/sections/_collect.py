@@ -17,7 +17,7 @@ from typing import Any
 
 from exact_cntk.study.passes import KernelPass, kernel_passes
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
-from exact_cntk.study.sections._section import NEEDS
+from exact_cntk.study.sections._section import NEEDS, Job
 from exact_cntk.study.work import Work
 
 
@@ -67,6 +67,15 @@ def section_passes(params: Mapping[str, Any], key: str) -> tuple[KernelPass, ...
     """List the passes of kernels that a section needs beside the study's own."""
     passes: tuple[KernelPass, ...] = plan(key).passes(params) if hasattr(plan(key), "passes") else ()
     return passes
+
+
+def planned_jobs(params: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, Job]]]:
+    """List the jobs of all sections by step and name, each with its section; no step is left out."""
+    jobs: dict[str, dict[str, tuple[str, Job]]] = {step: {} for key in KEYS for step in plan(key).SECTION.steps}
+    for key in KEYS:
+        for name, job in plan(key).jobs(params).items() if plan(key).SECTION.steps else ():
+            jobs[job.step][name] = (key, job)
+    return jobs
 
 
 def section_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

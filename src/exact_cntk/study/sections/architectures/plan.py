@@ -66,6 +66,16 @@ def _families(grid: Mapping[str, Any]) -> Iterator[Family]:
             yield Family(readout, tuple(grid["trained"]), filter_size, window, flips)
 
 
+def factors(params: Mapping[str, Any]) -> dict[str, int]:
+    """The number of passes as a product, by key."""
+    grid = params["architectures"]
+    return {
+        "architectures.filter_sizes": len(grid["filter_sizes"]),
+        "architectures.readouts and pooling_windows": len(grid["readouts"]) + len(grid["pooling_windows"]),
+        "architectures.flips": len(grid["flips"]),
+    }
+
+
 def contradictions(grid: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
     yield from increasing("architectures.depths", grid["depths"])

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from exact_cntk.blocks._grid import kernel_name
 from exact_cntk.networks import Family
-from exact_cntk.study.checks import increasing, named_families
+from exact_cntk.study.checks import increasing, named_families, something_trained
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 SECTION = Section(
@@ -52,11 +52,22 @@ def runs(params: Mapping[str, Any]) -> list[Key]:
     ]
 
 
+def factors(params: Mapping[str, Any]) -> dict[str, int]:
+    """The number of runs as a product, by key."""
+    cnns = params["cnns"]
+    return {
+        "cnns.families with their depths": sum(len(family["depths"]) for family in cnns["families"]),
+        "cnns.rates": len(cnns["rates"]),
+        "cnns.seeds and one for validation": len(VALIDATION_SEEDS) + cnns["seeds"],
+    }
+
+
 def contradictions(cnns: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
     yield from named_families("cnns.families", cnns["families"])
     for i, family in enumerate(cnns["families"]):
         yield from increasing(f"cnns.families[{i}].depths", family["depths"])
+        yield from something_trained(f"cnns.families[{i}].depths", family, family["depths"])
     yield from increasing("cnns.rates", cnns["rates"])
     pool, validation, batch = params["prepare"]["train_images"], cnns["validation_images"], cnns["batch_images"]
     if validation >= pool:

@@ -5,7 +5,15 @@ from typing import Any
 
 from exact_cntk.blocks._grid import kernel_name
 from exact_cntk.networks import Family
-from exact_cntk.study.checks import computed_depths, increasing, known_depth, known_family, tangent_kernel, within
+from exact_cntk.study.checks import (
+    computed_depths,
+    increasing,
+    known_depth,
+    known_family,
+    something_trained,
+    tangent_kernel,
+    within,
+)
 from exact_cntk.study.sections._section import FileName, Job, Section
 
 _FITS = (
@@ -100,6 +108,12 @@ def count_features(image_shape: tuple[int, ...], family: Family, kind: str, dept
     return sum(hidden) if family.trained == ("hidden",) else first + sum(hidden) + last
 
 
+def factors(params: Mapping[str, Any]) -> dict[str, int]:
+    """The number of draws as a product, by key."""
+    section = params["random_features"]
+    return {"random_features.families": len(section["families"]), "random_features.draws": section["draws"]}
+
+
 def contradictions(features: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
     """Yield a complaint for every contradiction in the section's parameters."""
     yield from tangent_kernel("random_features", params)
@@ -117,3 +131,6 @@ def contradictions(features: Mapping[str, Any], params: Mapping[str, Any]) -> It
     if sweep := features["sweep"]:
         yield from increasing("random_features.sweep.widths", sweep["widths"])
         yield from within("random_features.sweep.images", sweep["images"], params, "train_images")
+        for family in params["kernels"]["families"]:
+            if family["name"] in features["families"]:
+                yield from something_trained("random_features.sweep.depth", family, [sweep["depth"]])

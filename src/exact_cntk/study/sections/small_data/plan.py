@@ -1,15 +1,17 @@
 """The methods that are tested on small training sets: one job for each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from exact_cntk.blocks._grid import kernel_name
+from exact_cntk.data.sources import describe, pool_classes
 from exact_cntk.study.checks import (
     computed_depths,
     increasing,
     known_depth,
     known_family,
     named_families,
+    something_trained,
     tangent_kernel,
     within,
 )
@@ -44,6 +46,7 @@ def contradictions(study: Mapping[str, Any], params: Mapping[str, Any]) -> Itera
     yield from tangent_kernel("small_data", params)
     yield from increasing("small_data.train_images", study["train_images"])
     yield from within("small_data.train_images", max(study["train_images"]), params, "train_images")
+    yield from _class_sizes(study["train_images"], params["prepare"])
     computed = computed_depths(params)
     for i, kernel in enumerate(study["kernels"]):
         yield from known_family(f"small_data.kernels[{i}].family", kernel["family"], computed)
@@ -56,8 +59,28 @@ def contradictions(study: Mapping[str, Any], params: Mapping[str, Any]) -> Itera
         yield from _small_data_cnns(study["cnns"], study)
 
 
+def _class_sizes(sizes: Sequence[int], prepare: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a complaint where a training set cannot have equally many images of each class."""
+    counts = pool_classes(prepare)
+    if counts is None:  # only reading the images tells; equally many is the best that can be
+        classes = len(describe(prepare).class_names)
+        counts = [prepare["train_images"] // classes] * classes
+    key, present, rarest = "small_data.train_images", len(counts), min(counts)
+    if min(sizes) < present:
+        yield f"{key}: {min(sizes)} is less than the {present} classes; give one image of each, or more"
+    needed = -(-max(sizes) // present)
+    if needed > rarest:
+        yield (
+            f"{key}: {max(sizes)} takes {needed} images of each of {present} classes, but the pool of "
+            f"prepare.train_images = {prepare['train_images']} has only {rarest} of one; give at most "
+            f"{rarest * present}, or a larger pool"
+        )
+
+
 def _small_data_cnns(cnns: Mapping[str, Any], study: Mapping[str, Any]) -> Iterator[str]:
     yield from named_families("small_data.cnns.families", cnns["families"])
+    for i, family in enumerate(cnns["families"]):
+        yield from something_trained(f"small_data.cnns.families[{i}].depth", family, [family["depth"]])
     yield from increasing("small_data.cnns.rates", cnns["rates"])
     if cnns["subsets"] > study["subsets"]:
         yield f"small_data.cnns.subsets: {cnns['subsets']} is more than small_data.subsets = {study['subsets']}"
