@@ -93,6 +93,7 @@ def provenance(
     data: Annotated[
         Path | None, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")
     ] = None,
+    timing: Annotated[Path | None, typer.Option(help="Also record the time.", metavar="FILE.json")] = None,
 ) -> None:
     """Record where the files of a section come from: code, packages and machine of the run that made them.
 
@@ -104,14 +105,26 @@ def provenance(
     """
     import yaml
 
+    from exact_cntk._support.reading import read_text
+    from exact_cntk._support.stated_files import read_stated
+    from exact_cntk._support.statement import check_parameters
     from exact_cntk.errors import UserError
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
+    from exact_cntk.study.provenance import timing as measured
 
     try:
-        digest = {} if data is None else json.loads(data.read_text(encoding="utf-8"))
-        given = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{data} and {parameters} cannot be read: {error}") from error
+        digest = {} if data is None else read_stated(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{data} cannot be read: {error}; make it with `exact-cntk data prepare`") from error
+    try:
+        text = read_text(parameters)
+        # The workflow's are JSON, whose 1e-05 is a text in YAML.
+        given = json.loads(text) if text.startswith(("{", "null")) else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{parameters} cannot be read: {error}; delete it and run the study again") from error
+    check_parameters(str(parameters), {"parameters": given})
     write_result(out, section_provenance(given or {}, digest))
+    if timing is not None:
+        write_result(timing, measured({}))
     log(str(out))

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from exact_cntk._support.reading import read_text
 from exact_cntk.blocks._sizes import MAX_BLOCKS
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError
@@ -41,10 +42,10 @@ def load_params(path: str | Path, schema: str | Path | None = None) -> dict[str,
     """
     path = Path(path)
     try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params = yaml.safe_load(read_text(path))
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
+            f"{path}: cannot be read ({error.strerror or error}); give a parameter file like params.yaml"
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds
         raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error

@@ -1,6 +1,5 @@
 """The page that people look at: one self-contained HTML file with tables, figures and provenance."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from exact_cntk._support.atomic import write_bytes
-from exact_cntk._support.stated_files import stated_text
+from exact_cntk._support.reading import read_text
+from exact_cntk._support.stated_files import read_stated, stated_text
 from exact_cntk.errors import UserError
 from exact_cntk.study.results import load
 from exact_cntk.study.sections import plan, read_pages, section_pages
@@ -62,7 +62,7 @@ def write_report(
     loader = jinja2.PackageLoader("exact_cntk.study")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     records = [directory / "provenance" / path.name for path in sorted(chosen)]
-    documents = {path.stem: _read_provenance(path) for path in records if path.is_file()}
+    documents = {path.stem: _read_provenance(path, "solve") for path in records if path.exists()}
     shared, kernels = map(Markup, map(to_html, provenance_tables(documents))) if documents else (None, None)
     page = environment.get_template("report.html.j2").render(
         name=directory.resolve().name,
@@ -79,7 +79,7 @@ def write_report(
 
 def inline_svg(path: Path, description: str) -> str:
     """An SVG file as an element of a page: without prolog and fixed size, with unique ids and a text to read aloud."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     start = text.find("<svg")
     if start < 0:
         raise UserError(f"{path} is not an SVG file; make it again with `exact-cntk section show`")
@@ -106,20 +106,27 @@ def provenance_tables(documents: dict[str, dict[str, Any]]) -> tuple[pd.DataFram
     return shared, different.T.rename_axis("kernel").reset_index()
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read as provenance: {error}; delete it and run the study again") from error
+def _read_provenance(path: Path, step: str) -> dict[str, Any]:
+    """A document with what was measured in the same step, in a file of its own."""
+    paths = [path, path.parent.parent / "benchmarks" / step / path.name]
+    documents = []
+    for path in (path for path in paths if path.exists()):
+        try:
+            documents.append(read_stated(path))
+        except (OSError, ValueError) as error:
+            remedy = "delete it and run the study again"
+            raise UserError(f"{path} cannot be read as provenance: {error}; {remedy}") from error
+    return {name: value for document in documents[::-1] for name, value in document.items()}
 
 
 def _origins(directory: Path, pages: Sequence[dict[str, Any]]) -> Markup | None:
     """Where the numbers come from: one row per section that computes some."""
     paths = {page["title"]: directory / "section_provenance" / f"{page['key']}.json" for page in pages}
-    documents = {title: _read_provenance(path) for title, path in paths.items() if path.is_file()}
+    documents = {title: _read_provenance(path, "section_provenance") for title, path in paths.items() if path.exists()}
     names = ("finished", "git", "packages", "hardware")
     rows = [
-        {"section": title} | _flatten({name: document[name] for name in names}) for title, document in documents.items()
+        {"section": title} | _flatten({name: document.get(name) for name in names})
+        for title, document in documents.items()
     ]
     return Markup(to_html(pd.DataFrame(rows))) if rows else None
 

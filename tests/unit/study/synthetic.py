@@ -1,11 +1,12 @@
 """Metrics files of studies that were never computed: random, and labelled so; for these tests only."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from exact_cntk.study.documents import write_result
 
 FAMILIES = {"cntk-v": ("flatten", "all"), "cntk-gap": ("gap", "hidden")}
 DEPTHS = (3, 4, 6, 11, 21)
@@ -127,11 +128,9 @@ def _provenance(family: str, depth: int) -> dict[str, Any]:
         "backend": "cpu",
         "instruction_set": "avx2",
         "hardware": {"cpu": "made up", "cores": 2, "memory_gib": 24.0},
-        "seconds": 0.5 + 0.1 * depth,
     }
 
 
 def _write(path: Path, document: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_result(path, document)
     return path
