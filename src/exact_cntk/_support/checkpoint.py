@@ -10,7 +10,7 @@ import numpy as np
 from exact_cntk._support.atomic import replacing
 from exact_cntk._support.reading import check_regular
 
-_DIGEST_BYTES = hashlib.sha256().digest_size
+_MARK = b"\nexact_cntk sha256 "  # before the digest, the end of the file
 
 
 class Checkpoint:
@@ -33,7 +33,7 @@ class Checkpoint:
         try:
             size = check_regular(self._file)
             with self._file.open("rb") as stream:
-                if not _is_intact(stream, size - _DIGEST_BYTES):
+                if not _is_intact(stream, size - len(_MARK) - hashlib.sha256().digest_size):
                     return None
                 stream.seek(0)
                 with np.load(stream, allow_pickle=False) as saved:
@@ -46,12 +46,14 @@ class Checkpoint:
         with replacing(self._file) as temporary, temporary.open("w+b") as stream:
             np.savez(stream, identity=self._identity, **arrays)
             size = stream.seek(0, os.SEEK_END)
-            stream.write(_digest(stream, size))
+            stream.write(_MARK + _digest(stream, size))
 
 
 def _is_intact(stream: BinaryIO, size: int) -> bool:
     """Whether a stream ends, after so many bytes, in their digest."""
-    return size > 0 and _digest(stream, size) == stream.read()
+    stream.seek(max(0, size))
+    end = stream.read()
+    return size > 0 and end.startswith(_MARK) and end == _MARK + _digest(stream, size)
 
 
 def _digest(stream: BinaryIO, size: int) -> bytes:

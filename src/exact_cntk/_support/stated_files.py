@@ -81,6 +81,15 @@ def statement_attribute() -> dict[str, str]:
     return {} if statement is None else {KEY: statement.text()}
 
 
+def belongs(document: Mapping[str, Any], document_path: Path) -> bool:
+    """Whether the files that a document lists are those that it was made with, as far as they are there."""
+    try:
+        check_files(document, document_path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     document = read_object(path)
     if KEY in document or CHECKSUM in document:

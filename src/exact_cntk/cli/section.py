@@ -107,7 +107,7 @@ def provenance(
 
     from exact_cntk._support.reading import read_text
     from exact_cntk._support.stated_files import read_stated
-    from exact_cntk._support.statement import check_parameters
+    from exact_cntk._support.statement import check_data, check_parameters
     from exact_cntk.errors import UserError
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
@@ -115,8 +115,12 @@ def provenance(
 
     try:
         digest = {} if data is None else read_stated(data)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{data} cannot be read: {error}; make it with `exact-cntk data prepare`") from error
+        if data is not None:
+            check_data(data, digest["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{data} cannot be read as a digest: {error}; make it with `exact-cntk data prepare`"
+        ) from error
     try:
         text = read_text(parameters)
         # The workflow's are JSON, whose 1e-05 is a text in YAML.
@@ -126,5 +130,5 @@ def provenance(
     check_parameters(str(parameters), {"parameters": given})
     write_result(out, section_provenance(given or {}, digest))
     if timing is not None:
-        write_result(timing, measured({}))
+        write_result(timing, measured({}), {out: out.read_bytes()})
     log(str(out))

@@ -125,6 +125,7 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
             )
         return files
     with _open(source) as stream:
+        _check_size(source.stat().st_size, _MAX_UNPACKED, source)
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if md5 != ARCHIVE.md5 and not allow_unverified:
             raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE.md5}; {_REMEDY}")
@@ -143,7 +144,8 @@ def _read_folder(paths: list[Path]) -> SourceFiles:
     contents = {}
     for path in paths:
         with _open(path) as stream:
-            contents[path.name] = _read_bounded(stream, path.stat().st_size, path)
+            _check_size(path.stat().st_size, _MAX_BYTES, path)
+            contents[path.name] = stream.read()
     return SourceFiles(contents)
 
 
@@ -218,7 +220,6 @@ def _shown(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()[:200]
 
 
-def _read_bounded(stream: IO[bytes], n_bytes: int, name: object) -> bytes:
-    if n_bytes > _MAX_BYTES:
-        raise UserError(f"{name}: {n_bytes} bytes; a file of CIFAR-10 has at most {_MAX_BYTES}")
-    return stream.read()
+def _check_size(n_bytes: int, most: int, name: object) -> None:
+    if n_bytes > most:
+        raise UserError(f"{name}: {n_bytes} bytes; a file of CIFAR-10 has at most {most}")

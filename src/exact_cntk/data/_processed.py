@@ -166,9 +166,9 @@ def load_processed(path: str | Path) -> ProcessedData:
     """
     path = Path(path)
     remedy = "make it with `exact-cntk data prepare`"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {remedy}")
     try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file; {remedy}")
         if not is_intact(path, numbers=True):
             raise ValueError("it does not end in the checksum of its content")
         with open_to_read(path) as file:

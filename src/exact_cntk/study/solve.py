@@ -148,7 +148,8 @@ def solve_to_files(
         )
         write_result(provenance_file, where)
     if timing_file is not None:
-        write_result(timing_file, timing({"solve": time.perf_counter() - start}))
+        seconds = timing({"solve": time.perf_counter() - start})
+        write_result(timing_file, seconds, {metrics_file: metrics_file.read_bytes()})
     _forget(checkpoints)  # last: a job that fails before loses its other files
     return metrics
 

@@ -66,7 +66,7 @@ def write_study(
             }
             name = f"{family}-depth-{depth:02d}.json"
             paths.append(_write(study_dir / "metrics" / name, document))
-            _write(study_dir / "provenance" / name, _provenance(family, depth))
+            _write(study_dir / "provenance" / name, _provenance(family, depth, data))
     return paths
 
 
@@ -118,11 +118,11 @@ def _make_singular(result: dict[str, Any]) -> None:
         result[name] = [None, *result[name][1:]]
 
 
-def _provenance(family: str, depth: int) -> dict[str, Any]:
+def _provenance(family: str, depth: int, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "format_version": 1,
         "parameters": {"family": family, "depth": depth, "ridges": RIDGES},
-        "data_digest": "5" * 64,
+        "data": data,
         "packages": {"numpy": "2.0.0", "scipy": "1.13.0"},
         "git": {"revision": "0" * 40, "dirty": False},
         "backend": "cpu",

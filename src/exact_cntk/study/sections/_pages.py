@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk._support.atomic import write_texts
-from exact_cntk._support.stated_files import check_files, read_stated
+from exact_cntk._support.stated_files import belongs, check_files, read_stated
 from exact_cntk.errors import InputError, UserError, nearest
 from exact_cntk.study.documents import plain_numbers, read_document, write_result
 from exact_cntk.study.results import Study, load
@@ -99,7 +99,9 @@ def write_section(
     write_result(page, content, {path: texts[path.name].encode() for path in [*written, *drawn]})
     if hasattr(module, "measured"):
         measured = _tables(module.measured(results, directory / "benchmarks"))
-        write_result(measured_page(page), {"format_version": FORMAT_VERSION, "tables": measured})
+        write_result(
+            measured_page(page), {"format_version": FORMAT_VERSION, "tables": measured}, {page: page.read_bytes()}
+        )
     return [*written, *drawn, page]
 
 
@@ -162,11 +164,12 @@ def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def _measured_tables(path: Path, remedy: str) -> list[dict[str, Any]]:
+    """None where those that are there belong to another page, as after a checkout."""
     measured = measured_page(path)
     if not measured.exists():
         return []
     document = read_document(measured, "measured tables", FORMAT_VERSION, keys=["tables"], remedy=f"{remedy} again")
-    return list(document["tables"])
+    return list(document["tables"]) if belongs(document, measured) else []
 
 
 def _open(
