@@ -15,6 +15,7 @@ from exact_cntk._support.statement import (
     Statement,
     check_data,
     check_inputs,
+    check_parameters,
     claim,
     computed_by,
     difference,
@@ -158,6 +159,36 @@ def test_claim_takes_over_what_holds():
     claim(path)
     assert statement_module.current() == statement
     assert write_job(statement, {"": ["source.py"]}, Path("jobs")) == path  # named by its content
+
+
+def test_damaged_job_is_written_again():
+    path, _ = job()
+    content = path.read_bytes()
+    for damaged in (b"", content.replace(b"d1", b"d2")):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"\.json cannot be read .*: delete it, and run the study again"):
+            claim(path)
+        assert job()[0].read_bytes() == content
+    claim(path)
+
+
+def test_parameters_that_were_read_are_held_against_the_plan(monkeypatch):
+    check_parameters("params.json", {"ridges": [0.5]})
+    make_current(SOLVE, monkeypatch)
+    check_parameters("params.json", {"ridges": (0.0, 0.1), "study": "ci"})
+    with pytest.raises(UserError, match=r"params\.json: ridges is \[0, 0\.3\], but was planned as \[0, 0\.1\]"):
+        check_parameters("params.json", {"ridges": [0, 0.3]})
+
+
+def test_a_listed_drawing_is_held_against_its_list(monkeypatch):
+    make_current(SOLVE, monkeypatch)
+    drawing = stated_text("<svg><g/></svg>", "<svg")
+    Path("a.svg").write_text(drawing, encoding="utf-8")
+    write_result(Path("page.json"), {}, {Path("a.svg"): drawing.encode()})
+    assert misfit([Path("a.svg"), Path("page.json")], SOLVE) is None
+    Path("a.svg").write_text(drawing.replace("<g/>", "<h/>"), encoding="utf-8")
+    found = misfit([Path("a.svg"), Path("page.json")], SOLVE)
+    assert found is not None and "a.svg is damaged" in found.reason
 
 
 def test_claim_refuses_edited_code():
