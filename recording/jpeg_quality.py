@@ -154,7 +154,6 @@ class Experiment:
             data={},
             backend=self.backend.name,
             instruction_set=self.backend.instruction_set,
-            seconds={},
         )
         kept = {key: where[key] for key in ("backend", "instruction_set", "packages", "git", "hardware")}
         self.document["provenance"] = kept | {"device": self.backend.device, "source_digest": source_digest()}

@@ -10,8 +10,8 @@ from exact_cntk import cntk, kernel_regression
 from exact_cntk._support.machine import require_memory
 from exact_cntk.data import ProcessedData
 from exact_cntk.kernels.backends import Backend
-from exact_cntk.study.documents import RESIDUAL_DECIMALS, describe_data, pack_answers, rounded, write_json
-from exact_cntk.study.provenance import provenance, source_digest
+from exact_cntk.study.documents import RESIDUAL_DECIMALS, describe_data, pack_answers, rounded, write_json, write_result
+from exact_cntk.study.provenance import provenance, source_digest, timing
 from exact_cntk.study.solve import FORMAT_VERSION
 from recording.real.clock import Clock, OutOfTimeError
 from recording.real.plan import Piece, Problem
@@ -199,15 +199,14 @@ class PieceRun:
         """Write the metrics, then where they come from, then forget the state."""
         for depth in self.piece.depths:
             results = [self._entry(problem) for problem in self.piece.problems if problem.depth == depth]
-            write_json(self.state.metrics_file(depth), self._document(depth, results))
+            write_result(self.state.metrics_file(depth), self._document(depth, results))
         parameters = {key: value for key, value in self._origin().items() if key != "data"}
         document = provenance(
             parameters=parameters,
             data=describe_data(self.data),
             backend=self.backend.name,
             instruction_set=self.backend.instruction_set,
-            seconds=self.state.seconds(),
-        )
+        ) | timing(self.state.seconds())
         methods = sorted({self.state.read_fit(problem)["method"] for problem in self.piece.problems})
         document |= {"solvers": methods, "source_digest": source_digest(), "device": self.backend.device}
         write_json(self.state.provenance_file, document)

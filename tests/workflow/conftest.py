@@ -119,13 +119,22 @@ def kill(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(processes)
 
 
-NUMBERS = ("kernels", "metrics", "random_features", "small_data", "tables", "sections")
+NUMBERS = ("kernels", "metrics", "cnns", "random_features", "architectures", "small_data", "tables", "sections")
+# What differs from run to run: what is measured, and the pages that show it. Every other file has the same bytes.
+MEASURED = ("benchmarks", "checkpoints", "logs", "notebooks", "report.html")
 
 
 def numbers(checkout: Checkout) -> dict[str, bytes]:
     """All numbers of the study, by file; those of the run, such as times, are elsewhere."""
     found = checkout.files(*NUMBERS) | {"summary": (checkout / "results/ci/summary.json").read_bytes()}
     return {name: content for name, content in found.items() if "parameters.yaml" not in name}
+
+
+def result_files(checkout: Checkout) -> dict[str, bytes]:
+    """All files of the study's results, none of which may depend on the clock."""
+    folders = [path.name for path in (checkout / "results/ci").iterdir() if path.name not in MEASURED]
+    files = [path for path in (checkout / "results/ci").iterdir() if path.is_file() and path.name in folders]
+    return checkout.files(*folders) | {path.name: path.read_bytes() for path in files}
 
 
 def from_scratch(other: Checkout, path: Path) -> Checkout:

@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, result_files
 from kernel_files import edit
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk._support.statement import digest_sources
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import load_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths
 from exact_cntk.study.sections import plan, present
@@ -52,6 +54,25 @@ def test_finished_study(finished_once):
     assert re.search(rf"^ci: .* pairs of images in {BLOCKS} blocks, about .* on backend cpu$", said, re.MULTILINE)
     assert re.findall(r"^ci: \d+ jobs of (\w+), about ", said, re.MULTILINE) == costly_sections(PARAMS)
     assert len(re.findall(r"kernel_block: cntk-gap-d3-4, rows 0:40, columns 0:40$", said, re.MULTILINE)) == 1
+
+
+def test_no_result_depends_on_the_clock(finished):
+    results = finished / "results/ci"
+    before, page = result_files(finished), (results / "sections/architectures.json").read_bytes()
+    for path in (results / "benchmarks/kernel_block").rglob("*.json"):
+        timing = read_stated(path)
+        write_result(path, timing | {"kernel_seconds": 100 * timing["kernel_seconds"]})
+    made_again = ("architectures", "metrics", "provenance", "section_provenance", "sections", "tables", "figures")
+    for folder in made_again:
+        shutil.rmtree(results / folder)
+    (results / "summary.json").unlink()
+    seconds = results / "benchmarks/architectures/arch-f3-lap3.json"
+    measured = read_stated(seconds)["seconds"]
+    finished.snakemake()
+    assert read_stated(seconds)["seconds"] == pytest.approx(100 * measured, rel=0.01)
+    assert result_files(finished) == before
+    assert (results / "sections/architectures.json").read_bytes() == page
+    assert "Measured: seconds of the kernels" in (results / "report.html").read_text(encoding="utf-8")
 
 
 def test_pages_open_offline(finished_once):

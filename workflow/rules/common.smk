@@ -131,8 +131,7 @@ def parameters_file():
     """Write the checked parameters for the jobs of sections, to a file that is named by its content."""
     digest = sha256(json.dumps(PARAMS, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(".snakemake/parameters") / f"{PARAMS['study']}-{digest}.json"
-    if not path.exists():
-        write_json(path, PARAMS)
+    write_json(path, PARAMS)
     return str(path)
 
 

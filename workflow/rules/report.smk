@@ -51,11 +51,12 @@ rule section_provenance:
     params:
         made_from=made_from("section_provenance"),
         data=f"--data {DIGEST}" if PREPARE else "",
+        timing=f"{RESULTS}/benchmarks/section_provenance/{{section}}.json",
     message:
         "section_provenance: {wildcards.section}"
     shell:
         "exact-cntk --made-from {params.made_from} section provenance {params.data} --parameters {input.parameters}"
-        " --out {output} > {log} 2>&1"
+        " --out {output} --timing {params.timing} > {log} 2>&1"
 
 
 rule baselines:

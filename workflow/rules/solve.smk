@@ -25,13 +25,14 @@ rule solve:
         options=options("solve"),
         made_from=made_from("solve"),
         checkpoints=f"{RESULTS}/checkpoints/{{family}}-depth-{{depth}}",
+        timing=f"{RESULTS}/benchmarks/solve/{{family}}-depth-{{depth}}.json",
     message:
         "solve: {wildcards.family}, depth {wildcards.depth}"
     shell:
         f"{HIDE_GPU}"
         "exact-cntk --made-from {params.made_from} solve --kernel {input.kernel} --data {input.data} {params.options}"
         " --max-memory-gib {resources.max_memory_gib} --checkpoints {params.checkpoints}"
-        " --out {output.metrics} --provenance {output.provenance} > {log} 2>&1"
+        " --out {output.metrics} --provenance {output.provenance} --timing {params.timing} > {log} 2>&1"
 
 
 rule metrics:

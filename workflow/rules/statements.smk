@@ -110,10 +110,7 @@ def known_digest():
 
 @cache
 def _digest_in(path, _written):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8")).get("digest")
-    except (OSError, ValueError, AttributeError):
-        return None
+    return read_digest(Path(path))
 
 
 def fits(name, only_for=None):

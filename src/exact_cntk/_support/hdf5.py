@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from exact_cntk._support.atomic import write_at
+from exact_cntk._support.reading import check_regular
 
 SLICE_BYTES = 2**20  # read at a time
 _LAST_LINE = "\nexact_cntk sha256 {} of the {:12d} bytes before\n"
@@ -47,6 +48,7 @@ def open_to_read(path: Path) -> h5py.File:
     reads a dataset whose storage is missing elsewhere as zeros.
     """
     with reading():
+        check_regular(path)
         # No lock: files are never written under their own names, and some network file systems know no locks.
         file = h5py.File(path, "r", locking=False)
         try:
@@ -94,7 +96,7 @@ def has_numbers(dataset: object, shape: tuple[int, ...]) -> bool:
         isinstance(dataset, h5py.Dataset)
         and dataset.shape == shape
         and dataset.id.get_type().equal(h5py.h5t.IEEE_F64LE)
-        and dataset.id.get_storage_size() >= dataset.nbytes
+        and dataset.file.id.get_filesize() >= dataset.id.get_storage_size() >= dataset.nbytes
     )
 
 
@@ -136,6 +138,7 @@ def is_intact(path: Path, *, numbers: bool) -> bool | None:
     With `numbers`, they are checked too, if the checksum includes them. HDF5, which can crash on damaged files, is not
     used, and memory has one slice at a time.
     """
+    check_regular(path)
     with path.open("rb", buffering=0) as file:
         stated = _read_statement(file)
         if stated is None:

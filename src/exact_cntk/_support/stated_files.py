@@ -2,6 +2,9 @@
 
 JSON documents and notebooks have a key, HDF5 files an attribute, drawings and pages a comment. Tables of
 comma-separated values cannot store it: a JSON document of the same job lists them, with their SHA-256.
+
+Every JSON document that a later step reads also has a checksum of its content, with and without the workflow, and is
+not read without it.
 """
 
 import hashlib
@@ -12,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from exact_cntk._support.reading import read_bytes, read_object, read_text
 from exact_cntk._support.statement import current
 
 KEY = "made_from"
@@ -26,7 +30,32 @@ def stated(document: Mapping[str, Any], files: Mapping[Path, bytes] | None = Non
     """
     listed = {} if files is None else {"files": {_relative(path, folder): _sha256(files[path]) for path in files}}
     whole = {**document, **listed, **statement_metadata()}
-    return whole | ({CHECKSUM: _checksum(whole)} if KEY in whole else {})
+    return whole | {CHECKSUM: _checksum(whole)}
+
+
+def read_stated(path: Path) -> dict[str, Any]:
+    """Read a document that `stated` made, without its checksum; OSError or ValueError if it is not as it was made."""
+    document = read_object(path)
+    if CHECKSUM not in document:
+        raise ValueError("it states no checksum of its content: an earlier version made it, or something else")
+    _verify(document)
+    del document[CHECKSUM]
+    return document
+
+
+def read_listed(path: Path, document: Mapping[str, Any], document_path: Path) -> bytes:
+    """Read a file that a document lists; OSError or ValueError if it is not the one that the document was made with."""
+    content = read_bytes(path)
+    if _sha256(content) != document.get("files", {}).get(_relative(path, document_path.parent)):
+        raise ValueError(f"{path} does not have the checksum that {document_path} states")
+    return content
+
+
+def check_files(document: Mapping[str, Any], document_path: Path) -> None:
+    """Read all files that a document lists, as far as they are there, as `read_listed` does."""
+    for path in (document_path.parent / name for name in document.get("files", {})):
+        if path.exists():
+            read_listed(path, document, document_path)
 
 
 def statement_metadata() -> dict[str, Any]:
@@ -52,17 +81,29 @@ def statement_attribute() -> dict[str, str]:
     return {} if statement is None else {KEY: statement.text()}
 
 
+def belongs(document: Mapping[str, Any], document_path: Path) -> bool:
+    """Whether the files that a document lists are those that it was made with, as far as they are there."""
+    try:
+        check_files(document, document_path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _read_json(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
-    if KEY in document and document.get(CHECKSUM) != _checksum(document):
-        raise ValueError("its content does not have the checksum that it states")
+    document = read_object(path)
+    if KEY in document or CHECKSUM in document:
+        _verify(document)
     return document
 
 
 def _read_notebook(path: Path) -> dict[str, Any]:
     return dict(_read_json(path)["metadata"])
+
+
+def _verify(document: Mapping[str, Any]) -> None:
+    if document.get(CHECKSUM) != _checksum(document):
+        raise ValueError("its content does not have the checksum that it states")
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
@@ -82,7 +123,7 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
 
 
 def _read_comment(path: Path) -> dict[str, Any]:
-    comment = _COMMENT.search(path.read_text(encoding="utf-8"))
+    comment = _COMMENT.search(read_text(path))
     return {} if comment is None else {KEY: json.loads(comment[1])}
 
 

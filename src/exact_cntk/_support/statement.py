@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from exact_cntk._support.reading import read_bytes, read_object
 from exact_cntk.errors import UserError
 
 PACKAGE = "src/exact_cntk"  # in the checkout
@@ -174,11 +175,15 @@ def claim(job_file: Path) -> None:
     """
     global _current
     try:
-        job = json.loads(job_file.read_text(encoding="utf-8"))
+        job = read_object(job_file)
+        if not job_file.stem.endswith(f"-{_job_digest(job)}"):
+            raise ValueError("its content does not have the checksum in its name")
         statement = Statement.from_document(job["statement"])
         _check_code(statement, job["source_files"], Path(job["checkout"]))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise UserError(f"{job_file} cannot be read ({error}); it is what the workflow hands to its jobs") from error
+        raise UserError(
+            f"{job_file} cannot be read ({error}); it is what the workflow hands to its jobs: delete it, and {AGAIN}"
+        ) from error
     _current = statement
     check_inputs([name for name in statement.inputs if not Path(name).is_dir()])
 
@@ -191,14 +196,18 @@ def write_job(
     `source_files` are the patterns of its sources, from the checkout: by backend, and by "" those of all.
     """
     job = {"statement": statement.document(), "source_files": source_files, "checkout": str(checkout)}
+    path = folder / f"{statement.step}-{_job_digest(job)}.json"
     content = _canonical(job).encode()
-    path = folder / f"{statement.step}-{hashlib.sha256(content).hexdigest()[:IDENTITY_DIGITS]}.json"
-    if not path.exists():
+    if not (path.is_file() and path.read_bytes() == content):
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
         unfinished.write_bytes(content)
         unfinished.replace(path)
     return path
+
+
+def _job_digest(job: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(job).encode()).hexdigest()[:IDENTITY_DIGITS]
 
 
 def _check_code(statement: Statement, patterns: Mapping[str, Sequence[str]], checkout: Path) -> None:
@@ -236,13 +245,14 @@ def check_inputs(paths: Iterable[str | Path]) -> None:
     backends: dict[str, str] = {}
     inputs = dict(_current.inputs)
     listed: dict[Path, str] = {}
-    silent = []
-    for path in map(Path, paths):
+    silent = set()
+    checked = [Path(path) for path in paths]
+    for path in checked:
         expected = (_current.inputs.get(str(path)) or _current.inputs.get(str(path.parent), "")).partition("+")[0]
         statement, files = read_statement(path)
         listed.update(files)
         if statement is None:
-            silent.append(path)
+            silent.add(path)
         elif statement.identity != expected:
             raise UserError(
                 f"{path} is not what the parameters of this study make: it was made by the step {statement.step} from "
@@ -251,12 +261,21 @@ def check_inputs(paths: Iterable[str | Path]) -> None:
         else:
             backends.update(statement.backends)
             inputs |= {str(path): statement.as_input()} if str(path) in inputs else {}
-    for path in silent:
-        check_listed(path, listed)
+    _check_listed(checked, silent, listed)
     _current = replace(_current, inputs=inputs)
     if _current.backends and backends:
         _check_backends(_current, backends)
         _current = replace(_current, backends=backends)
+
+
+def check_parameters(what: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that a process has read and that are not those of its statement."""
+    if _current is None:
+        return
+    for name, value in json.loads(json.dumps(parameters, default=str)).items():
+        if value != _current.parameters.get(name):
+            planned = _shortened(_canonical(_current.parameters.get(name)))
+            raise UserError(f"{what}: {name} is {_shortened(json.dumps(value))}, but was planned as {planned}; {AGAIN}")
 
 
 def check_data(path: Path, digest: str) -> None:
@@ -284,12 +303,19 @@ def _check_backends(statement: Statement, backends: Mapping[str, str]) -> None:
             raise UserError(f"backend {name} {what}; {AGAIN}")
 
 
+def _check_listed(paths: Iterable[Path], silent: Iterable[Path], listed: Mapping[Path, str]) -> None:
+    """Compare files that cannot state anything themselves, and others that are listed, with the SHA-256 listed."""
+    for path in paths:
+        if path in silent or path.resolve() in listed:
+            check_listed(path, listed)
+
+
 def check_listed(path: Path, listed: Mapping[Path, str]) -> None:
-    """Compare a file that cannot state anything itself with the SHA-256 that another one lists."""
+    """Compare a file with the SHA-256 that another one lists."""
     if path.resolve() not in listed:
         raise UserError(f"{path} does not state what it was made from; {AGAIN}")
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from error
     if digest != listed[path.resolve()]:
@@ -301,17 +327,17 @@ def check_listed(path: Path, listed: Mapping[Path, str]) -> None:
 def misfit(paths: Iterable[Path], expected: Statement) -> Misfit | None:
     """Say why the existing ones of a job's files are not those that `expected` describes; None if they are."""
     listed: dict[Path, str] = {}
-    silent = []
+    silent = set()
+    existing = [path for path in paths if path.exists()]
     try:
-        for path in (path for path in paths if path.exists()):
+        for path in existing:
             statement, files = read_statement(path)
             listed.update(files)
             if statement is None:
-                silent.append(path)
+                silent.add(path)
             elif fault := difference(statement, expected):
                 return fault
-        for path in silent:
-            check_listed(path, listed)
+        _check_listed(existing, silent, listed)
     except UserError as error:
         return Misfit(str(error).removesuffix(f"; {AGAIN}"))
     return None

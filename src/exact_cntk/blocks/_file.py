@@ -23,6 +23,7 @@ from exact_cntk.networks import Family
 
 FORMAT_VERSION = 2
 LIBVER = ("earliest", "v110")  # fixed, so that a newer HDF5 library writes the same bytes
+_ZERO = ("ntk", 2, "hidden")  # the tangent kernel of hidden layers alone, where there is none
 REMEDY = "delete it and run again: the block is then computed anew"
 
 
@@ -164,11 +165,17 @@ def check_finite(kernel: np.ndarray, what: str, first_row: int = 0) -> None:
         raise UserError(f"{what} has {kernel[row, column]} at row {first_row + row}, column {column}")
 
 
+def _is_zeroed(kernel: np.ndarray, chunk_rows: int) -> bool:
+    """Whether a chunk of several rows has nothing but zeros, whose checksum in HDF5 is 0 as well."""
+    starts = range(0, len(kernel), chunk_rows) if chunk_rows > 1 else ()
+    return any(not kernel[start : start + chunk_rows].any() for start in starts)
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise UserError(f"block {path} is missing")
     try:
+        if not path.exists():
+            raise UserError(f"block {path} is missing")
         intact = is_intact(path, numbers=False)  # HDF5 has checksums of its own for these
         if intact is False:
             raise _damaged(path)
@@ -216,5 +223,8 @@ def _kernel(path: Path, file: h5py.File, header: Header, key: tuple) -> np.ndarr
         if not (has_numbers(dataset, header.shape) and dataset.fletcher32):
             raise UserError(f"block {path}: {name} is not complete, or not float64 with checksums: {REMEDY}")
         kernel = dataset[()]
+    output = (*key[:2], *(key[2:] or header.network.trained))
+    if output != _ZERO and _is_zeroed(kernel, dataset.chunks[0]):
+        raise UserError(f"block {path}: {name} has chunks of zeros, as of lost pages: {REMEDY}")
     check_finite(kernel, f"block {path}: {name}")
     return kernel

@@ -10,6 +10,7 @@ import numpy as np
 
 from exact_cntk._support.atomic import replacing
 from exact_cntk._support.machine import require_disk, require_memory
+from exact_cntk._support.reading import read_text
 from exact_cntk._support.statement import check_inputs
 from exact_cntk.blocks._cover import Gap, find_fault, placements
 from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
@@ -32,7 +33,7 @@ def read_list(path: Path) -> list[Path]:
         If it cannot be read.
     """
     try:
-        return [Path(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [Path(line.strip()) for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"list of blocks {path} cannot be read: {error}") from error
 

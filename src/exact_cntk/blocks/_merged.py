@@ -185,9 +185,9 @@ def open_kernel(path: Path, *, verify: bool = True) -> Iterator[tuple[Kernel, h5
     UserError
         If the file is missing, damaged, or no merged kernel.
     """
-    if not path.is_file():
-        raise UserError(f"kernel {path} is missing: make it with `exact-cntk merge`")
     try:
+        if not path.exists():
+            raise UserError(f"kernel {path} is missing: make it with `exact-cntk merge`")
         intact = is_intact(path, numbers=verify)
         if intact is False:
             raise _damaged(path)

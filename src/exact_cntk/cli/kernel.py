@@ -48,7 +48,7 @@ def block(
     """
     from exact_cntk._support.machine import process_seconds
     from exact_cntk.blocks import compute_block, parse_span
-    from exact_cntk.study.documents import write_json
+    from exact_cntk.study.documents import write_result
 
     before = process_seconds() or 0.0
     summary = compute_block(
@@ -68,7 +68,7 @@ def block(
     if summary.job_seconds is not None:
         summary = replace(summary, job_seconds=before + summary.job_seconds)
         if timing is not None:
-            write_json(timing, summary.timing())
+            write_result(timing, summary.timing())
     log(f"{out}: {summary}")
 
 

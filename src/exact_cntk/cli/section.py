@@ -93,6 +93,7 @@ def provenance(
     data: Annotated[
         Path | None, typer.Option(help="The digest, from `exact-cntk data prepare`.", metavar="FILE.json")
     ] = None,
+    timing: Annotated[Path | None, typer.Option(help="Also record the time.", metavar="FILE.json")] = None,
 ) -> None:
     """Record where the files of a section come from: code, packages and machine of the run that made them.
 
@@ -102,14 +103,31 @@ def provenance(
         --parameters results/digits/cnns/parameters.yaml
         --out results/digits/section_provenance/cnns.json
     """
+    from exact_cntk._support.reading import read_text
+    from exact_cntk._support.stated_files import read_stated
+    from exact_cntk._support.statement import check_data, check_parameters
     from exact_cntk.errors import UserError
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
+    from exact_cntk.study.provenance import timing as measured
     from exact_cntk.study.schema import read_yaml
 
     try:
-        digest = {} if data is None else json.loads(data.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{data} cannot be read: {error}") from error
-    write_result(out, section_provenance(read_yaml(parameters) or {}, digest))
+        digest = {} if data is None else read_stated(data)
+        if data is not None:
+            check_data(data, digest["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{data} cannot be read as a digest: {error}; make it with `exact-cntk data prepare`"
+        ) from error
+    try:
+        text = read_text(parameters)
+        # The workflow's are JSON, whose 1e-05 is a text in YAML.
+        given = json.loads(text) if text.startswith(("{", "null")) else read_yaml(parameters)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{parameters} cannot be read: {error}; delete it and run the study again") from error
+    check_parameters(str(parameters), {"parameters": given})
+    write_result(out, section_provenance(given or {}, digest))
+    if timing is not None:
+        write_result(timing, measured({}), {out: out.read_bytes()})
     log(str(out))

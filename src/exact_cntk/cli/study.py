@@ -20,8 +20,9 @@ def solve(
     out: Annotated[Path, typer.Option(help="The metrics.", metavar="FILE.json")],
     ridges: Ridges = "0",
     provenance: Annotated[
-        Path | None, typer.Option(help="Also record code, packages, machine and time.", metavar="FILE.json")
+        Path | None, typer.Option(help="Also record code, packages and machine.", metavar="FILE.json")
     ] = None,
+    timing: Annotated[Path | None, typer.Option(help="Also record seconds and time.", metavar="FILE.json")] = None,
     study: StudyName = None,
     method: Annotated[
         str, typer.Option(help="eigh, cholesky, cuda, blocked, or auto: the first that fits.", metavar="NAME")
@@ -62,6 +63,7 @@ def solve(
             data,
             out,
             provenance,
+            timing_file=timing,
             subsets=subsets,
             ridges=parse_list("--ridges", ridges, float),
             study=study,

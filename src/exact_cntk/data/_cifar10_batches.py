@@ -12,6 +12,8 @@ from exact_cntk.data._source import Description
 from exact_cntk.data._unpickle import load_pickled_dict
 from exact_cntk.errors import UserError
 
+_LONGEST_NAME = 100  # characters, of a class
+
 
 def read_batches(files: SourceFiles, path: Path, described: Description) -> Dataset:
     """Take the images and labels out of the seven files at `path`, which are as described except for their number."""
@@ -49,7 +51,13 @@ def _class_names(files: SourceFiles, path: Path, n_classes: int) -> tuple[str, .
         raise UserError(f"{path}: batches.meta: label_names must be a list of strings, got {type(names).__name__}")
     texts = tuple(name.decode("latin-1") if isinstance(name, bytes) else name for name in names)
     if len(set(texts)) != n_classes or len(texts) != n_classes:
-        raise UserError(f"{path}: batches.meta: label_names must be {n_classes} different names, got {texts}")
+        raise UserError(f"{path}: batches.meta: label_names must be {n_classes} different names, got {len(texts)}")
+    for text in texts:
+        if not (text.isprintable() and 0 < len(text) <= _LONGEST_NAME):
+            raise UserError(
+                f"{path}: batches.meta: {text[:_LONGEST_NAME]!a} in label_names cannot be shown; allowed are "
+                f"printable names of 1 to {_LONGEST_NAME} characters"
+            )
     return texts
 
 
@@ -62,8 +70,10 @@ def _batch(content: bytes, name: str, described: Description) -> tuple[np.ndarra
         raise UserError(f"{name}: data must be uint8 of shape (n, {n_values}), got {_describe(rows)}")
     if len(rows) == 0:
         raise UserError(f"{name}: holds no image")
-    labels = np.asarray(batch["labels"]) if isinstance(batch.get("labels"), list | np.ndarray) else None
-    if labels is None or labels.shape != (len(rows),) or labels.dtype.kind not in "iu":
+    labels = batch.get("labels")
+    if isinstance(labels, list) and all(isinstance(label, int) for label in labels):  # a list may contain itself
+        labels = np.array(labels)
+    if not isinstance(labels, np.ndarray) or labels.shape != (len(rows),) or labels.dtype.kind not in "iu":
         raise UserError(f"{name}: labels must be {len(rows)} integers, one per image, got {_describe(labels)}")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise UserError(f"{name}: labels must be in 0…{n_classes - 1}, got {labels.min()}…{labels.max()}")

@@ -4,14 +4,17 @@ Nothing is unpickled here: bytes are hashed first. Archives are read in place, n
 is only ever compared with a known name.
 """
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from exact_cntk.data._source import Download
 from exact_cntk.errors import UserError
@@ -32,9 +35,15 @@ OFFICIAL_MD5 = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
     "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
 }
-# The official ones have 31 MB; the bound keeps a forged archive from filling the memory.
+# The official ones have 31 MB; the bounds keep a forged archive from filling the memory, or taking long.
 _MAX_BYTES = 64 * 2**20
-_UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
+_MAX_UNPACKED = (len(OFFICIAL_MD5) + 1) * _MAX_BYTES
+_MAX_MEMBERS = 1000  # the official one has 8
+_MAX_HEADER = 2**20  # of a member: its name, and whatever else may be said of it
+_UNPACK: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+# tarfile takes numbers and texts in headers as they are.
+_FORGED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError)
+_UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, *_FORGED)
 _GIVE = f"give as source the archive, the extracted folder {FOLDER_NAME} or the folder that contains it"
 _REMEDY = "set allow_unverified to use it anyway; every table and figure made from it then says so"
 
@@ -116,6 +125,7 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
             )
         return files
     with _open(source) as stream:
+        _check_size(source.stat().st_size, _MAX_UNPACKED, source)
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         if md5 != ARCHIVE.md5 and not allow_unverified:
             raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE.md5}; {_REMEDY}")
@@ -134,33 +144,82 @@ def _read_folder(paths: list[Path]) -> SourceFiles:
     contents = {}
     for path in paths:
         with _open(path) as stream:
-            contents[path.name] = _read_bounded(stream, path.stat().st_size, path)
+            _check_size(path.stat().st_size, _MAX_BYTES, path)
+            contents[path.name] = stream.read()
     return SourceFiles(contents)
 
 
 def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
     contents: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=stream, mode="r:*") as archive:
-            for member in archive:
+        unpacked = _Unpacked(stream)
+        with tarfile.open(fileobj=unpacked, mode="r:") as archive:  # type: ignore[call-overload]  # reads and seeks
+            for count, member in enumerate(archive):
                 name = PurePosixPath(member.name).name
+                if count == _MAX_MEMBERS or member.size > _MAX_BYTES:
+                    raise UserError(
+                        f"{source}: {_shown(name)} has {member.size} bytes and is file {count + 1} in the archive; "
+                        f"allowed are {_MAX_MEMBERS} files of at most {_MAX_BYTES} bytes: pack those of CIFAR-10 alone"
+                    )
                 if name not in OFFICIAL_MD5:
                     continue
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is None or name in contents:
+                if not member.isreg() or member.issparse() or name in contents:
                     raise UserError(f"{source}: {name} must be one regular file in the archive")
-                contents[name] = _read_bounded(content, member.size, f"{source}: {name}")
-            while archive.fileobj is not None and archive.fileobj.read(2**20):
-                pass  # to the end, where gzip keeps its checksum
+                contents[name] = unpacked.content(member)
+        while unpacked.read(_MAX_HEADER):
+            pass  # to the end, where gzip keeps its checksum
     except _UNREADABLE as error:
-        raise UserError(f"{source}: not a complete tar archive: {error}") from error
+        reason = _shown(str(error) or type(error).__name__)
+        raise UserError(f"{source}: not a complete tar archive: {reason}") from error
     missing = [name for name in OFFICIAL_MD5 if name not in contents]
     if missing:
         raise UserError(f"{source}: has no file {', '.join(missing)}; is it the Python version of CIFAR-10?")
     return SourceFiles({name: contents[name] for name in OFFICIAL_MD5})
 
 
-def _read_bounded(stream: IO[bytes], n_bytes: int, name: object) -> bytes:
-    if n_bytes > _MAX_BYTES:
-        raise UserError(f"{name}: {n_bytes} bytes; a file of CIFAR-10 has at most {_MAX_BYTES}")
-    return stream.read()
+class _Unpacked:
+    """The bytes of a packed or plain tar archive, for tarfile: no more than it can need."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        start = stream.read(6)
+        stream.seek(0)
+        unpack = next((unpack for magic, unpack in _UNPACK.items() if start.startswith(magic)), None)
+        self._stream: IO[bytes] = stream if unpack is None else unpack(stream)
+
+    def read(self, size: int) -> bytes:
+        """Read what may be a header, or the end of the archive."""
+        if size > _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        self._bound(self.tell() + size)
+        return self._stream.read(size)
+
+    def content(self, member: tarfile.TarInfo) -> bytes:
+        """Read the content of a regular file."""
+        self.seek(member.offset_data)
+        content = self._stream.read(member.size)
+        if len(content) != member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        return content
+
+    def tell(self) -> int:
+        """Bytes before the present position."""
+        return self._stream.tell()
+
+    def seek(self, position: int) -> int:
+        """Go to a position, which unpacks all that is before it."""
+        self._bound(position)
+        return self._stream.seek(position)
+
+    def _bound(self, position: int) -> None:
+        if position > _MAX_UNPACKED:
+            raise tarfile.ReadError(f"it unpacks to more than {_MAX_UNPACKED} bytes")
+
+
+def _shown(text: str) -> str:
+    """A text out of an archive, which may be of any length, for a message."""
+    return text.encode("ascii", "backslashreplace").decode()[:200]
+
+
+def _check_size(n_bytes: int, most: int, name: object) -> None:
+    if n_bytes > most:
+        raise UserError(f"{name}: {n_bytes} bytes; a file of CIFAR-10 has at most {most}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from exact_cntk._support.atomic import replacing, write_bytes
 from exact_cntk._support.hdf5 import is_intact, open_to_read, write_checksum
-from exact_cntk._support.stated_files import stated, statement_attribute
+from exact_cntk._support.stated_files import read_stated, stated, statement_attribute
 from exact_cntk._support.statement import check_data
 from exact_cntk.errors import UserError
 
@@ -146,8 +146,10 @@ def write_processed(path: Path, data: ProcessedData) -> None:
 
 
 def read_digest(path: Path) -> str | None:
-    """The digest that a processed file states; None if there is none."""
+    """The digest that a processed file, or the one next to it, states; None if there is none."""
     try:
+        if path == sidecar_path(path):
+            return str(read_stated(path)["digest"])
         with open_to_read(path) as file:
             return str(file.attrs["digest"])
     except _UNREADABLE:
@@ -164,9 +166,9 @@ def load_processed(path: str | Path) -> ProcessedData:
     """
     path = Path(path)
     remedy = "make it with `exact-cntk data prepare`"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {remedy}")
     try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file; {remedy}")
         if not is_intact(path, numbers=True):
             raise ValueError("it does not end in the checksum of its content")
         with open_to_read(path) as file:

@@ -26,9 +26,14 @@ _OPCODE_NAMES = """
     BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD
 """
 _OPCODES = frozenset(_OPCODE_NAMES.split())
+# Budgets for what takes more memory, or a deeper stack, than its bytes in the file. The largest file that is read has
+# 22,000 images: two lists with their labels and names, each perhaps a scalar of NumPy, which takes two tuples.
+_MAX_OPCODES = 10**6
+_MAX_CONTAINERS = 50_000
+_CONTAINERS = frozenset(name for name in _OPCODES if re.search("LIST|DICT|TUPLE", name))
 _MALFORMED = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError,
-    RecursionError,
+    RecursionError, BufferError,
 )  # fmt: skip
 
 
@@ -54,21 +59,26 @@ def load_pickled_dict(content: bytes, name: str) -> dict[str, Any]:
     """
     try:
         _scan(content)
-        loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        loaded = _Unpickler(content).load()
     except _MALFORMED as error:
-        raise UserError(
-            f"{name}: not a pickle that can be read safely: {str(error) or type(error).__name__}"
-        ) from error
+        reason = (str(error) or type(error).__name__).encode("ascii", "backslashreplace").decode()[:200]
+        raise UserError(f"{name}: not a pickle that can be read safely: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(key, str | bytes) for key in loaded):
         raise UserError(f"{name}: expected a pickled dict with string keys, got {type(loaded).__name__}")
     return {_text(key): value.array if isinstance(value, _Array) else value for key, value in loaded.items()}
 
 
 def _scan(content: bytes) -> None:
-    """Refuse opcodes outside the list, and memo indices that would make the unpickler allocate gigabytes."""
+    """Refuse opcodes outside the list or too many, and memo indices that would let it allocate gigabytes."""
+    containers = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"opcode {opcode.name} is not allowed")
+        containers += opcode.name in _CONTAINERS
+        if count >= _MAX_OPCODES or containers > _MAX_CONTAINERS:
+            raise pickle.UnpicklingError(
+                f"more than {_MAX_OPCODES} opcodes, or {_MAX_CONTAINERS} lists, dicts and tuples: CIFAR-10 needs fewer"
+            )
         if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > count:
             raise pickle.UnpicklingError(f"memo index {argument} after {count} opcodes")
 
@@ -172,17 +182,24 @@ def _scalar(dtype: object, raw: object) -> int | float:
     return _checked_array(raw, dtype, (), "C").item()
 
 
-def _encode(text: object, encoding: object) -> bytes:
-    """Protocol 2's way to bytes in Python 3."""
-    if not isinstance(text, str) or _text(encoding) != "latin1":
-        raise pickle.UnpicklingError("_codecs.encode may turn text into latin1 bytes only")
-    return text.encode("latin1")
+class _Encode:
+    """Protocol 2's way to bytes in Python 3, of which a pickle has no more than it has bytes itself."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+
+    def __call__(self, text: object, encoding: object) -> bytes:
+        if not isinstance(text, str) or _text(encoding) != "latin1":
+            raise pickle.UnpicklingError("_codecs.encode may turn text into latin1 bytes only")
+        self._budget -= len(text)
+        if self._budget < 0:
+            raise pickle.UnpicklingError("it encodes the same text many times")
+        return text.encode("latin1")
 
 
 _GLOBALS = {
     "numpy.ndarray": _NDARRAY,
     "numpy.dtype": _Global("numpy.dtype", _Dtype),
-    "_codecs.encode": _Global("_codecs.encode", _encode),
 } | {
     # "core" became "_core" with NumPy 2.
     f"numpy.{core}.{name}": _Global(name, function)
@@ -198,10 +215,14 @@ _GLOBALS = {
 class _Unpickler(pickle.Unpickler):
     """Resolves the names above and imports nothing."""
 
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self._globals = _GLOBALS | {"_codecs.encode": _Global("_codecs.encode", _Encode(len(content)))}
+
     def find_class(self, module: str, name: str) -> Any:
         """Give the stand-in of a known name; any other is refused by name."""
         try:
-            return _GLOBALS[f"{module}.{name}"]
+            return self._globals[f"{module}.{name}"]
         except KeyError:
             raise pickle.UnpicklingError(
                 f"it asks for the global {module}.{name}; only NumPy arrays and plain containers are read"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from exact_cntk._support.atomic import write_bytes
-from exact_cntk._support.stated_files import stated
+from exact_cntk._support.stated_files import read_stated, stated
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import UserError
 
@@ -21,7 +21,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def write_result(path: Path, document: dict[str, Any], files: Mapping[Path, bytes] | None = None) -> None:
-    """Write a document, and a statement of what this process made it from; raises as `write_json`.
+    """Write a document that a later step reads, with a checksum, and what this process made it from; as `write_json`.
 
     `files` are other files of the same job, which cannot state it, and their content; the document has their SHA-256.
     """
@@ -108,18 +108,19 @@ def read_document(
     Raises
     ------
     UserError
-        It cannot be read, has another format version or lacks a key.
+        It cannot be read, does not have the checksum that `write_result` gives it, has another format version or lacks
+        a key.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_stated(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as {what}: {error}; {remedy}") from error
-    version = document.get("format_version") if isinstance(document, dict) else None
+    version = document.get("format_version")
     if version != format_version:
         raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; {remedy}")
     if missing := set(keys) - document.keys():
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
-    return dict(document)
+    return document
 
 
 def read_documents(

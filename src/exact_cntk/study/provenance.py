@@ -1,4 +1,4 @@
-"""Where numbers come from: the code, the packages, the machine, and how long it took."""
+"""Where numbers come from: the code, the packages and the machine; and, in other documents, how long it took."""
 
 import hashlib
 import json
@@ -29,12 +29,11 @@ def provenance(
     data: Mapping[str, Any],
     backend: str,
     instruction_set: str,
-    seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What is known about how a result was made, ready for JSON; unlike results, it differs from run to run.
+    """What is known about how a result was made, ready for JSON; the same for every run of one revision on one machine.
 
-    `parameters` of the kernel and what was made of it, digest and name of the `data`, what the kernel was computed
-    with, and wall time in `seconds` by stage.
+    `parameters` of the kernel and what was made of it, digest and name of the `data`, and what the kernel was computed
+    with.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -45,8 +44,6 @@ def provenance(
         "packages": packages(),
         "git": git_state(Path.cwd()),
         "hardware": hardware(),
-        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -59,6 +56,13 @@ def section_provenance(parameters: Mapping[str, Any], data: Mapping[str, Any]) -
         "packages": packages(SECTION_PACKAGES),
         "git": git_state(Path.cwd()),
         "hardware": hardware(),
+    }
+
+
+def timing(seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What differs from run to run, ready for JSON: wall time in seconds by stage, and when the last one ended."""
+    return {
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

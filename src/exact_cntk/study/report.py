@@ -1,6 +1,5 @@
 """The page that people look at: one self-contained HTML file with tables, figures and provenance."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -13,8 +12,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from exact_cntk._support.atomic import write_bytes
-from exact_cntk._support.stated_files import stated_text
+from exact_cntk._support.reading import read_text
+from exact_cntk._support.stated_files import belongs, read_stated, stated_text
 from exact_cntk.errors import UserError
+from exact_cntk.study.documents import check_images, read_document
+from exact_cntk.study.provenance import FORMAT_VERSION as PROVENANCE
 from exact_cntk.study.results import load
 from exact_cntk.study.sections import plan, read_pages, section_pages
 from exact_cntk.study.show.markup import to_html
@@ -61,16 +63,18 @@ def write_report(
     out = directory / "report.html" if out is None else Path(out)
     loader = jinja2.PackageLoader("exact_cntk.study")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    study = load(directory, chosen) if chosen else None
+    digest = None if study is None else study.data["digest"]
     records = [directory / "provenance" / path.name for path in sorted(chosen)]
-    documents = {path.stem: _read_provenance(path) for path in records if path.is_file()}
+    documents = {path.stem: _read_provenance(path, "solve", digest) for path in records if path.exists()}
     shared, kernels = map(Markup, map(to_html, provenance_tables(documents))) if documents else (None, None)
     page = environment.get_template("report.html.j2").render(
         name=directory.resolve().name,
-        study=load(directory, chosen) if chosen else None,
+        study=study,
         sections=[_section(directory, page) for page in pages],
         shared=shared,
         kernels=kernels,
-        origins=_origins(directory, pages),
+        origins=_origins(directory, pages, digest),
         notebooks=_notebooks(directory, out.parent, pages),
     )
     write_bytes(out, stated_text(page, before="<head>").encode())
@@ -79,7 +83,7 @@ def write_report(
 
 def inline_svg(path: Path, description: str) -> str:
     """An SVG file as an element of a page: without prolog and fixed size, with unique ids and a text to read aloud."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     start = text.find("<svg")
     if start < 0:
         raise UserError(f"{path} is not an SVG file; make it again with `exact-cntk section show`")
@@ -106,20 +110,33 @@ def provenance_tables(documents: dict[str, dict[str, Any]]) -> tuple[pd.DataFram
     return shared, different.T.rename_axis("kernel").reset_index()
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
+def _read_provenance(path: Path, step: str, digest: str | None) -> dict[str, Any]:
+    """A document, and what was measured in the same step, in a file of its own, if it belongs to what is there."""
+    remedy = "delete it and run the study again"
+    document = read_document(path, "provenance", PROVENANCE, keys=("data", "packages", "hardware"), remedy=remedy)
+    if digest is not None and "digest" in document["data"]:
+        check_images(str(path), str(document["data"]["digest"]), "the metrics of the study", digest, remedy)
+    measured = path.parent.parent / "benchmarks" / step / path.name
+    if not measured.exists():
+        return document
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read as provenance: {error}; delete it and run the study again") from error
+        times = read_stated(measured)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{measured} cannot be read as measured times: {error}; {remedy}") from error
+    belonging = times if belongs(times, measured) else {}
+    return document | {name: belonging[name] for name in ("seconds", "finished") if name in belonging}
 
 
-def _origins(directory: Path, pages: Sequence[dict[str, Any]]) -> Markup | None:
+def _origins(directory: Path, pages: Sequence[dict[str, Any]], digest: str | None) -> Markup | None:
     """Where the numbers come from: one row per section that computes some."""
     paths = {page["title"]: directory / "section_provenance" / f"{page['key']}.json" for page in pages}
-    documents = {title: _read_provenance(path) for title, path in paths.items() if path.is_file()}
+    documents = {
+        title: _read_provenance(path, "section_provenance", digest) for title, path in paths.items() if path.exists()
+    }
     names = ("finished", "git", "packages", "hardware")
     rows = [
-        {"section": title} | _flatten({name: document[name] for name in names}) for title, document in documents.items()
+        {"section": title} | _flatten({name: document.get(name) for name in names})
+        for title, document in documents.items()
     ]
     return Markup(to_html(pd.DataFrame(rows))) if rows else None
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk._support.statement import current
 from exact_cntk.errors import UserError
-from exact_cntk.study.documents import write_json
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.provenance import SECTION_PACKAGES, code_identity, packages
 
 SAVE_SECONDS = 10.0  # from one writing to the next
@@ -40,7 +41,7 @@ class FinishedParts:
         if name not in self._parts:
             self._parts[name] = compute()
             if self._file is not None and time.monotonic() - self._saved >= self._save_seconds:
-                write_json(self._file, {"identity": self._identity, "parts": self._parts})
+                write_result(self._file, {"identity": self._identity, "parts": self._parts})
                 self._saved = time.monotonic()
         return self._parts[name]
 
@@ -51,9 +52,9 @@ class FinishedParts:
 
     def _read(self) -> dict[str, Any]:
         try:
-            saved = json.loads(self._file.read_text(encoding="utf-8")) if self._file is not None else {}
+            saved = {} if self._file is None else read_stated(self._file)
             return dict(saved["parts"]) if saved["identity"] == self._identity else {}
-        except (OSError, ValueError, LookupError, TypeError):  # missing, or written by something else
+        except (OSError, ValueError, LookupError, TypeError):  # missing, damaged, or written by something else
             return {}
 
 

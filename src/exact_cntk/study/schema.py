@@ -19,6 +19,7 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
 
+from exact_cntk._support.reading import read_text
 from exact_cntk.errors import InputError, nearest, shortened
 from exact_cntk.study.sections import KEYS, has_parameters, schema_file
 
@@ -53,10 +54,10 @@ def read_yaml(path: Path) -> Any:
         Naming the file: it cannot be read, is not YAML, or gives a key twice.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(read_text(path), _Loader)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a parameter file like params.yaml"
+            f"{path}: cannot be read ({error.strerror or error}); give a parameter file like params.yaml"
         ) from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -16,7 +16,7 @@ from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
 from exact_cntk.study.documents import check_images, describe_data, write_result
 from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_and_test
-from exact_cntk.study.provenance import provenance
+from exact_cntk.study.provenance import provenance, timing
 from exact_cntk.study.subsets import Subset, check_subsets
 
 FORMAT_VERSION = 1
@@ -121,14 +121,15 @@ def solve_to_files(
     metrics_file: Path,
     provenance_file: Path | None = None,
     *,
+    timing_file: Path | None = None,
     checkpoints: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Solve with the options of `solve`, write the metrics and where they come from, and give the metrics.
 
-    The same kernel, data and options give the same metrics, byte for byte; provenance has versions, machine and
-    seconds. `checkpoints` is a folder for finished ridges, which an interrupted call resumes from, until both files are
-    written; by default a hidden one in the folder of the metrics.
+    The same kernel, data and options give the same metrics, byte for byte; provenance has versions and machine, and the
+    timing file what differs from run to run. `checkpoints` is a folder for finished ridges, which an interrupted call
+    resumes from, until all files are written; by default a hidden one in the folder of the metrics.
     """
     start = time.perf_counter()
     checkpoints = checkpoints or metrics_file.with_name(f".{metrics_file.name}.ridges")
@@ -144,9 +145,11 @@ def solve_to_files(
             data=metrics["data"],
             backend=kernel.backend,
             instruction_set=kernel.instruction_set,
-            seconds={"solve": time.perf_counter() - start},
         )
         write_result(provenance_file, where)
+    if timing_file is not None:
+        seconds = timing({"solve": time.perf_counter() - start})
+        write_result(timing_file, seconds, {metrics_file: metrics_file.read_bytes()})
     _forget(checkpoints)  # last: a job that fails before loses its other files
     return metrics
 

@@ -5,12 +5,13 @@ from contextlib import suppress
 import h5py
 import numpy as np
 import pytest
-from kernel_files import KINDS, N_TEST, N_TRAIN, damage, edit, make_blocks, make_kernel
+from kernel_files import KINDS, N_TEST, N_TRAIN, damage, edit, make_blocks, make_header, make_kernel
 
 from exact_cntk._support.hdf5 import SLICE_BYTES
+from exact_cntk.blocks import Position, Span, merge_blocks, open_kernel, read_header, read_kernel, write_block
 from exact_cntk.blocks import _merge as merging
-from exact_cntk.blocks import merge_blocks, open_kernel, read_header, read_kernel
 from exact_cntk.errors import UserError
+from exact_cntk.networks import Family
 
 BITS = 300  # flipped one at a time, of some 160,000
 
@@ -79,6 +80,24 @@ def test_any_bit_of_a_block_is_noticed_or_harmless(block_files):
             assert found == header
             assert all(np.array_equal(read[key], kernels[key]) for key in kernels)
     assert refused > BITS / 10
+
+
+def test_zeroed_chunks_of_a_block_are_noticed(block_files):
+    """Those of a lost page: HDF5's checksum of nothing but zeros is 0 as well."""
+    path = block_files[0]
+    with h5py.File(path) as file:
+        chunk = file["nngp/depth_03"].id.get_chunk_info(0)
+    damage(path, chunk.byte_offset, bytes(chunk.size))
+    read_kernel(path, "ntk", 3)
+    with pytest.raises(UserError, match="nngp/depth_03 has chunks of zeros, as of lost pages: delete it and run again"):
+        read_kernel(path, "nngp", 3)
+
+
+def test_a_kernel_that_is_zero_is_no_damage(tmp_path, data):
+    header = make_header(data, Position(Span(0, 9), Span(0, 9)), network=Family("gap", ("hidden",)), depths=(2,))
+    zeros = {("ntk", 2): np.zeros((9, 9)), ("nngp", 2): np.ones((9, 9))}
+    write_block(tmp_path / "0-0.h5", header, zeros, "avx2")
+    assert not read_kernel(tmp_path / "0-0.h5", "ntk", 2).any()
 
 
 @pytest.mark.parametrize("length", [100, 5000, -8])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from exact_cntk._support.hdf5 import write_checksum
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.data import ProcessedData, load_processed, sidecar_path
 from exact_cntk.data._processed import write_processed
 from exact_cntk.errors import UserError
@@ -69,7 +70,7 @@ def test_layout(path):
 
 
 def test_sidecar(path):
-    assert json.loads(sidecar_path(path).read_text()) == {
+    assert read_stated(sidecar_path(path)) == {
         "digest": load_processed(path).digest,
         "dataset": "CIFAR-10",
         "verified": True,

@@ -1,7 +1,6 @@
 """The real runs give the metrics of `exact_cntk.study.solve`, killed and resumed at any point or not."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from recording.real.plan import Group, Piece
 from recording.real.run import PieceRun
 from recording.real.state import State
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import describe_backend
 from exact_cntk.study.solve import solve
@@ -73,7 +73,7 @@ def test_same_metrics_as_the_study(tmp_path, data, data_file, full):
     run_once(tmp_path / "real", data)
     kernel_file = make_kernel(tmp_path, data, full)
     expected = solve(kernel_file, data_file, subsets=[Subset(24, 1), Subset(8, 3)], ridges=RIDGES).metrics
-    ours = json.loads((tmp_path / "real/tiny/metrics/cntk-v-depth-03.json").read_text())
+    ours = read_stated(tmp_path / "real/tiny/metrics/cntk-v-depth-03.json")
     by_problem = {(r["kind"], r["train_images"], r["repeat"]): r for r in expected["results"]}
     assert len(ours["results"]) == 5
     for result in ours.pop("results"):

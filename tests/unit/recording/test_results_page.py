@@ -8,7 +8,7 @@ from recording import results_page
 from recording.real.plan import catalogue
 from recording.real.state import State
 
-from exact_cntk.study.documents import write_json
+from exact_cntk.study.documents import write_json, write_result
 from exact_cntk.study.show import references
 
 N_TEST = 40
@@ -36,7 +36,7 @@ def write_piece(folder, piece, hits):
         ]
         document = {"format_version": 1, "study": "x", "family": piece.family, "readout": piece.readout}
         document |= {"trained": piece.trained, "filter_size": 3, "depth": depth, "data": data, "results": results}
-        write_json(state.metrics_file(depth), document)
+        write_result(state.metrics_file(depth), document)
     provenance = {
         **{"backend": "cuda", "instruction_set": "sm_90", "seconds": {"train kernel": 1.0, "test kernel": 2.4}},
         **{"hardware": {"cpu": "Some CPU", "cores": 4}, "device": "Some GPU"},

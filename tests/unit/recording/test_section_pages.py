@@ -6,7 +6,7 @@ import pytest
 from recording.section_pages import PAGES, RECORDED, main
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.documents import write_json
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.sections import plan
 
 
@@ -33,11 +33,11 @@ def study_dir(name: str, tmp_path: Path) -> Path:
     section["text"] = "<p>Dealt <em>fairly</em>.</p>"
     section["figures"] = [{"name": plan(page.key).SECTION.figures[0], "caption": "Curves."}]
     section["tables"] = [{"caption": "Accuracies", "columns": ["method", "n = 10"], "rows": [["RBF kernel", "18.00"]]}]
-    write_json(folder / "sections" / f"{page.key}.json", section)
+    write_result(folder / "sections" / f"{page.key}.json", section)
     origin = {"hardware": {"cpu": "Some CPU", "cores": 4}, "git": {"revision": "abc"}}
     origin["data"] = {"dataset": "Squares", "image_shape": [4, 4, 1], "train_images": 90, "test_images": 1000}
     origin["data"] |= {"classes": ["large", "small"], "verified": False}
-    write_json(folder / "section_provenance" / f"{page.key}.json", origin)
+    write_result(folder / "section_provenance" / f"{page.key}.json", origin)
     return folder
 
 

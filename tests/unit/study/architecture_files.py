@@ -40,7 +40,6 @@ def one_pass(filter_size, readout, window=None, *, flips=False, qualities, small
         "train_images": 200,
         "test_images": TEST_IMAGES,
         "element_layers_per_pair": {str(depth): entries * (depth - 1) for depth in depths},
-        "seconds": 2.0 * filter_size,
         "results": results,
     }
 

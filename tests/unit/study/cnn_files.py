@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk.study.documents import write_json
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.sections.cnns.gather import gather
 from exact_cntk.study.sections.cnns.plan import run_name
 
@@ -60,7 +60,7 @@ def write_run(
         },
     }
     path = folder / f"{run_name(rate, seed, split)}.json"
-    write_json(path, document)
+    write_result(path, document)
     return path
 
 

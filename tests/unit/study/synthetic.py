@@ -1,11 +1,12 @@
 """Metrics files of studies that were never computed: random, and labelled so; for these tests only."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from exact_cntk.study.documents import write_result
 
 FAMILIES = {"cntk-v": ("flatten", "all"), "cntk-gap": ("gap", "hidden")}
 DEPTHS = (3, 4, 6, 11, 21)
@@ -65,7 +66,7 @@ def write_study(
             }
             name = f"{family}-depth-{depth:02d}.json"
             paths.append(_write(study_dir / "metrics" / name, document))
-            _write(study_dir / "provenance" / name, _provenance(family, depth))
+            _write(study_dir / "provenance" / name, _provenance(family, depth, data))
     return paths
 
 
@@ -117,21 +118,19 @@ def _make_singular(result: dict[str, Any]) -> None:
         result[name] = [None, *result[name][1:]]
 
 
-def _provenance(family: str, depth: int) -> dict[str, Any]:
+def _provenance(family: str, depth: int, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "format_version": 1,
         "parameters": {"family": family, "depth": depth, "ridges": RIDGES},
-        "data_digest": "5" * 64,
+        "data": data,
         "packages": {"numpy": "2.0.0", "scipy": "1.13.0"},
         "git": {"revision": "0" * 40, "dirty": False},
         "backend": "cpu",
         "instruction_set": "avx2",
         "hardware": {"cpu": "made up", "cores": 2, "memory_gib": 24.0},
-        "seconds": 0.5 + 0.1 * depth,
     }
 
 
 def _write(path: Path, document: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_result(path, document)
     return path

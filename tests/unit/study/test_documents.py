@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from exact_cntk._support.stated_files import stated
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import (
     check_images,
@@ -17,6 +18,7 @@ from exact_cntk.study.documents import (
     rounded,
     unpack_answers,
     write_json,
+    write_result,
 )
 
 DATA = {"digest": "5" * 64}
@@ -91,9 +93,12 @@ def test_images_of_another_digest():
     [
         (None, "cannot be read as metrics"),
         ("{", "cannot be read as metrics"),
-        ("[]", "format_version = None; allowed: 2"),
-        ('{"format_version": 1, "a": 1}', "format_version = 1; allowed: 2"),
-        ('{"format_version": 2, "a": 1}', "lacks b, c"),
+        ("[]", "cannot be read as metrics: it is no JSON object"),
+        ("[" * 10_000, "cannot be read as metrics: its values are nested too deep"),
+        ('{"format_version": 2, "a": 1}', "it states no checksum of its content"),
+        ('{"format_version": 2, "a": 1, "sha256": "0"}', "its content does not have the checksum that it states"),
+        (json.dumps(stated({"format_version": 1, "a": 1})), "format_version = 1; allowed: 2"),
+        (json.dumps(stated({"format_version": 2, "a": 1})), "lacks b, c"),
     ],
 )
 def test_a_document_that_is_none(tmp_path, content, words):
@@ -106,13 +111,13 @@ def test_a_document_that_is_none(tmp_path, content, words):
 
 def test_documents_of_a_section(tmp_path):
     for name in ("b", "a"):
-        write_json(tmp_path / f"{name}.json", {"format_version": 1, "data": DATA, "name": name})
+        write_result(tmp_path / f"{name}.json", {"format_version": 1, "data": DATA, "name": name})
     files = [tmp_path / "b.json", tmp_path / "b.csv", str(tmp_path / "a.json")]
     found = read_documents(DATA, files, keys=["name"])
     assert [(path.name, document["name"]) for path, document in found.items()] == [("b.json", "b"), ("a.json", "a")]
-    (tmp_path / "a.json").write_text(json.dumps({"format_version": 1, "data": {"digest": "6"}, "name": "a"}))
+    write_result(tmp_path / "a.json", {"format_version": 1, "data": {"digest": "6"}, "name": "a"})
     with pytest.raises(UserError, match=r"a\.json was made from other images \(digest 6\) than the metrics"):
         read_documents(DATA, files)
-    (tmp_path / "a.json").write_text(json.dumps({"format_version": 1, "data": []}))
+    write_result(tmp_path / "a.json", {"format_version": 1, "data": []})
     with pytest.raises(UserError, match=r"a\.json was made from other images \(digest None\)"):
         read_documents(DATA, files)

@@ -7,12 +7,13 @@ from synthetic import write_study
 from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 from exact_cntk.study import results
+from exact_cntk.study.documents import write_result
 
 
 def _edit(path, change):
     document = json.loads(path.read_text())
     change(document)
-    path.write_text(json.dumps(document))
+    write_result(path, document)
 
 
 def test_frames_hold_every_problem(tmp_path):

@@ -15,6 +15,7 @@ from exact_cntk._support.statement import (
     Statement,
     check_data,
     check_inputs,
+    check_parameters,
     claim,
     computed_by,
     difference,
@@ -160,6 +161,36 @@ def test_claim_takes_over_what_holds():
     assert write_job(statement, {"": ["source.py"]}, Path("jobs")) == path  # named by its content
 
 
+def test_damaged_job_is_written_again():
+    path, _ = job()
+    content = path.read_bytes()
+    for damaged in (b"", content.replace(b"d1", b"d2")):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"\.json cannot be read .*: delete it, and run the study again"):
+            claim(path)
+        assert job()[0].read_bytes() == content
+    claim(path)
+
+
+def test_parameters_that_were_read_are_held_against_the_plan(monkeypatch):
+    check_parameters("params.json", {"ridges": [0.5]})
+    make_current(SOLVE, monkeypatch)
+    check_parameters("params.json", {"ridges": (0.0, 0.1), "study": "ci"})
+    with pytest.raises(UserError, match=r"params\.json: ridges is \[0, 0\.3\], but was planned as \[0, 0\.1\]"):
+        check_parameters("params.json", {"ridges": [0, 0.3]})
+
+
+def test_a_listed_drawing_is_held_against_its_list(monkeypatch):
+    make_current(SOLVE, monkeypatch)
+    drawing = stated_text("<svg><g/></svg>", "<svg")
+    Path("a.svg").write_text(drawing, encoding="utf-8")
+    write_result(Path("page.json"), {}, {Path("a.svg"): drawing.encode()})
+    assert misfit([Path("a.svg"), Path("page.json")], SOLVE) is None
+    Path("a.svg").write_text(drawing.replace("<g/>", "<h/>"), encoding="utf-8")
+    found = misfit([Path("a.svg"), Path("page.json")], SOLVE)
+    assert found is not None and "a.svg is damaged" in found.reason
+
+
 def test_claim_refuses_edited_code():
     path, _ = job()
     Path("source.py").write_text("2\n", encoding="utf-8")
@@ -237,7 +268,7 @@ def test_nothing_is_held_outside_of_the_workflow():
     check_inputs(["missing.h5"])
     check_data(Path("data.h5"), "d")
     computed_by("cpu")
-    assert stated({"x": 1}) == {"x": 1}
+    assert set(stated({"x": 1})) == {"x", "sha256"}
     assert statement_module.is_stated(Path("missing.h5"))
 
 

@@ -40,6 +40,8 @@ page.py, with results.py and figures.py as it needs them
         what is compared, and how.
     shown(results) -> list[tuple[str, DataFrame]]
         Caption and table for people, in the order of the report; cells are texts or numbers to be shown as they are.
+    measured(results, benchmarks) -> list[tuple[str, DataFrame]], may be missing
+        As `shown`, of what was measured, in files of the folder `benchmarks`. Nothing else may depend on them.
     headline(results) -> list[str]
         Sentences for the top of the report, every number computed.
     summary(results) -> dict

@@ -1,6 +1,5 @@
 """From a section's files to its tables, figures and page; the same for every section."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -11,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from exact_cntk._support.atomic import write_texts
+from exact_cntk._support.stated_files import belongs, check_files, read_stated
 from exact_cntk.errors import InputError, UserError, nearest
-from exact_cntk.study.documents import plain_numbers, write_result
+from exact_cntk.study.documents import plain_numbers, read_document, write_result
 from exact_cntk.study.results import Study, find_study, load
 from exact_cntk.study.sections import KEYS, plan
 from exact_cntk.study.show.markup import to_texts, unbroken
@@ -93,9 +93,15 @@ def write_section(
     texts = {f"{name}.csv": _csv(frame, dataset) for name, frame in tables.items()}
     texts |= module.texts(results) if plan(key).SECTION.texts else {}
     written = write_texts(directory / "tables", texts)
-    drawn = write_texts(directory / "figures", {f"{name}.svg": to_svg(figure) for name, figure in figures.items()})
+    texts |= {f"{name}.svg": to_svg(figure) for name, figure in figures.items()}
+    drawn = write_texts(directory / "figures", {f"{name}.svg": texts[f"{name}.svg"] for name in figures})
     page = directory / "sections" / f"{key}.json"
-    write_result(page, content, {path: texts[path.name].encode() for path in written})
+    write_result(page, content, {path: texts[path.name].encode() for path in [*written, *drawn]})
+    if hasattr(module, "measured"):
+        measured = _tables(module.measured(results, directory / "benchmarks"))
+        write_result(
+            measured_page(page), {"format_version": FORMAT_VERSION, "tables": measured}, {page: page.read_bytes()}
+        )
     return [*written, *drawn, page]
 
 
@@ -110,12 +116,21 @@ def section_page(key: str, module: ModuleType, results: Any) -> dict[str, Any]:
         "text": module.TEXT,
         "headline": [unbroken(sentence) for sentence in module.headline(results)],
         "figures": [{"name": name, "caption": module.CAPTIONS[name]} for name in names],
-        "tables": [
-            {"caption": caption, "columns": list(map(str, frame.columns)), "rows": to_texts(frame)}
-            for caption, frame in module.shown(results)
-        ],
+        "tables": _tables(module.shown(results)),
         "summary": plain_numbers(module.summary(results)),
     }
+
+
+def _tables(shown: Iterable[tuple[str, pd.DataFrame]]) -> list[dict[str, Any]]:
+    return [
+        {"caption": caption, "columns": list(map(str, frame.columns)), "rows": to_texts(frame)}
+        for caption, frame in shown
+    ]
+
+
+def measured_page(page: Path) -> Path:
+    """Name the file of measured tables that belong to a section's page; they differ from run to run."""
+    return page.parent.parent / "benchmarks" / "sections" / page.name
 
 
 def section_pages(study_dir: str | Path) -> list[Path]:
@@ -124,20 +139,37 @@ def section_pages(study_dir: str | Path) -> list[Path]:
 
 
 def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Read pages of sections in the order of `KEYS`; UserError names a damaged page and the command that makes it."""
+    """Read pages of sections in the order of `KEYS`, with the tables of what was measured after their others.
+
+    Raises
+    ------
+    UserError
+        Naming a page that is missing or damaged, or has other tables and figures than those that are there, and the
+        command that makes it.
+    """
     pages = {}
     for path in map(Path, paths):
         remedy = f"run `exact-cntk section show {path.stem} --study-dir {path.parent.parent}`"
         try:
-            page = json.loads(path.read_text(encoding="utf-8"))
+            page = read_stated(path)
+            check_files(page, path)
         except FileNotFoundError:
             raise UserError(f"{path} is missing: {remedy} first") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read as a section: {error}; {remedy} again") from error
         if page.get("format_version") != FORMAT_VERSION or page.get("key") not in KEYS:
             raise UserError(f"{path} is no section of format_version {FORMAT_VERSION}; {remedy} again")
-        pages[page["key"]] = page
+        pages[page["key"]] = page | {"tables": page["tables"] + _measured_tables(path, remedy)}
     return [pages[key] for key in KEYS if key in pages]
+
+
+def _measured_tables(path: Path, remedy: str) -> list[dict[str, Any]]:
+    """None where those that are there belong to another page, as after a checkout."""
+    measured = measured_page(path)
+    if not measured.exists():
+        return []
+    document = read_document(measured, "measured tables", FORMAT_VERSION, keys=["tables"], remedy=f"{remedy} again")
+    return list(document["tables"]) if belongs(document, measured) else []
 
 
 def _open(

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exact_cntk._support.statement import check_parameters
 from exact_cntk.errors import UserError, nearest
 from exact_cntk.study.sections import KEYS, Job, plan
 
@@ -21,8 +22,8 @@ class Context(NamedTuple):
         Those of the job.
     checkpoint : Path
         Where a job may keep finished parts: a file without suffix, or a folder.
-    timings : Path
-        Folder of the timings of blocks, by the folder of the pass.
+    benchmarks : Path
+        Folder for what is measured, which differs from run to run; no result may depend on it.
     threads : int or None
         None: one per core.
     max_memory_gib : float or None
@@ -36,7 +37,7 @@ class Context(NamedTuple):
     inputs: list[Path]
     files: list[Path]
     checkpoint: Path
-    timings: Path
+    benchmarks: Path
     threads: int | None
     max_memory_gib: float | None
     progress: bool
@@ -78,13 +79,14 @@ def run_job(
         known = f"; allowed: {', '.join(list(jobs)[:20])}{', …' if len(jobs) > 20 else ''}" if jobs else ""
         raise UserError(f"section {key} of {params['study']} has no job {name!r}{nearest(name, list(jobs))}{known}")
     job = jobs[name]
+    check_parameters(f"{key} {name}", job.parameters)
     folder = results or Path("results") / params["study"]
     context = Context(
         data=data or Path("data/processed") / f"{params['study']}.h5",
         inputs=[folder / file for file in job.inputs],
         files=[folder / file for file in job.files],
         checkpoint=folder / "checkpoints" / key / name,
-        timings=folder / "benchmarks/kernel_block",
+        benchmarks=folder / "benchmarks",
         threads=threads,
         max_memory_gib=max_memory_gib,
         progress=progress,

@@ -14,9 +14,10 @@ import pytest
 from matplotlib.figure import Figure
 from synthetic import DATASET, write_study
 
+from exact_cntk._support.stated_files import stated
 from exact_cntk.errors import UserError
 from exact_cntk.study import sections
-from exact_cntk.study.documents import plain_numbers, read_documents, write_json
+from exact_cntk.study.documents import plain_numbers, read_documents, write_result
 from exact_cntk.study.params import load_params
 from exact_cntk.study.report import write_report
 from exact_cntk.study.results import load
@@ -72,7 +73,7 @@ def alone(monkeypatch):
     }
 
     def run(job, context):
-        write_json(context.files[0], dict(job.parameters))
+        write_result(context.files[0], dict(job.parameters))
         return f"number {job.parameters['number']}"
 
     def load(study, files, *, resamples, seed):
@@ -86,7 +87,7 @@ def alone(monkeypatch):
 def document(folder, name="a.json", **changes):
     path = folder / KEY / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"format_version": 1, "data": {"digest": "5" * 64}} | changes), encoding="utf-8")
+    write_result(path, {"format_version": 1, "data": {"digest": "5" * 64}} | changes)
     return path
 
 
@@ -101,7 +102,9 @@ def test_tables_figures_and_page(folder, section):
     table, figure, page = (path.read_text(encoding="utf-8") for path in written)
     assert table.splitlines() == ["dataset,method,accuracy", f'"{DATASET}",a,0.5', f'"{DATASET}",b,']
     assert "<svg" in figure
-    assert json.loads(page) == {
+    made = json.loads(page)
+    assert made.pop("sha256") == stated(made)["sha256"]
+    assert made == {
         "format_version": 1,
         "key": KEY,
         "title": "Made up",
@@ -111,9 +114,12 @@ def test_tables_figures_and_page(folder, section):
         "figures": [{"name": "made_up", "caption": "Nothing."}],
         "tables": [{"caption": "accuracies", "columns": ["method", "accuracy"], "rows": [["a", "0.5"], ["b", ""]]}],
         "summary": {"best": 0.5, "b": {"accuracy": None, "n": 3}},
-        "files": {"../tables/made_up.csv": hashlib.sha256(table.encode()).hexdigest()},
+        "files": {
+            "../tables/made_up.csv": hashlib.sha256(table.encode()).hexdigest(),
+            "../figures/made_up.svg": hashlib.sha256(figure.encode()).hexdigest(),
+        },
     }
-    assert sections.read_pages(written[-1:]) == [json.loads(page)]
+    assert sections.read_pages(written[-1:]) == [made]
     before = [path.read_bytes() for path in written]
     sections.write_section(KEY, folder, files=files, resamples=7, seed=3)
     assert [path.read_bytes() for path in written] == before
@@ -176,7 +182,7 @@ def test_unknown_section(folder):
 
 def test_pages_come_in_the_order_of_the_report(folder, tmp_path):
     def page(key):
-        return json.dumps({"format_version": 1, "key": key})
+        return json.dumps(stated({"format_version": 1, "key": key, "tables": []}))
 
     paths = [tmp_path / f"{key}.json" for key in ("small_data", "cnns")]
     for path in paths:

@@ -1,6 +1,5 @@
 """Every architecture of one pass, solved on small training sets and on the full one."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.blocks import BlockSet, read_block_set
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError
@@ -22,7 +22,7 @@ from exact_cntk.study.fits import Fit, check_ridges, fit_and_test
 from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
-from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, architecture_outputs
+from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, KEY, architecture_outputs
 from exact_cntk.study.subsets import Subset, check_subsets, parse_subset
 
 
@@ -35,7 +35,6 @@ def solve_pass(
     subsets: Sequence[Subset],
     ridges: Sequence[float],
     study: str | None = None,
-    timings: Path | None = None,
     max_memory_gib: float | None = None,
     progress: bool | Progress = False,
 ) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def solve_pass(
 
     Each is solved on the subsets and on the pool's first `train_images` images, without a ridge (the paper's protocol)
     and with the ridge that leave-one-out chooses on the training images, and tested on all test images. An interrupted
-    call resumes after the last finished architecture. The same blocks, timings and options give the same bytes.
+    call resumes after the last finished architecture. The same blocks and options give the same bytes.
 
     Parameters
     ----------
@@ -53,17 +52,14 @@ def solve_pass(
         Relative to mean(diag K), including 0.
     study : str, optional
         Name of the study; by default that of the data file.
-    timings : Path, optional
-        Folder of the blocks' timings, ``<block>.json``; without one of them, the seconds of the pass are null.
     max_memory_gib : float, optional
         Limit of memory.
 
     Returns
     -------
     dict
-        The pass, `element_layers_per_pair` by depth, `seconds` of its kernels, and `results`, one per architecture and
-        training set, as `exact_cntk.study.fits.Fit.both_protocols` with `depth`, `kind`, `trained`, `train_images`,
-        `repeat`.
+        The pass, `element_layers_per_pair` by depth, and `results`, one per architecture and training set, as
+        `exact_cntk.study.fits.Fit.both_protocols` with `depth`, `kind`, `trained`, `train_images`, `repeat`.
 
     Raises
     ------
@@ -89,7 +85,7 @@ def solve_pass(
             results += parts.part(repr(output), partial(problem.solve, output))
             if report is not None:
                 report(done, len(outputs))
-    document = _document(study or data_file.stem, block_set, data, results, timings)
+    document = _document(study or data_file.stem, block_set, data, results)
     write_result(out, document)
     parts.forget()
     return document
@@ -138,9 +134,7 @@ class _Problem:
         )
 
 
-def _document(
-    study: str, block_set: BlockSet, data: ProcessedData, results: list[dict[str, Any]], timings: Path | None
-) -> dict[str, Any]:
+def _document(study: str, block_set: BlockSet, data: ProcessedData, results: list[dict[str, Any]]) -> dict[str, Any]:
     header, shape = block_set.header, data.train_images.shape[1:]
     parts = header.network.parts()
     del parts["trained"]  # each result has its own
@@ -158,18 +152,16 @@ def _document(
             str(depth): header.network.element_layers(1, shape, depth) for depth in header.depths
         },
         "pairs": block_set.pairs,
-        "seconds": None if timings is None else measured_seconds(block_set, timings),
         "results": results,
     }
 
 
-def measured_seconds(block_set: BlockSet, timings: Path) -> float | None:
-    """Seconds in the kernels of all blocks, by the timing files beside them; None where one is missing."""
+def measured_seconds(blocks: Sequence[Path], timings: Path) -> float | None:
+    """Seconds in the kernels of blocks, by files of their names in the folder `timings`; None where one is missing."""
     total = 0.0
-    for path in block_set.headers:
+    for path in blocks:
         try:
-            timing = json.loads((timings / f"{path.stem}.json").read_text(encoding="utf-8"))
-            total += float(timing["kernel_seconds"])
+            total += float(read_stated(timings / f"{path.stem}.json")["kernel_seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
     return round(total, 3)
@@ -192,8 +184,9 @@ def run(job: Job, context: Context) -> str:
         subsets=[parse_subset(text) for text in job.parameters["subset"]],
         ridges=[float(ridge) for ridge in job.parameters["ridges"]],
         study=job.parameters["study"],
-        timings=context.timings / context.inputs[0].parent.name,
         max_memory_gib=context.max_memory_gib,
         progress=context.progress,
     )
+    seconds = measured_seconds(context.inputs, context.benchmarks / "kernel_block" / context.inputs[0].parent.name)
+    write_result(context.benchmarks / KEY / context.files[0].name, {"seconds": seconds})
     return f"{len(document['results'])} fits"

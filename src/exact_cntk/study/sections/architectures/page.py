@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.study.documents import read_documents, rounded
 from exact_cntk.study.results import Study
 from exact_cntk.study.sections.architectures.figures import PROTOCOL, cost_figure, ranking_figure, search_figure
-from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION
+from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, KEY
 from exact_cntk.study.sections.architectures.results import (
     FIELDS,
     PROTOCOLS,
@@ -41,7 +42,8 @@ TEXT = (
     "the last layer fixed, CNN-GP with only the last layer trained: the Gaussian process of the same network). Each is "
     "tested with few training images, on several disjoint sets, and with the full training set. The question is how "
     "well the ranking with few images finds the architecture that is best with all, and how much time it saves. Costs "
-    "are exact counts of covariance entries passed through ReLU layers, and measured seconds."
+    "are exact counts of covariance entries passed through ReLU layers; the seconds in the last tables are measured, "
+    "and differ from run to run."
 )
 CAPTIONS = {
     "architecture_ranking": (
@@ -92,7 +94,6 @@ def figures(search: Search) -> dict[str, Figure]:
 def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
     """Strategies, association, and the ranking."""
     dataset, n = search.data["dataset"], search.small[-1]
-    unmeasured = "Passes without measured time have no seconds." if search.architectures.seconds.isna().any() else ""
     searches = (
         f"{dataset}: cost and result of a search, {PROTOCOLS[PROTOCOL]}. Loss: accuracy of the exhaustive search − "
         "accuracy of this one, positive where this one is worse"
@@ -108,10 +109,35 @@ def shown(search: Search) -> list[tuple[str, pd.DataFrame]]:
     )
     full = search.accuracy[search.accuracy.train_images == search.full]
     return [
-        (with_notes(searches, unmeasured), _shown_strategies(search)),
+        (searches, _shown_strategies(search)),
         (with_notes(association, _note(search.accuracy)), _shown_correlations(search)),
-        (with_notes(best, _note(full), unmeasured), shown_ranking(search).head(_MOST_ROWS)),
+        (with_notes(best, _note(full)), shown_ranking(search).head(_MOST_ROWS)),
     ]
+
+
+def measured(search: Search, benchmarks: Path) -> list[tuple[str, pd.DataFrame]]:
+    """Seconds of searches and of passes, as far as they were measured."""
+    seconds = {name: _seconds(benchmarks / KEY / f"{name}.json") for name in search.architectures["pass"].unique()}
+    table = strategies(search.in_seconds(seconds), PROTOCOL)
+    names = {"strategy": "strategy", "search_on": "searched with", "chosen_by": "chosen by"}
+    searches = table[list(names)].rename(columns=names).assign(seconds=table.element_layers.map(_three_digits))
+    passes = pd.Series(seconds).map(_three_digits).rename_axis("pass").reset_index(name="seconds")
+    return [
+        ("Measured: seconds of the kernels that each search computes", searches),
+        (f"Measured: seconds of the kernels of each pass, n = {search.full}", passes),
+    ]
+
+
+def _seconds(path: Path) -> float:
+    """Seconds of the kernels of a pass; NaN where they were not measured."""
+    try:
+        return float(read_stated(path)["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return float("nan")
+
+
+def _three_digits(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3g}"
 
 
 def _note(accuracy: pd.DataFrame) -> str:
@@ -131,7 +157,6 @@ def shown_ranking(search: Search) -> pd.DataFrame:
         f"n = {search.full}": table[full].map(percent),
         f"n = {search.full}, no ridge": [percent(value) or SINGULAR for value in table.accuracy_full],
         "element-layers": [f"{count:.2g}" for count in table.element_layers],
-        "seconds": ["" if np.isnan(seconds) else f"{seconds:.2g}" for seconds in table.seconds],
     }
     return pd.DataFrame(frame)
 
@@ -144,7 +169,6 @@ def _shown_strategies(search: Search) -> pd.DataFrame:
             "searched with": table.search_on,
             "chosen by": table.chosen_by,
             "cost (% of exhaustive)": table.cost_percent.map(_cost),
-            "seconds": ["" if np.isnan(seconds) else f"{seconds:.3g}" for seconds in table.seconds],
             "accuracy (%)": table.accuracy.map(percent),
             "loss against exhaustive (points)": table.regret.map(signed_points),
             "choice": table.chosen,

@@ -30,6 +30,7 @@ SECTION = Section(
     shows=("study/stats/*.py",),
 )
 
+KEY = "architectures"  # also names the folder of measured seconds, by pass, in that of all measurements
 FORMAT_VERSION = 1  # of architectures/<pass>.json
 PREFIX = "arch"  # of the names of passes
 

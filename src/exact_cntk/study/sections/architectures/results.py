@@ -6,7 +6,7 @@ architecture search", section 6).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ STATISTICS = {"spearman": spearman, "pearson": pearson, "regret": regret}
 # Required keys of a file.
 FIELDS = (
     *("study", "data", "family", "readout", "pooling_window", "flips", "filter_size", "train_images", "test_images"),
-    *("element_layers_per_pair", "seconds", "results"),
+    *("element_layers_per_pair", "results"),
 )
 
 
@@ -51,7 +51,7 @@ class Search:
         One row per architecture, the cheapest first: `architecture` (its name), `readout`, `pooling_window`, `flips`,
         `filter_size`, `depth`, `kind`, `trained`, `group` (readout, window and flips in words), `variant` (kind and
         trained layers in words), `element_layers_per_pair`, `element_layers` (of its kernel with all training and test
-        images), `seconds` (its share of the measured seconds of its pass; NaN where not measured), `pass`.
+        images), `pass`.
     accuracy : DataFrame
         One row per architecture, `train_images` and `repeat`: `accuracy`, `accuracy_loo_ridge`, `loo_ridge` and
         `loo_accuracy` (at that ridge, on the training images). NaN where K is singular.
@@ -107,6 +107,14 @@ class Search:
             draws = {key: key[0] for key in bits}  # repeat r is the same images for every architecture
             self._cache[protocol] = Resampled(bits, draws, resamples=self.resamples, seed=self.seed)
         return self._cache[protocol]
+
+    def in_seconds(self, seconds: Mapping[str, float]) -> "Search":
+        """The same with seconds as costs, out of those of each pass by its name; a depth has its share of layers."""
+        table = self.architectures.copy()
+        paces = table["pass"].map(seconds) / table.groupby("pass").element_layers.transform("max")
+        for name in ("element_layers", "element_layers_per_pair"):
+            table[name] = table[name] * paces
+        return replace(self, architectures=table, _cache={})
 
     def compare(self, protocol: str, train_images: int, rows: Sequence[int], scope: str) -> Comparison:
         """Compare a small training set with the full one, over some of the solved architectures."""
@@ -186,7 +194,6 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
         n, m = document["train_images"], document["test_images"]
         per_pair = {int(depth): count for depth, count in document["element_layers_per_pair"].items()}
         group = readout_label(Family.from_parts({"trained": "", **document}))  # each result has its own trained layers
-        seconds = np.nan if document["seconds"] is None else document["seconds"]
         variants = dict.fromkeys((result["depth"], result["kind"], result["trained"]) for result in document["results"])
         rows += [
             {
@@ -199,7 +206,6 @@ def _architectures(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> pd.Da
                 "architecture": f"{group}, {q}×{q}, depth {depth}, {kind_label(kind, trained)}",
                 "element_layers_per_pair": per_pair[depth],
                 "element_layers": per_pair[depth] * pairs(n, m),
-                "seconds": seconds * per_pair[depth] / max(per_pair.values()),
                 "pass": document["family"],
             }
             for depth, kind, trained in variants

@@ -24,10 +24,10 @@ def strategies(search: Search, protocol: str = "accuracy_loo_ridge") -> pd.DataF
     DataFrame
         `strategy`, `search_on` (the training sets of the search; for one of several sets, all other columns are means
         over sets), `chosen_by` ("test images" | "leave-one-out"), `element_layers` (all kernels of the search, one pass
-        for all depths and kinds, and the full kernels that it needs), `seconds` (at the measured pace of each pass),
-        `accuracy`, `regret` (accuracy of the exhaustive search on test images − this one), `cost_percent`
-        (element-layers relative to the exhaustive search), `chosen` (the architecture; empty where halves or training
-        sets differ), `architectures` (number to choose from: those with an answer for every training set).
+        for all depths and kinds, and the full kernels that it needs), `accuracy`, `regret` (accuracy of the exhaustive
+        search on test images − this one), `cost_percent` (element-layers relative to the exhaustive search), `chosen`
+        (the architecture; empty where halves or training sets differ), `architectures` (number to choose from: those
+        with an answer for every training set).
     """
     plan = _Plan(search, protocol)
     ways = ("test images", "leave-one-out") if protocol == "accuracy_loo_ridge" else ("test images",)
@@ -55,10 +55,8 @@ class _Plan:
             raise UserError(f"{search.study}: no architecture has an answer for every training set, {protocol}")
         self._search, self._protocol = search, protocol
         table = search.architectures
-        deepest = table.groupby("pass").element_layers_per_pair.transform("max")
-        passes = table[table.element_layers_per_pair == deepest].drop_duplicates("pass")
-        self._per_pair = float(passes.element_layers_per_pair.sum())
-        self._seconds = float(passes.seconds.sum(skipna=False)) / pairs(search.full, search.test_images)
+        passes = table.sort_values("element_layers_per_pair").drop_duplicates("pass", keep="last")
+        self._per_pair = float(passes.element_layers_per_pair.sum(skipna=False))
         self._halves = [np.arange(search.test_images) % 2 == side for side in (0, 1)]
 
     def _scores(self, train_images: int, repeats: Sequence[int], by: str, half: np.ndarray) -> np.ndarray:
@@ -83,7 +81,7 @@ class _Plan:
         Each of `sets` lists the repeats that one search uses together; results are means over sets.
         """
         full, table = self._search.full, self._search.architectures
-        choices, accuracies, layers, seconds = [], [], [], []
+        choices, accuracies, layers = [], [], []
         for repeats in sets:
             for chosen_on, measured_on in (self._halves, self._halves[::-1]):
                 scores = self._scores(train_images, repeats, by, chosen_on)
@@ -95,15 +93,13 @@ class _Plan:
                 # one pass computes all of its architectures, at the cost of the deepest
                 tried = table.loc[[self.rows[i] for i in best]].sort_values("element_layers")
                 tried = tried.drop_duplicates("pass", keep="last")
-                layers.append(float(tried.element_layers.sum()))
-                seconds.append(float(tried.seconds.sum(skipna=False)))
+                layers.append(float(tried.element_layers.sum(skipna=False)))
         searched = len(sets[0]) * pairs(train_images, self._search.test_images if by == "test images" else 0)
         return {
             "strategy": f"search, best {shortlist} tried at n = {full}" if shortlist > 1 else "search",
             "search_on": f"n = {train_images}, {len(sets[0])} training set{'s' * (len(sets[0]) > 1)}",
             "chosen_by": by,
             "element_layers": self._per_pair * searched + np.mean(layers),
-            "seconds": self._seconds * searched + np.mean(seconds),
             "accuracy": float(np.mean(accuracies)),
             "chosen": self._name(choices),
         }
@@ -119,7 +115,6 @@ class _Plan:
             "search_on": f"n = {full}",
             "chosen_by": by,
             "element_layers": self._per_pair * all_pairs,
-            "seconds": self._seconds * all_pairs,
             "accuracy": float(np.mean(outcomes)),
             "chosen": self._name(choices),
         }
@@ -131,8 +126,7 @@ class _Plan:
             "strategy": "at random",
             "search_on": "",
             "chosen_by": "chance",
-            "element_layers": float(table.element_layers.mean()),
-            "seconds": float(table.seconds.mean(skipna=False)),
+            "element_layers": float(table.element_layers.mean(skipna=False)),
             "accuracy": float(self._outcome(range(len(self.rows)), np.ones(self._search.test_images, bool)).mean()),
             "chosen": "",
         }

@@ -1,5 +1,6 @@
 """The section's files as tables: networks, and the kernels that they are compared with."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exact_cntk._support.stated_files import read_listed
 from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 from exact_cntk.networks.labels import network_label
@@ -153,7 +155,7 @@ def _rates(document: dict[str, Any]) -> list[dict[str, Any]]:
 def _curves(path: Path, document: dict[str, Any]) -> pd.DataFrame:
     file = path.with_suffix(".csv")
     try:
-        frame = pd.read_csv(file)
+        frame = pd.read_csv(io.BytesIO(read_listed(file, document, path)))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as learning curves: {error}; gather its runs again") from error
     for column, name in enumerate(("family", "network", "readout", "depth")):

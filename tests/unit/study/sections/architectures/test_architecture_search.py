@@ -10,8 +10,8 @@ from scipy.stats import pearsonr, spearmanr
 from synthetic import write_study
 
 from exact_cntk.errors import UserError
-from exact_cntk.study.documents import write_json
-from exact_cntk.study.sections import plan, write_section
+from exact_cntk.study.documents import write_result
+from exact_cntk.study.sections import plan, read_pages, write_section
 from exact_cntk.study.sections.architectures import page as architectures
 from exact_cntk.study.sections.architectures.results import correlations, pairs, ranking, read_search
 from exact_cntk.study.sections.architectures.strategies import SHORTLIST, pareto_front, strategies
@@ -34,9 +34,6 @@ def test_every_architecture_is_there_cheapest_first(search):
     assert len(table) == 54 and table.architecture.is_unique
     assert table.element_layers_per_pair.is_monotonic_increasing
     assert (table.element_layers == table.element_layers_per_pair * pairs(200, 400)).all()
-    # a pass gives depth 3 with the layers that depth 6 needs: 2 of 5
-    gap = table[(table["pass"] == "arch-f3-gap") & (table.variant == "NTK")].set_index("depth").seconds
-    assert gap[6] == pytest.approx(6.0) and gap[3] == pytest.approx(6.0 * 2 / 5)
     assert (search.small, search.full, search.test_images, search.repeats(20)) == ([20, 40], 200, 400, 4)
 
 
@@ -76,7 +73,6 @@ def test_exhaustive_search_is_the_standard_and_costs_all_passes(search):
     exhaustive = table.loc["exhaustive", "n = 200", "test images"]
     entries = 3 * (64 + 1156 + 4096) * 5
     assert exhaustive.element_layers == entries * pairs(200, 400) and exhaustive.regret == 0
-    assert exhaustive.seconds == pytest.approx(3 * 2.0 * (1 + 3 + 5))
     one = table.loc["search", "n = 40, 1 training set", "leave-one-out"]
     # without test images, and with the kernel of what was chosen, at most the dearest pass
     assert entries * pairs(40, 0) < one.element_layers <= entries * pairs(40, 0) + 4096 * 5 * pairs(200, 400)
@@ -164,15 +160,37 @@ def test_section_shows_what_it_promises(search):
     assert any(str(SHORTLIST) in name for name in tables["architecture_search"].strategy)
 
 
-def test_grid_without_timings_or_repeats():
+def test_costs_in_seconds(search):
+    passes = search.architectures.groupby("pass").filter_size.first()
+    timed = search.in_seconds(2.0 * passes)
+    # a pass gives depth 3 with the layers that depth 6 needs: 2 of 5
+    table = timed.architectures
+    gap = table[(table["pass"] == "arch-f3-gap") & (table.variant == "NTK")].set_index("depth").element_layers
+    assert gap[6] == pytest.approx(6.0) and gap[3] == pytest.approx(6.0 * 2 / 5)
+    layers, seconds = strategies(search), strategies(timed)
+    assert seconds.element_layers[0] == pytest.approx(3 * 2.0 * (1 + 3 + 5))
+    assert (seconds.chosen == layers.chosen).all() and (seconds.accuracy == layers.accuracy).all()
+    assert strategies(search.in_seconds({"arch-f3-gap": 1.0})).element_layers.isna()[0]
+
+
+def test_measured_seconds_are_in_tables_of_their_own(search, tmp_path):
+    searches, passes = architectures.measured(search, tmp_path)
+    assert set(searches[1].seconds) == set(passes[1].seconds) == {""}
+    for name in search.architectures["pass"].unique():
+        write_result(tmp_path / "architectures" / f"{name}.json", {"seconds": 2.0})
+    searches, passes = architectures.measured(search, tmp_path)
+    assert searches[1].seconds[0] == "18" and set(passes[1].seconds) == {"2"}
+    assert list(searches[1].strategy) == list(strategies(search).strategy)
+    assert not any("seconds" in frame for frame in architectures.tables(search).values())
+    assert not any("seconds" in frame for _, frame in architectures.shown(search))
+
+
+def test_grid_without_repeats():
     documents = [
         architecture_files.one_pass(3, "flatten", qualities={(3, "ntk", "all"): 0.6, (4, "nngp", None): 0.7}, repeats=1)
     ]
-    documents[0]["seconds"] = None
     search = read(documents)
-    assert search.architectures.seconds.isna().all()
     assert architectures.figures(search)
-    assert architectures.shown(search)[0][0].endswith("Passes without measured time have no seconds.")
     line, _ = architectures.headline(search)
     assert "ρ = undefined (fewer than 3 architectures), each" in line and "nan" not in line
 
@@ -209,12 +227,20 @@ def test_section_is_written_from_a_study_folder(tmp_path):
     digest = json.loads(next((tmp_path / "metrics").glob("*.json")).read_text())["data"]["digest"]
     for one in architecture_files.grid():
         one["data"] = architecture_files.DATA | {"digest": digest}
-        write_json(tmp_path / "architectures" / f"{one['family']}.json", one)
+        write_result(tmp_path / "architectures" / f"{one['family']}.json", one)
     paths = write_section("architectures", tmp_path, resamples=20)
     assert all(path.stat().st_size for path in paths)
     names = plan("architectures").SECTION
     assert {path.stem for path in paths} >= {*names.tables, *names.figures, "architectures"}
+    # what is measured changes no file of results
+    first = {path: path.read_bytes() for path in paths}
+    tables = read_pages([tmp_path / "sections" / "architectures.json"])[0]["tables"]
+    for one in architecture_files.grid():
+        write_result(tmp_path / "benchmarks" / "architectures" / f"{one['family']}.json", {"seconds": 2.0})
+    write_section("architectures", tmp_path, resamples=20)
+    assert {path: path.read_bytes() for path in paths} == first
+    assert read_pages([tmp_path / "sections" / "architectures.json"])[0]["tables"] != tables
     # made from other images than the metrics
-    write_json(tmp_path / "architectures" / "other.json", architecture_files.grid()[0])
+    write_result(tmp_path / "architectures" / "other.json", architecture_files.grid()[0])
     with pytest.raises(UserError, match=r"other\.json was made from other images"):
         write_section("architectures", tmp_path, resamples=20)

@@ -15,6 +15,7 @@ from exact_cntk.cli import app
 from exact_cntk.data import prepare
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_passes
 from exact_cntk.study.sections._collect import all_passes
@@ -151,14 +152,19 @@ def test_solve_is_kernel_regression_on_the_public_kernel(blocks, data, tmp_path)
         assert bits.mean() == pytest.approx(one["accuracy"])
 
 
-def test_same_blocks_same_bytes_and_seconds_from_timings(blocks, data, tmp_path):
-    for block in blocks:
-        (tmp_path / f"{block.stem}.json").write_text(json.dumps({"kernel_seconds": 1.5}))
+def test_same_blocks_same_bytes(blocks, data, tmp_path):
     for name in ("a.json", "b.json"):
-        solved(blocks, data, tmp_path / name, timings=tmp_path)
+        solved(blocks, data, tmp_path / name)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert json.loads((tmp_path / "a.json").read_text())["seconds"] == 1.5 * len(blocks)
-    assert solved(blocks, data, tmp_path / "c.json", timings=tmp_path / "none")["seconds"] is None
+
+
+def test_seconds_are_those_of_all_blocks(blocks, tmp_path):
+    for block in blocks:
+        assert architecture_jobs.measured_seconds(blocks, tmp_path) is None
+        write_result(tmp_path / f"{block.stem}.json", {"kernel_seconds": 1.5})
+    assert architecture_jobs.measured_seconds(blocks, tmp_path) == 1.5 * len(blocks)
+    write_result(tmp_path / f"{blocks[0].stem}.json", {"kernel_seconds": None})
+    assert architecture_jobs.measured_seconds(blocks, tmp_path) is None
 
 
 def test_interrupted_solve_goes_on_with_the_next_architecture(blocks, data, tmp_path, monkeypatch):

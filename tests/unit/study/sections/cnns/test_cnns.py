@@ -15,6 +15,7 @@ import yaml
 from cnn_files import RATES, write_cnns, write_run
 from kernel_files import make_data
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.finite import CNN, outcome, train_sgd
 from exact_cntk.networks import Family
@@ -71,7 +72,7 @@ def test_a_run_is_training_on_its_split(study, split):
     data_file, data, out = study
     run = replace(RUN, split=split)
     found = train(data_file, out, run, study="tiny")
-    assert json.loads(out.read_text()) == json.loads(json.dumps(found)) and found["study"] == "tiny"
+    assert read_stated(out) == json.loads(json.dumps(found)) and found["study"] == "tiny"
     pool = len(data.train_labels) - (0 if split == "test" else 7)
     held_out = (data.test_images, data.test_labels)
     if split == "validation":

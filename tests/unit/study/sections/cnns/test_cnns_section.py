@@ -12,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from synthetic import write_study
 
 from exact_cntk.errors import UserError
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import find_schema
 from exact_cntk.study.sections import open_section, plan, write_section
 from exact_cntk.study.sections.cnns import page as cnns
@@ -114,7 +115,7 @@ class TestUnsolved:
             document |= {"rate": 1.0 if left else None, "accuracy_test_chosen": 0.5 if left else None}
             document["rate_test_chosen"] = 10.0 if left else None
             document["test_correct_hex"] = [None, *document["test_correct_hex"][1:]] if left else []
-            path.write_text(json.dumps(document))
+            write_result(path, document)
 
         shutil.copytree(folder, tmp_path / "made-up")
         write_study(

@@ -8,6 +8,7 @@ from synthetic import DATASET, write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.sections import plan
 from exact_cntk.study.sections.correlation import figures as correlation_figures
 from exact_cntk.study.sections.correlation import page as section
@@ -32,7 +33,7 @@ def write_networks(folder, depths=(3, 4, 6), n_test=61, **change):
                 "test_correct_hex": [np.packbits(row).tobytes().hex() for row in bits],
             }
             paths.append(folder / "cnns" / f"{family}-depth-{depth:02d}.json")
-            paths[-1].write_text(json.dumps(document | change))
+            write_result(paths[-1], document | change)
     return paths
 
 
@@ -184,7 +185,7 @@ class TestUnsolved:
         files = write_networks(tmp_path)
         seed = [{"rate": 1.0, "seed": s, "diverged": s == 0} for s in range(3)]
         for path, change in ((files[0], {"accuracy": None, "rate": None}), (files[1], {"runs": seed})):
-            path.write_text(json.dumps(json.loads(path.read_text()) | change))
+            write_result(path, json.loads(path.read_text()) | change)
         return section.load(results.load(tmp_path), files, resamples=10)
 
     def test_captions_say_what_is_left_out(self, found):

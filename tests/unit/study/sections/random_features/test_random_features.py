@@ -15,7 +15,7 @@ from exact_cntk import kernel_regression
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
-from exact_cntk.study.documents import write_json
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import load_params
 from exact_cntk.study.sections import open_section, write_section
 from exact_cntk.study.sections.random_features import cost as costs
@@ -56,11 +56,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = study / "random_features"
     own.mkdir()
     for number in range(3):
-        write_json(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, *VANILLA, draw=number, **DRAW))
+        write_result(own / f"cntk-v-draw-{number:02d}.json", solve_draw(data_file, *VANILLA, draw=number, **DRAW))
     images = {name: DRAW[name] for name in ("train_images", "test_images", "ridges")}
-    write_json(own / "cntk-v-exact.json", solve_exact([kernel_file], data_file, **images))
+    write_result(own / "cntk-v-exact.json", solve_exact([kernel_file], data_file, **images))
     swept = sweep_widths(data_file, *VANILLA, kinds=["ntk"], depth=3, widths=[4, 8, 16], images=4, draws=2)
-    write_json(own / "cntk-v-sweep.json", swept)
+    write_result(own / "cntk-v-sweep.json", swept)
     return study
 
 
@@ -117,7 +117,7 @@ def test_every_size_is_solved_on_the_first_images(data_file: Path, data: Process
 
 def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_json(tmp_path / name, solve_draw(data_file, *POOLED, draw=2, **DRAW))
+        write_result(tmp_path / name, solve_draw(data_file, *POOLED, draw=2, **DRAW))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

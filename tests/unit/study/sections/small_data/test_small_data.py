@@ -1,6 +1,5 @@
 """Small training sets: dealt fairly, and every method tested on them as by hand, from training images alone."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from threadpoolctl import threadpool_limits
 
+from exact_cntk._support.stated_files import read_stated
 from exact_cntk.data import ProcessedData
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
@@ -72,7 +72,7 @@ def test_impossible_sizes(size, words):
 
 def test_kernels_agree_with_solving_by_hand(tmp_path, data, data_file, full):
     document = kernel_to_file(make_kernel(tmp_path, data, full), data_file, tmp_path / "k.json", DESIGN, ridges=RIDGES)
-    assert document == json.loads((tmp_path / "k.json").read_text())
+    assert document == read_stated(tmp_path / "k.json")
     rows = {(r["kind"], r["train_images"], r["repeat"], r["ridge"]): r for r in document["results"]}
     assert len(rows) == 2 * 6 * 2
     for draw in draw_subsets(data.train_labels, *DESIGN):

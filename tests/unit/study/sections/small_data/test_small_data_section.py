@@ -10,6 +10,7 @@ from kernel_files import make_data, make_kernel
 from scipy.stats import ttest_rel
 
 from exact_cntk.errors import InputError, UserError
+from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import check_params, load_params
 from exact_cntk.study.results import load
 from exact_cntk.study.sections import open_section, plan, write_section
@@ -77,7 +78,7 @@ def changed(folder, to, change, name="k"):
     file = to / "small_data" / f"{name}.json"
     document = json.loads(file.read_text())
     change(document)
-    file.write_text(json.dumps(document))
+    write_result(file, document)
     return to
 
 
@@ -228,7 +229,7 @@ def test_other_training_sets_are_refused(tmp_path, folder):
     document = json.loads((folder / "small_data" / "rbf.json").read_text())
     document["sets"]["digest"] = "0" * 64
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(document))
+    write_result(other, document)
     with pytest.raises(UserError, match=r"other\.json was made on other training sets"):
         section.load(load(folder), [folder / "small_data" / "k.json", other])
 
