@@ -5,7 +5,6 @@ and begun anew until there were `KILLS`.
 """
 
 import os
-import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -13,15 +12,13 @@ from pathlib import Path
 
 import psutil
 from conftest import family, kill
-from tools.compare_results import compared_files, difference
+from tools.compare_results import compared_files
 
 KILLS = 25
 LONGEST_RUN = 40.0  # seconds until a kill, at most; each run has more finished files to begin with
 HOURS = 3600  # until a process counts as hung
 # make of the checkout itself has made the environment; here it is to run the study alone.
 STUDY = ("make", "--old-file=install", "study")
-# Files with measured seconds, which are never the same; of these, what is not measured is compared.
-MEASURED = re.compile(r"architecture|summary")
 
 
 def marked(checkout):
@@ -66,14 +63,8 @@ def finish(checkout):
 def differences(checkout, undisturbed):
     """Names of result files that are missing, are new, or have other bytes."""
     found, expected = (compared_files(folder / "results/ci") for folder in (checkout, undisturbed))
-    wrong = sorted(found.keys() ^ expected.keys())
-    for name in found.keys() & expected.keys():
-        if found[name].read_bytes() != expected[name].read_bytes():
-            measured = MEASURED.search(name) and not (
-                name.endswith(".json") and difference(found[name], expected[name])
-            )
-            wrong += [] if measured else [name]
-    return wrong
+    others = [name for name in found.keys() & expected.keys() if found[name].read_bytes() != expected[name].read_bytes()]
+    return sorted([*(found.keys() ^ expected.keys()), *others])
 
 
 def test_killed_and_resumed(fresh, finished_once, draw):
