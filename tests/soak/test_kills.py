@@ -63,8 +63,10 @@ def finish(checkout):
 def differences(checkout, undisturbed):
     """Names of result files that are missing, are new, or have other bytes."""
     found, expected = (compared_files(folder / "results/ci") for folder in (checkout, undisturbed))
-    others = [name for name in found.keys() & expected.keys() if found[name].read_bytes() != expected[name].read_bytes()]
-    return sorted([*(found.keys() ^ expected.keys()), *others])
+    changed = {
+        name for name in found.keys() & expected.keys() if found[name].read_bytes() != expected[name].read_bytes()
+    }
+    return sorted(found.keys() ^ expected.keys() | changed)
 
 
 def test_killed_and_resumed(fresh, finished_once, draw):
