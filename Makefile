@@ -6,6 +6,8 @@ CXX ?= c++
 SEED ?= 0
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# IPython, which runs the notebooks, would take packages from another environment that is active.
+export VIRTUAL_ENV := $(CURDIR)/.venv
 
 CORE := CMakeLists.txt $(wildcard src/exact_cntk/kernels/core/*)
 PACKAGES := .venv/.packages

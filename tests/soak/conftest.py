@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# This folder is a package, and this module soak.conftest: the name `conftest` is that of the workflow's.
 sys.path += [str(ROOT / "tests/workflow"), str(ROOT / "tests/unit/study")]
-from conftest import Checkout, finished, finished_once, fresh  # noqa: E402, F401
+from checkouts import Checkout, finished, finished_once, fresh  # noqa: E402, F401
 
 
 def pytest_addoption(parser):

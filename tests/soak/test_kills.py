@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import family, kill
+from checkouts import family, kill
 from tools.compare_results import compared_files
 
 KILLS = 25

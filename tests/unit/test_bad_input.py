@@ -124,7 +124,7 @@ class Files:
         params = yaml.safe_load((ROOT / "config/ci.yaml").read_text(encoding="utf-8"))
         params["prepare"] |= {"train_images": 24, "test_images": 10}
         params["solve"] |= {"subsets": [{"train_images": 24, "repeats": 1}]}
-        params["small_data"] |= {"train_images": [3], "subsets": 2, "cnns": None}
+        params["small_data"] |= {"train_images": [10], "subsets": 2, "cnns": None}
         params |= dict.fromkeys(["cnns", "random_features", "architectures"])
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(params), encoding="utf-8")

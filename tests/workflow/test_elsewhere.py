@@ -3,7 +3,7 @@
 import shutil
 
 import yaml
-from conftest import Checkout, copy_of_sources, cut_down
+from checkouts import Checkout, copy_of_sources, cut_down
 
 MODULE = """
 configfile: "mine.yaml"

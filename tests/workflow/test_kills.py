@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from conftest import family, kill, wait_until
+from checkouts import family, kill, wait_until
 from kernel_files import HUNG
 
 STUDY = ("python", "workflow/scripts/run_study.py", "--cores", "2")

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import NUMBERS, await_queue, cut_down, from_scratch, numbers
+from checkouts import NUMBERS, await_queue, cut_down, empty_notebooks, from_scratch, numbers
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,7 +84,8 @@ def test_dvc_commands(fresh, tmp_path):
     ridges, and so do their numbers; where the images and the ridges are others, they are those of a run of these
     parameters in which nothing was computed before, to the byte.
     """
-    cut_down(fresh)
+    cut_down(fresh, random_features=None)
+    empty_notebooks(fresh)
     fresh.run("git", "commit", "--quiet", "--all", "--message", "Small")
     fresh.env["COLUMNS"] = "1000"  # a terminal scrolls wide tables instead
     printed = {}

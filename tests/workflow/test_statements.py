@@ -11,8 +11,8 @@ import shutil
 
 import pytest
 import yaml
+from checkouts import Checkout
 from cifar10_files import IMAGES_PER_BATCH, make_batches, python2_dumps
-from conftest import Checkout
 from kernel_files import damage, edit
 
 from exact_cntk.study.sections import KEYS

@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 import yaml
-from conftest import Checkout, copy_of_sources
+from checkouts import Checkout, copy_of_sources
 
 FILES = {
     "plan.py": '''"""Sums of powers: a section that needs nothing."""
