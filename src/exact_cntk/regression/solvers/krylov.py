@@ -124,7 +124,7 @@ class _Space:
 
 
 def orthonormal(block: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Q with orthonormal columns and S of block = Q S; directions that are rounding, compared with `scale`, left out."""
+    """Q with orthonormal columns, and S, of block = Q S, without directions that are rounding beside `scale`."""
     Q, R, order = scipy.linalg.qr(block, mode="economic", pivoting=True, check_finite=False)
     rank = int((np.abs(R.diagonal()) > singular_below(len(block), scale)).sum())
     S = np.empty((rank, block.shape[1]))
@@ -176,7 +176,7 @@ def solve_krylov(
         smallest, largest = space.eigenvalues()
         rounding = singular_below(len(Y), largest)
         if smallest < -(allowed := max(rounding, tolerance * largest)):
-            raise not_psd(smallest, largest, allowed)
+            raise not_psd(smallest, largest, allowed, bound=True)
         hopeless |= smallest + ridges <= rounding
         residuals = np.array(
             [np.inf if bad else _residual(space, shift, norms) for shift, bad in zip(ridges, hopeless, strict=True)]
