@@ -16,8 +16,9 @@ from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError, LayoutWarning
 from exact_cntk.kernels.cntk import cntk
 from exact_cntk.networks import KINDS, TRAINED
-from exact_cntk.regression.inputs import DEFAULT_RIDGES
-from exact_cntk.regression.kernel_regression import KernelRegression, as_ridges, choose, kernel_regression
+from exact_cntk.regression.inputs import DEFAULT_RIDGES, as_ridges
+from exact_cntk.regression.kernel_regression import kernel_regression
+from exact_cntk.regression.result import KernelRegression, choose
 
 # Images whose kernel with the training images is in memory at a time, when they are predicted. A constant, as how BLAS
 # rounds a row of a product depends on the number of rows.

@@ -114,6 +114,7 @@ MADE |= {"kernel_block": make_block, "merge_kernel": make_kernel}
 SOLVE_SOURCES = in_package(
     "regression/inputs.py",
     "regression/kernel_regression.py",
+    "regression/result.py",
     "regression/ridge_path.py",
     "regression/solvers/*.py",
     "study/solve.py",

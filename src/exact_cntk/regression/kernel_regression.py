@@ -1,7 +1,7 @@
 """Kernel regression on a precomputed kernel: a whole ridge path with leave-one-out predictions in closed form."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from exact_cntk._support import validation as check
 from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
-from exact_cntk.regression.inputs import as_labels, as_ridges, as_targets, require_comparable
+from exact_cntk.regression.inputs import as_ridges, as_targets
+from exact_cntk.regression.result import KernelRegression, as_test_kernel, choose
 from exact_cntk.regression.ridge_path import (
     ASYMMETRY,
     ROUNDING,
@@ -24,127 +25,13 @@ from exact_cntk.regression.ridge_path import (
     solve_cholesky,
     solve_eigh,
 )
+from exact_cntk.regression.solvers.cg import HeldOut, solve_cg
 from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import EIGH_LIMIT, METHODS, Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import is_stored
 from exact_cntk.regression.solvers.tiled import solve_tiled
 
 __all__ = ["EIGH_LIMIT", "METHODS", "KernelRegression", "NotPositiveSemidefiniteError", "kernel_regression"]
-
-
-@dataclass(frozen=True)
-class KernelRegression:
-    """A solved ridge path: r ridges, n training and m test points, k targets (for labels: classes).
-
-    Arrays with an axis of targets lack it where `y` was one-dimensional numbers. Where K + λI is singular to working
-    precision, `solved` is False and the results are NaN.
-
-    Attributes
-    ----------
-    ridges : array of shape (r,)
-        Relative to `scale`.
-    scale : float
-        mean(diag K); λ = ridge · scale.
-    classes : array of shape (k,) or None
-        Sorted labels that occur in `y`; None for numeric targets.
-    dual : array of shape (r, n, k)
-        α = (K + λI)⁻¹ Y; predictions are K_test α.
-    predictions : array of shape (r, m, k) or None
-        None without `K_test`.
-    loo_predictions : array of shape (r, n, k)
-        Prediction of each training point from the others at the same λ.
-    loo_error : array of shape (r,)
-        Mean squared error of `loo_predictions`, over points and targets.
-    loo_accuracy : array of shape (r,) or None
-        Fraction of training points whose label `loo_predictions` gives; None for numeric targets.
-    residual_norm : array of shape (r,)
-        ‖(K + λI)α − Y‖ / ‖Y‖.
-    condition_number : array of shape (r,)
-        Of K + λI: exact in the 2-norm ("eigh"), or an estimate in the 1-norm (all others); inf where singular.
-    solved : bool array of shape (r,)
-    best : int
-        Index of the ridge chosen on the training set alone: highest `loo_accuracy` (labels only), then lowest
-        `loo_error`, then the larger ridge.
-    eigenvalues : array of shape (n,) or None
-        Of K, largest first; None unless from "eigh".
-    method : {"eigh", "cholesky", "cuda", "blocked"}
-    reason : str
-        Why this method.
-    """
-
-    ridges: np.ndarray
-    scale: float
-    classes: np.ndarray | None
-    dual: np.ndarray
-    predictions: np.ndarray | None
-    loo_predictions: np.ndarray
-    loo_error: np.ndarray
-    loo_accuracy: np.ndarray | None
-    residual_norm: np.ndarray
-    condition_number: np.ndarray
-    solved: np.ndarray
-    best: int
-    eigenvalues: np.ndarray | None
-    method: str
-    reason: str
-
-    @property
-    def best_ridge(self) -> float:
-        """The ridge at `best`."""
-        return float(self.ridges[self.best])
-
-    def predict(self, K_test: Any) -> np.ndarray:
-        """Predictions K_test α of shape (r, m, k) for a kernel of shape (m, n) of test with training points."""
-        r, n = self.dual.shape[:2]
-        kernel = _as_test_kernel(K_test, n)
-        flat = np.moveaxis(self.dual, 1, 0).reshape(n, -1)
-        predictions = (kernel @ flat).reshape(len(kernel), r, *self.dual.shape[2:])
-        return np.ascontiguousarray(np.moveaxis(predictions, 1, 0))
-
-    def predicted_labels(self, index: int | None = None, K_test: Any = None) -> np.ndarray:
-        """Labels of shape (m,), for new points or those of `predictions`.
-
-        Parameters
-        ----------
-        index : int, optional
-            Which ridge; by default `best`.
-        K_test : array of shape (m, n), optional
-            Kernel of new points with training points; by default the one that `predictions` were made from.
-
-        Raises
-        ------
-        InputError
-            There are no labels or no predictions, or that ridge was not solved.
-        """
-        if self.classes is None:
-            raise InputError(
-                "predicted labels need class labels as y: integers, booleans or texts of shape (n,); of one-hot "
-                "numbers, np.argmax(y, axis=1)"
-            )
-        index = self.best if index is None else index
-        if not self.solved[index]:
-            raise InputError(f"ridge {self.ridges[index]:g} was not solved: K + λI is singular to working precision")
-        if K_test is not None:
-            scores = _as_test_kernel(K_test, self.dual.shape[1]) @ self.dual[index]
-        elif self.predictions is not None:
-            scores = self.predictions[index]
-        else:
-            raise InputError("predicted labels need K_test, the kernel of the points with the training points")
-        return self.classes[scores.argmax(axis=1)]
-
-    def test_accuracy(self, labels: Any) -> np.ndarray:
-        """Fraction of the m test points whose label is predicted, of shape (r,); NaN where not solved."""
-        if self.predictions is None:
-            raise InputError("test_accuracy needs predictions: pass K_test to kernel_regression")
-        truth = as_labels("labels", labels)
-        if truth.shape != (m := self.predictions.shape[1],):
-            hint = "; pass np.ravel(labels)" if truth.shape == (m, 1) else ""
-            raise InputError(f"labels has shape {truth.shape}; allowed is one label for each of {m} test points{hint}")
-        if self.classes is not None:
-            require_comparable("labels", truth, self.classes)
-        return np.array(
-            [np.mean(self.predicted_labels(i) == truth) if self.solved[i] else np.nan for i in range(len(self.ridges))]
-        )
 
 
 def kernel_regression(
@@ -156,6 +43,7 @@ def kernel_regression(
     method: str = "auto",
     dtype: Literal["float32", "float64"] = "float32",
     tolerance: float | None = None,
+    residual: float = 1e-8,
     overwrite: bool = False,
     max_memory_gib: float | None = None,
     scratch: str | Path | None = None,
@@ -184,7 +72,7 @@ def kernel_regression(
     ridges : float or sequence of float, each ≥ 0, or "loo"
         Relative to mean(diag K). 0 is the paper's protocol. "loo" stands for the path of the estimators, from 0 to 1.
         Whatever the path, `best` is the ridge that leave-one-out chooses from it.
-    method : {"auto", "eigh", "cholesky", "cuda", "blocked"}
+    method : {"auto", "eigh", "cholesky", "cuda", "blocked", "cg"}
         "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
         "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
         with `overwrite`. Both hold K in memory, 8n² bytes.
@@ -193,6 +81,10 @@ def kernel_regression(
         never in memory. With tiles of t rows, k targets and r ridges it takes 8 ((n + 1024)t + 3t² + 4n(k + 2) +
         4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
         n = 50,000), or what `max_memory_gib` allows.
+        "cg": block conjugate gradients for all ridges and targets at once: 2n²k operations a product with K, of which
+        kernels with `flatten` took about 50 for a residual of 1e-8; 8n(400k + 9k) bytes beyond K, less where
+        `max_memory_gib` asks for it, and 4n² for a dataset's lower triangle. The ridge is chosen by the predictions of
+        every tenth point from the others, which takes as many products again.
         "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
     dtype : {"float32", "float64"}
         What K was computed in, which its entries do not show: those of `cntk` are float64 in any case. It says how
@@ -201,6 +93,8 @@ def kernel_regression(
         more than that, of max |K|, is rounding as well; beyond 1e-8 the lower triangle then stands for both.
     tolerance : float ≥ 0, optional
         Relative size of the rounding in K, instead of that of `dtype`; at least n·ε.
+    residual : float > 0
+        For "cg": ‖(K + λI)α − y‖ / ‖y‖ of the target where it is largest. A ridge that does not reach it is not solved.
     overwrite : bool
         Let "cholesky" work in K's own memory, which it destroys, so that no further n×n matrix is needed.
     max_memory_gib : float > 0, optional
@@ -210,9 +104,10 @@ def kernel_regression(
         files. The file has no name there, and is removed however the process ends.
     checkpoint : path, optional
         File for the finished ridges of a path by any method but "eigh", from which a later call for the same problem
-        and method continues, with the same result. It is kept: remove it when the result is safe.
+        and method continues, with the same result. It is kept: remove it when the result is safe. From "cg", files of
+        8nk bytes with this name and the number of a product.
     progress : bool or callable(done, total)
-        Counts ridges, or for "cuda" and "blocked" products of tiles.
+        Counts ridges, or for "cuda" and "blocked" products of tiles, for "cg" products with K.
 
     Returns
     -------
@@ -254,7 +149,7 @@ def kernel_regression(
     _check_square(source.shape)
     targets, classes = as_targets(y, n := source.shape[0])
     Y, path = targets.reshape(n, -1), as_ridges("ridges", ridges)
-    tests = None if K_test is None else _as_test_kernel(K_test, n)
+    tests = None if K_test is None else as_test_kernel(K_test, n)
     # An array of another type or layout was copied on the way in: that copy may be overwritten.
     overwrite = stored or overwrite or (source is not K and source.flags.owndata)
     solver = choose_solver(
@@ -266,15 +161,19 @@ def kernel_regression(
         "tolerance": rounding,
         "checkpoint": None if checkpoint is None else Path(checkpoint),
     }
-    bar = reporting(check.as_progress("progress", progress), solver.method, "products" if solver.tile else "ridges")
-    with bar as report:
-        if solver.tile:
+    unit = "products" if solver.tile or solver.method == "cg" else "ridges"
+    held = None
+    with reporting(check.as_progress("progress", progress), solver.method, unit) as report:
+        if solver.method == "cg":
+            options["residual"] = _as_residual(residual)
+            scale, solution, held = solve_cg(source, Y, path, solver, report=report, **options)
+        elif solver.tile:
             folder = None if scratch is None else Path(scratch)
             scale, solution = solve_tiled(source, Y, path, solver, scratch=folder, report=report, **options)
         else:
             kernel = _as_kernel(np.asarray(source), rounding, overwrite=True) if stored else source
             scale, solution = _solve_array(kernel, Y, path, solver, overwrite=overwrite, report=report, **options)
-    result = _result(path, scale, targets, classes, solution, solver)
+    result = _result(path, scale, targets, classes, solution, held, solver)
     return result if tests is None else replace(result, predictions=result.predict(tests))
 
 
@@ -302,26 +201,13 @@ def _solve_array(
     return scale, path
 
 
-def choose(
-    ridges: np.ndarray, loo_error: np.ndarray, loo_accuracy: np.ndarray | None, solved: np.ndarray
-) -> tuple[int, tuple[float, float, float]]:
-    """Index of the best solved ridge and its score, the smaller the better: (−accuracy, squared error, −ridge).
-
-    By leave-one-out on the training points. Accuracy counts points and so ties often; the squared error then decides,
-    and the larger, better conditioned ridge if even that is equal.
-    """
-    accuracy = np.zeros(len(ridges)) if loo_accuracy is None else loo_accuracy
-    scores = {int(i): (-float(accuracy[i]), float(loo_error[i]), -float(ridges[i])) for i in np.flatnonzero(solved)}
-    best = min(scores, key=scores.__getitem__)
-    return best, scores[best]
-
-
 def _result(
     ridges: np.ndarray,
     scale: float,
     targets: np.ndarray,
     classes: np.ndarray | None,
     solution: RidgePath,
+    held: HeldOut | None,
     solver: Solver,
 ) -> KernelRegression:
     solved = np.isfinite(solution.condition_number)
@@ -331,11 +217,17 @@ def _result(
             f"with duplicates among the {len(targets)} training points: add a larger ridge (1e-8, say), or remove them"
         )
     Y = targets.reshape(len(targets), -1)
-    loo = Y - solution.dual / solution.inverse_diagonal[:, :, None]
-    loo_error = ((loo - Y) ** 2).mean(axis=(1, 2))
+    points = np.arange(len(Y)) if held is None else held.points
+    if held is None:
+        loo = Y - solution.dual / solution.inverse_diagonal[:, :, None]
+    else:
+        loo = np.full_like(solution.dual, np.nan)
+        loo[:, points] = held.predictions
+    left_out, truth = loo[:, points], Y[points]
+    loo_error = ((left_out - truth) ** 2).mean(axis=(1, 2))
     loo_accuracy = None
     if classes is not None:
-        loo_accuracy = np.where(solved, (loo.argmax(axis=2) == Y.argmax(axis=1)).mean(axis=1), np.nan)
+        loo_accuracy = np.where(solved, (left_out.argmax(axis=2) == truth.argmax(axis=1)).mean(axis=1), np.nan)
     best, _ = choose(ridges, loo_error, loo_accuracy, solved)
     shape = (len(ridges), *targets.shape)
     return KernelRegression(
@@ -352,6 +244,7 @@ def _result(
         solved=solved,
         best=best,
         eigenvalues=solution.eigenvalues,
+        selection="leave-one-out" if held is None else "held-out tenth",
         method=solver.method,
         reason=solver.reason,
     )
@@ -379,14 +272,13 @@ def _as_kernel(K: Any, rounding: float, *, overwrite: bool) -> np.ndarray:
     return kernel
 
 
+def _as_residual(value: Any) -> float:
+    """A number above 0 and below 1."""
+    if not 0 < (residual := check.as_number("residual", value)) < 1:
+        raise InputError(f"residual is {value!r}; allowed are numbers above 0 and below 1")
+    return residual
+
+
 def _check_square(shape: tuple[int, ...]) -> None:
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise InputError(f"K has shape {shape}; allowed is (n, n), the kernel of the n training points")
-
-
-def _as_test_kernel(K_test: Any, n: int) -> np.ndarray:
-    """Kernel of shape (m, n) of test with training points, checked, float64."""
-    kernel = check.as_array("K_test", K_test).astype(np.float64, copy=False)
-    if kernel.ndim != 2 or kernel.shape[1] != n:
-        raise InputError(f"K_test has shape {kernel.shape}; allowed is (test points, {n} training points)")
-    return kernel

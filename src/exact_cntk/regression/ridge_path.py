@@ -164,7 +164,7 @@ def _require_psd(factors: Factors, allowed: float, norm: float) -> None:
     if not factors.factorise(allowed, lambda: None):
         smallest = factors.smallest_eigenvalue(allowed)
         if smallest < -allowed:
-            raise _not_psd(smallest, norm, allowed)
+            raise not_psd(smallest, norm, allowed)
 
 
 def required_bytes(n: int, method: str, *, overwrite: bool = False) -> int:
@@ -212,7 +212,7 @@ def solve_eigh(
     values, V = scipy.linalg.eigh(K, driver="evr", check_finite=False)
     rounding = singular_below(n, values[-1])
     if values[0] < -(allowed := max(rounding, tolerance * values[-1])):
-        raise _not_psd(values[0], values[-1], allowed)
+        raise not_psd(values[0], values[-1], allowed)
 
     shifted = values[:, None] + ridges
     solved = shifted[0] > rounding
@@ -315,9 +315,11 @@ def _factorise(A: np.ndarray, diagonal: np.ndarray) -> bool:
     return lapack.dpotrf(A, lower=0, clean=0, overwrite_a=1)[1] == 0
 
 
-def _not_psd(smallest: float, largest: float, allowed: float) -> NotPositiveSemidefiniteError:
+def not_psd(smallest: float, largest: float, allowed: float, *, bound: bool = False) -> NotPositiveSemidefiniteError:
+    """The error for a kernel with an eigenvalue below −allowed; where `bound`, there may be a smaller one still."""
+    beyond = ("at most ", "at least") if bound else ("", "at most")
     return NotPositiveSemidefiniteError(
-        f"K is not positive semi-definite: its smallest eigenvalue is {smallest:.6g}, its largest at most "
+        f"K is not positive semi-definite: its smallest eigenvalue is {beyond[0]}{smallest:.6g}, its largest {beyond[1]} "
         f"{largest:.6g}. Rounding explains eigenvalues down to {-allowed:.3g}, and nothing is added to K to hide it: "
         "check how K was computed; if its entries are less precise than that, say so by tolerance"
     )

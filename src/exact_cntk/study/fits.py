@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from exact_cntk.errors import InputError, UserError
-from exact_cntk.regression.kernel_regression import KernelRegression, kernel_regression
+from exact_cntk.regression.kernel_regression import kernel_regression
+from exact_cntk.regression.result import KernelRegression
 from exact_cntk.study.documents import RESIDUAL_DECIMALS, pack_answers, rounded
 
 SPECTRUM_RANKS = 200

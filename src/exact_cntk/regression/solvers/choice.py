@@ -11,7 +11,7 @@ from exact_cntk.regression.ridge_path import required_bytes
 from exact_cntk.regression.solvers.arrays import import_torch
 from exact_cntk.regression.solvers.stores import scratch_bytes
 
-METHODS = ("auto", "eigh", "cholesky", "cuda", "blocked")
+METHODS = ("auto", "eigh", "cholesky", "cuda", "blocked", "cg")
 # Up to here one eigendecomposition costs minutes on two cores; it gives spectrum and exact condition numbers besides.
 EIGH_LIMIT = 10_000
 # Tiles on disk: a product of two of 4096 takes seconds, which is how long Ctrl-C waits; at n = 50,000 a panel then
@@ -21,6 +21,9 @@ DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small com
 DEVICE_SPARE = GIB // 2  # what CUDA's libraries take for themselves
 TILES = 3  # in memory with a panel: two factors of a product, and one for intermediate results
 BLAS_ROWS = 1024  # of a tile, for BLAS's own buffers
+# Steps of conjugate gradients that may be kept; kernels with flatten took 51 at n = 3,000. Fewer where memory is short.
+STEPS = 400
+FEWEST_STEPS = 20
 
 
 class Solver(NamedTuple):
@@ -31,6 +34,7 @@ class Solver(NamedTuple):
     memory: int  # peak of host memory in bytes, beyond an array that the caller has
     scratch: int  # bytes of disk that it takes while it works
     reason: str  # why this method
+    columns: int = 0  # "cg": vectors of n numbers that it may keep
 
 
 class Problem(NamedTuple):
@@ -101,6 +105,10 @@ def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str |
     if method == "blocked":
         tile = tile_size(problem, limit)
         return Solver(method, tile, blocked_bytes(problem, tile), scratch_bytes(problem.n, tile), ""), None
+    if method == "cg":
+        columns = cg_columns(problem, limit)
+        tile = 0 if problem.in_memory else min(problem.n, DEVICE_TILE)
+        return Solver(method, tile, cg_bytes(problem, columns), 0, "", columns), None
     matrices = required_bytes(problem.n, method, overwrite=problem.overwrite)
     if not problem.in_memory:
         matrices = required_bytes(problem.n, method, overwrite=True) + (ITEM_BYTES + 1) * problem.n**2
@@ -127,6 +135,23 @@ def blocked_bytes(problem: Problem, tile: int) -> int:
     n = problem.n
     tiles = (n + BLAS_ROWS) * tile + TILES * tile**2
     return ITEM_BYTES * (tiles + 4 * n * (problem.targets + 2)) + _path_bytes(problem)
+
+
+def cg_columns(problem: Problem, memory: int) -> int:
+    """Vectors that "cg" may keep: those of `STEPS` steps, or as many as `memory` has room for."""
+    k, most = problem.targets, min(problem.n, problem.targets * STEPS)
+    room = (memory - cg_bytes(problem, 0)) // (ITEM_BYTES * problem.n)
+    return max(k * FEWEST_STEPS, min(most, room)) + k
+
+
+def cg_bytes(problem: Problem, columns: int) -> int:
+    """Peak memory of "cg": K's lower triangle where K is on disk, vectors, a few blocks, and the path, twice.
+
+    8 (n (n + tile) / 2 + n·columns + 8 n k + 8 r n (k + 1)) bytes for k targets and r ridges.
+    """
+    n, tile = problem.n, min(problem.n, DEVICE_TILE)
+    kernel = 0 if problem.in_memory else n * (n + tile) // 2 + TILES * tile**2
+    return ITEM_BYTES * (kernel + n * (columns + 8 * problem.targets)) + 2 * _path_bytes(problem)
 
 
 def cuda_bytes(problem: Problem) -> int:

@@ -43,8 +43,8 @@ class StoredKernel:
         return self.shape[0]
 
 
-class Tiles(Protocol):
-    """Tiles (i, j) of K and of L, i ≥ j; those of L may be written once in every factorisation."""
+class KernelTiles(Protocol):
+    """Tiles (i, j) of K, i ≥ j."""
 
     @property
     def arrays(self) -> Arrays:
@@ -59,6 +59,10 @@ class Tiles(Protocol):
 
     def kernel(self, i: int, j: int) -> Array:
         """Tile of K, not to be changed."""
+
+
+class Tiles(KernelTiles, Protocol):
+    """Tiles (i, j) of L as well, which may be written once in every factorisation."""
 
     def start(self, i: int, j: int) -> Array:
         """Tile of K to turn into one of L."""
@@ -80,6 +84,21 @@ def read_tile(source: Any, rows: slice, columns: slice) -> np.ndarray:
 def scratch_bytes(n: int, tile: int) -> int:
     """Disk for the tiles of L: 8 (n² + n·tile) / 2 bytes, a little less where the last tile is smaller."""
     return sum(ITEM_BYTES * (rows.stop - rows.start) * rows.stop for rows in cut(n, tile))
+
+
+class Memory:
+    """K's lower triangle in memory, to be multiplied by."""
+
+    def __init__(self, n: int, tile: int) -> None:
+        self.arrays = NumPyArrays()
+        self.bounds = cut(n, tile)
+        self._upper: dict[tuple[int, int], np.ndarray] = {}
+
+    def load(self, i: int, j: int, tile: np.ndarray) -> None:
+        self._upper[i, j] = tile
+
+    def kernel(self, i: int, j: int) -> np.ndarray:
+        return self._upper[i, j].T
 
 
 class Disk:

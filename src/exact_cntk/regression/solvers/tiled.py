@@ -27,7 +27,7 @@ from exact_cntk.regression.ridge_path import (
 )
 from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import Solver
-from exact_cntk.regression.solvers.stores import Device, Disk, Tiles, read_tile
+from exact_cntk.regression.solvers.stores import Device, Disk, KernelTiles, Tiles, read_tile
 
 DEVICE = "cuda"  # as torch calls the device of method "cuda"; its "cpu" computes the same
 ESCALATION = 100  # of the shift, when looking for one that makes an indefinite kernel positive definite
@@ -82,7 +82,7 @@ def solve_tiled(
 
 
 def inspect(
-    source: Any, tiles: Tiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
+    source: Any, tiles: KernelTiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
 ) -> tuple[np.ndarray, float]:
     """Check that a kernel is finite, symmetric and not 0, and load it to `tiles`, reading each tile once.
 
@@ -113,6 +113,19 @@ def inspect(
                 sums[rows] += arrays.to_host(absolute.sum(1))
     check_entries(largest, asymmetry, rounding)
     return diagonal, float(sums.max())
+
+
+def multiply_tiles(tiles: KernelTiles, right: np.ndarray) -> np.ndarray:
+    """K B of shape (n, m), out of the tiles of K's lower triangle."""
+    arrays, bounds = tiles.arrays, tiles.bounds
+    B, product = arrays.from_host(right), arrays.zeros(*right.shape)
+    for i, rows in enumerate(bounds):
+        for j, columns in enumerate(bounds[: i + 1]):
+            tile = tiles.kernel(i, j)
+            arrays.add_product(product[rows], tile, B[columns])
+            if i != j:
+                arrays.add_product(product[columns], tile.T, B[rows])
+    return arrays.to_host(product)
 
 
 def _finite(source: Any, rows: slice, columns: slice) -> np.ndarray:
@@ -167,7 +180,7 @@ class TiledFactors:
             return None
         alpha = np.ascontiguousarray(solved[:, :k])
         inverse_diagonal = self._inverse_diagonal(tick)
-        residual = relative_norm(self._multiply(alpha) + shift * alpha - Y, Y)
+        residual = relative_norm(multiply_tiles(self._tiles, alpha) + shift * alpha - Y, Y)
         return RidgeSolution(alpha, inverse_diagonal, residual, 1 / reciprocal)
 
     def smallest_eigenvalue(self, allowed: float) -> float:
@@ -202,18 +215,6 @@ class TiledFactors:
                 arrays.add_product(B[columns], factor(i, j).T, B[bounds[i]], -1.0)
             arrays.solve_transposed(factor(j, j), B[columns])
         return arrays.to_host(B)
-
-    def _multiply(self, right: np.ndarray) -> np.ndarray:
-        """K B of shape (n, m)."""
-        arrays = self._arrays
-        B, product = arrays.from_host(right), arrays.zeros(*right.shape)
-        for i, rows in enumerate(self._bounds):
-            for j, columns in enumerate(self._bounds[: i + 1]):
-                tile = self._tiles.kernel(i, j)
-                arrays.add_product(product[rows], tile, B[columns])
-                if i != j:
-                    arrays.add_product(product[columns], tile.T, B[rows])
-        return arrays.to_host(product)
 
     def _inverse_diagonal(self, tick: Callable[[], object]) -> np.ndarray:
         """Of (K + λI)⁻¹ = L⁻ᵀ L⁻¹: the squared norms of the columns of L⁻¹, a panel of which is made at a time."""

@@ -18,6 +18,7 @@ SECTION = Section(
         "solve_architectures": (
             "regression/inputs.py",
             "regression/kernel_regression.py",
+            "regression/result.py",
             "regression/ridge_path.py",
             "regression/solvers/*.py",
             "blocks/_block_set.py",

@@ -19,6 +19,7 @@ from exact_cntk.study.sections._section import FileName, Job, Section
 _FITS = (
     "regression/inputs.py",
     "regression/kernel_regression.py",
+    "regression/result.py",
     "regression/ridge_path.py",
     "study/documents.py",
     "study/fits.py",

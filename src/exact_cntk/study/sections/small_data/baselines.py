@@ -9,7 +9,8 @@ import scipy.linalg
 
 from exact_cntk._support import validation as check
 from exact_cntk.errors import InputError
-from exact_cntk.regression.kernel_regression import choose, kernel_regression
+from exact_cntk.regression.kernel_regression import kernel_regression
+from exact_cntk.regression.result import choose
 from exact_cntk.study.documents import rounded
 from exact_cntk.study.sections.small_data.subsets import one_a_class
 

@@ -22,7 +22,10 @@ _ALL = (
     "study/documents.py",
     "study/fits.py",
 )
-_FITS = (*_ALL, "regression/inputs.py", "regression/kernel_regression.py", "regression/ridge_path.py")
+_FITS = (
+    *_ALL,
+    *(f"regression/{name}.py" for name in ("inputs", "kernel_regression", "result", "ridge_path")),
+)
 SECTION = Section(
     notebooks={"small_data": "kernels, networks and standard methods with few training images"},
     needs=("data", "kernels", "metrics"),
