@@ -320,8 +320,8 @@ def not_psd(smallest: float, largest: float, allowed: float, *, bound: bool = Fa
     beyond = ("at most ", "at least") if bound else ("", "at most")
     return NotPositiveSemidefiniteError(
         f"K is not positive semi-definite: its smallest eigenvalue is {beyond[0]}{smallest:.6g}, its largest "
-        f"{beyond[1]} {largest:.6g}. Rounding explains eigenvalues down to {-allowed:.3g}, and nothing is added to K to hide it: "
-        "check how K was computed; if its entries are less precise than that, say so by tolerance"
+        f"{beyond[1]} {largest:.6g}. Rounding explains eigenvalues down to {-allowed:.3g}, and nothing is added to K "
+        "to hide it: check how K was computed; if its entries are less precise than that, say so by tolerance"
     )
 
 
