@@ -138,6 +138,8 @@ class Study:
             file, others = getattr(self, attribute), getattr(other, attribute)
             first = file[0] if isinstance(file, list) else file
             readers[name] = Reader(first, read, others[0] if isinstance(others, list) else others)
+        # Whoever gives another list asks for other blocks.
+        readers["list of blocks"] = Reader(self.listed, readers["list of blocks"].read)
         digest, block = self.images.with_suffix(".json"), self.blocks[1]
         provenance = [study.study / "provenance" / self.metrics[0].name for study in (self, other)]
         curves = self.networks[1]
