@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from exact_cntk.study.sections.small_data.results import BASELINES, Results, accuracy, differences, load
+from exact_cntk.study.sections.small_data.results import (
+    BASELINES,
+    Results,
+    accuracy,
+    differences,
+    load,
+    same_size,
+)
 from exact_cntk.study.show.markup import (
     DIVERGED,
     SINGULAR,
@@ -172,9 +179,12 @@ def headline(results: Results) -> list[str]:
         complete = rows[rows.accuracy.notna() & (rows.subsets == rows.sets)]
         if len(complete) < len(rows):
             some = ", for methods with an answer for each"
-        first = (rows.dropna(subset="accuracy") if complete.empty else complete).nlargest(2, "accuracy").itertuples()
-        cells = [f"{row.method} ({_counted(percent(row.accuracy, row.accuracy_sd) + ' %', row)})" for row in first]
-        best.append(f"with {size:,} images {', followed by '.join(cells) or 'none'}")
+        first = (rows.dropna(subset="accuracy") if complete.empty else complete).nlargest(2, "accuracy")
+        cells = [_counted(f"{percent(row.accuracy, row.accuracy_sd)} %", row) for row in first.itertuples()]
+        if len(first) == 2:
+            cells[1] += _significance(same_size(results, size, *first.method))
+        named = [f"{method} ({cell})" for method, cell in zip(first.method, cells, strict=True)]
+        best.append(f"with {size:,} images {', followed by '.join(named) or 'none'}")
     sentences = [f"Highest mean accuracy over {_sets(table)} random training sets{some}: {'; '.join(best)}."]
     table = differences(results)
     counts = []
@@ -193,6 +203,13 @@ def headline(results: Results) -> list[str]:
     if counts:
         sentences.append(f"By paired {100 * COVERAGE:.0f} % intervals, {'. '.join(counts)}.")
     return sentences
+
+
+def _significance(pair: dict[str, Any]) -> str:
+    """Whether the interval of a paired difference leaves out 0, as the end of a cell; nothing without an interval."""
+    if pd.isna(pair["low"]):
+        return ""
+    return "; significantly different" if pair["low"] > 0 or pair["high"] < 0 else "; not significantly different"
 
 
 def summary(results: Results) -> dict[str, Any]:

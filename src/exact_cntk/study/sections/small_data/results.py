@@ -128,6 +128,13 @@ def differences(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def same_size(results: Results, size: int, first: str, second: str) -> dict[str, Any]:
+    """`paired` accuracies of two methods on those training sets of one size that both have a result for."""
+    rows = results.accuracy[results.accuracy.train_images == size]
+    pair = rows.pivot(index="repeat", columns="method", values="accuracy")[[first, second]].dropna()
+    return paired(*pair.to_numpy(dtype=float).T)
+
+
 def paired(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Compare accuracies a and b of two methods on the same training sets, arrays of shape (sets,).
 

@@ -1,5 +1,6 @@
 """What is shown of small training sets: paired statistics against scipy, tables, figures, refusals."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ from exact_cntk.study.sections.small_data import cost as costs
 from exact_cntk.study.sections.small_data import page as section
 from exact_cntk.study.sections.small_data.baselines import Predictions
 from exact_cntk.study.sections.small_data.jobs import Design, baseline_to_file, kernel_to_file, method_to_file
-from exact_cntk.study.sections.small_data.results import accuracy, differences, paired
+from exact_cntk.study.sections.small_data.results import accuracy, differences, paired, same_size
 from exact_cntk.study.show.style import to_svg
 from exact_cntk.study.solve import solve_to_files
 from exact_cntk.study.subsets import Subset
@@ -223,6 +224,23 @@ def test_all_that_is_planned_is_made(results):
     assert "with 3 images" in best and "with 11 images" in best and ", followed by " in best
     assert "CNTK-V, depth 3 is significantly better than CNN-GP-V, depth 3, ridge chosen at " in ahead
     assert set(section.summary(results)["RBF kernel"]) == {"n=3", "n=6", "n=11"}
+
+
+def test_pairs_of_one_size_are_tested_as_by_scipy(results):
+    wide = results.accuracy[results.accuracy.train_images == 6].pivot(
+        index="repeat", columns="method", values="accuracy"
+    )
+    verdicts = set()
+    for first, second in itertools.combinations(wide.columns, 2):
+        pair = wide[[first, second]].dropna()
+        significant = ttest_rel(pair[first], pair[second]).pvalue < 0.05
+        cell = section._significance(same_size(results, 6, first, second))
+        assert cell == ("; significantly different" if significant else "; not significantly different")
+        verdicts.add(significant)
+    assert len(verdicts) == 2
+    assert section._significance(paired(np.ones(1), np.zeros(1))) == ""
+    best, _ = section.headline(results)
+    assert best.endswith("; not significantly different).")  # both classify every image correctly
 
 
 def test_other_training_sets_are_refused(tmp_path, folder):
