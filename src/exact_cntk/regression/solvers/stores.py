@@ -29,6 +29,7 @@ class StoredKernel:
         self._dataset = dataset
         self._first = points.start
         self.shape = (points.stop - points.start,) * 2
+        self.dtype = dataset.dtype
         self.file = dataset.file
 
     def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:
@@ -84,21 +85,6 @@ def read_tile(source: Any, rows: slice, columns: slice) -> np.ndarray:
 def scratch_bytes(n: int, tile: int) -> int:
     """Disk for the tiles of L: 8 (n² + n·tile) / 2 bytes, a little less where the last tile is smaller."""
     return sum(ITEM_BYTES * (rows.stop - rows.start) * rows.stop for rows in cut(n, tile))
-
-
-class Memory:
-    """K's lower triangle in memory, to be multiplied by."""
-
-    def __init__(self, n: int, tile: int) -> None:
-        self.arrays = NumPyArrays()
-        self.bounds = cut(n, tile)
-        self._upper: dict[tuple[int, int], np.ndarray] = {}
-
-    def load(self, i: int, j: int, tile: np.ndarray) -> None:
-        self._upper[i, j] = tile
-
-    def kernel(self, i: int, j: int) -> np.ndarray:
-        return self._upper[i, j].T
 
 
 class Disk:

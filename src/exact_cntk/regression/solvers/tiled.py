@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from exact_cntk._support import validation as check
 from exact_cntk._support.progress import Progress
+from exact_cntk.errors import UserError
 from exact_cntk.regression.ridge_path import (
     RidgePath,
     RidgeSolution,
@@ -129,7 +130,10 @@ def multiply_tiles(tiles: KernelTiles, right: np.ndarray) -> np.ndarray:
 
 
 def _finite(source: Any, rows: slice, columns: slice) -> np.ndarray:
-    tile = read_tile(source, rows, columns)
+    try:
+        tile = read_tile(source, rows, columns)
+    except OSError as error:
+        raise UserError(f"K cannot be read: {error}; the file is damaged or its disk is: make it again") from error
     check.require_finite("K", tile, first=(rows.start, columns.start))
     return tile
 
