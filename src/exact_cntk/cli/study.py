@@ -25,7 +25,10 @@ def solve(
     timing: Annotated[Path | None, typer.Option(help="Also record seconds and time.", metavar="FILE.json")] = None,
     study: StudyName = None,
     method: Annotated[
-        str, typer.Option(help="eigh, cholesky, cuda, blocked, cg, direct (no cg) or auto: the cheapest that fits.", metavar="NAME")
+        str,
+        typer.Option(
+            help="eigh, cholesky, cuda, blocked, cg, direct (no cg) or auto: the cheapest that fits.", metavar="NAME"
+        ),
     ] = "auto",
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Use a method that needs no more memory, or fail.", metavar="GIB")

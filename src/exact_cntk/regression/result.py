@@ -9,7 +9,6 @@ from exact_cntk._support import validation as check
 from exact_cntk.errors import InputError
 from exact_cntk.regression.inputs import as_labels, require_comparable
 
-
 LEAVE_ONE_OUT, HELD_OUT_TENTH = "leave-one-out", "held-out tenth"
 
 

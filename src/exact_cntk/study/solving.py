@@ -34,9 +34,7 @@ def solve_work(params: Mapping[str, Any]) -> list[Work]:
 def solve_memory(params: Mapping[str, Any]) -> int:
     """Peak of a job, in bytes."""
     limit = params["solve"]["max_memory_gib"]
-    return max(
-        max(plan_solver(problem, limit).memory, testing_bytes(problem)) for problem, _ in _problems(params)
-    )
+    return max(max(plan_solver(problem, limit).memory, testing_bytes(problem)) for problem, _ in _problems(params))
 
 
 def solve_seconds(params: Mapping[str, Any]) -> float:

@@ -210,8 +210,8 @@ def _too_few_steps(solver: Solver, problem: Problem) -> str | None:
 def cg_bytes(problem: Problem, columns: int) -> int:
     """Peak memory of "cg": K's lower triangle where K is on disk, vectors, a few blocks, and the path, twice.
 
-    4 n (n + tile) + 8 n (2 columns + 32 k + 1000 + 8 r (k + 1)) bytes for k targets and r ridges; for K half of it where
-    it is stored in float32.
+    4 n (n + tile) + 8 n (2 columns + 32 k + 1000 + 8 r (k + 1)) bytes for k targets and r ridges; for K half of it
+    where it is stored in float32.
     """
     n, tile, k = problem.n, min(problem.n, DEVICE_TILE), problem.targets
     kernel = 0 if problem.in_memory else problem.item_bytes * n * (n + tile) // 2 + ITEM_BYTES * (TILES + 1) * tile**2

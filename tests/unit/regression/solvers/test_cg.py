@@ -130,7 +130,9 @@ def stopped(K, labels, folder, stop, **options):
 def counted(monkeypatch):
     """Shapes of the products that steps are made of."""
     calls, extend = [], krylov.Krylov.extend
-    monkeypatch.setattr(krylov.Krylov, "extend", lambda self, product: calls.append(product.shape) or extend(self, product))
+    monkeypatch.setattr(
+        krylov.Krylov, "extend", lambda self, product: calls.append(product.shape) or extend(self, product)
+    )
     return calls
 
 
@@ -218,7 +220,9 @@ def test_all_is_checked_in_one_sweep(tmp_path, monkeypatch, smooth, labels):
 def test_threads_have_products_of_their_own(monkeypatch):
     K, B = make_kernel(70), np.random.default_rng(0).standard_normal((70, 3))
     parts, multiply = [], Triangle._multiply
-    monkeypatch.setattr(Triangle, "_multiply", lambda self, places, B: parts.append(places) or multiply(self, places, B))
+    monkeypatch.setattr(
+        Triangle, "_multiply", lambda self, places, B: parts.append(places) or multiply(self, places, B)
+    )
     lower = Triangle.of(K, 16)
     with threadpool_limits(3):
         once, again = lower.multiply(B), lower.multiply(B)
@@ -317,7 +321,9 @@ def test_a_ridge_without_an_answer_names_the_method_that_has_one(monkeypatch, sm
     monkeypatch.setattr(choice, "STEPS", 4)
     monkeypatch.setattr(choice, "FEWEST_STEPS", 4)
     result = kernel_regression(smooth[0], labels, smooth[1], ridges=[0, 1e3], method="cg")
-    with pytest.raises(InputError, match=r'ridge 0 was not solved: "cg" reached a residual of .*; method "direct" needs'):
+    with pytest.raises(
+        InputError, match=r'ridge 0 was not solved: "cg" reached a residual of .*; method "direct" needs'
+    ):
         result.predicted_labels(0)
     with pytest.raises(InputError, match='or take method "direct", whose factorisation needs no convergence'):
         kernel_regression(smooth[0], labels, method="cg")

@@ -95,7 +95,10 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
     chosen = chosen.quantile(0.5, interpolation="lower")
     families, kinds = paths.family.unique(), paths.kind.unique()
     figure, axes = new_figure(2 * len(kinds), len(families), row_height=2.1, sharex=True, sharey="row")
-    quantities = {"test_accuracy": ("test accuracy (%)", 100), "loo_error": (f"{chosen_by(problems)}\nsquared error", 1)}
+    quantities = {
+        "test_accuracy": ("test accuracy (%)", 100),
+        "loo_error": (f"{chosen_by(problems)}\nsquared error", 1),
+    }
     colors, (word, _) = depth_colors(study.depths), unsolved(problems)
     curves = [(kind, name) for kind in kinds for name in quantities]
     for row, (kind, name) in zip(axes, curves, strict=True):
@@ -209,8 +212,8 @@ CAPTIONS: dict[str, str] = {
     "standard error of the test set if there is one subset. CNN-GP: the Gaussian process of the same network.",
     "ridge_path": "Does a ridge help? Test accuracy, and mean squared error on training images that the fit does not "
     "see (by leave-one-out, or in a held-out tenth of a set too large for it), along the ridge path of the largest "
-    "training set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge with the best accuracy on "
-    "such training images (ties are broken by the squared error).",
+    "training set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge with the best accuracy "
+    "on such training images (ties are broken by the squared error).",
     "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
     "condition_number": "Condition number of the training kernel without ridge: largest eigenvalue over smallest, or, "
     "for kernels too large for eigenvalues, an estimate in the 1-norm or, by conjugate gradients, a lower bound; the "

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from exact_cntk.study.results import Study, binomial_error, chosen_by, median_conditions, unsolved
+from exact_cntk.regression.result import LEAVE_ONE_OUT
+from exact_cntk.study.results import SELECTION, Study, binomial_error, chosen_by, median_conditions, unsolved
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import (
     SINGULAR,
@@ -37,7 +38,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
         and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one), `…_se`,
         the binomial standard error √(p(1 − p)/test_images) of a single repeat, and `…_solved`, the number of repeats
         with an answer, over which the others are; the median `condition_number` over all repeats (singular ones are
-        infinite; an infinite median is empty); the median `loo_ridge`, the lower one of two, because it is solved.
+        infinite; an infinite median is empty); the median `loo_ridge`, the lower one of two, because it is solved; and
+        `selection`, what chose the ridges, where `Study.accuracy` has it.
     """
     groups = study.accuracy.groupby(_AVERAGED, sort=False)
     table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
@@ -48,6 +50,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
         table[f"{name}_solved"] = groups[name].count()
     table["loo_ridge"] = groups["loo_ridge"].quantile(0.5, interpolation="lower")
     table["condition_number"] = median_conditions(study.accuracy, _AVERAGED)
+    if SELECTION in study.accuracy:
+        table[SELECTION] = groups[SELECTION].agg(lambda names: " or ".join(dict.fromkeys(names)))
     return table.reset_index()
 
 
@@ -250,11 +254,12 @@ def table1_markdown(study: Study) -> str:
 def summary(study: Study) -> dict[str, Any]:
     """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means if repeated.
 
-    If some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one.
+    If some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one. Ridges
+    not chosen by leave-one-out have a `selection`.
     """
     tree: dict[str, Any] = {}
     for row in accuracy_by_depth(study).itertuples():
-        leaf: dict[str, float | int | None] = {}
+        leaf: dict[str, float | int | str | None] = {}
         for name in RIDGES:
             # JSON has no NaN
             leaf[name] = None if pd.isna(getattr(row, name)) else getattr(row, name)
@@ -263,6 +268,8 @@ def summary(study: Study) -> dict[str, Any]:
                 leaf[f"{name}_std"] = getattr(row, f"{name}_std")
             if solved < row.repeats:
                 leaf |= {f"{name}_solved": solved, "repeats": row.repeats}
+        if (selection := getattr(row, SELECTION, LEAVE_ONE_OUT)) != LEAVE_ONE_OUT:
+            leaf[SELECTION] = selection
         branch = tree.setdefault(row.family, {}).setdefault(row.kind, {}).setdefault(f"n={row.train_images}", {})
         branch[f"depth_{row.depth:02d}"] = leaf
     return tree
