@@ -44,8 +44,8 @@ class StoredKernel:
         return self.shape[0]
 
 
-class KernelTiles(Protocol):
-    """Tiles (i, j) of K, i ≥ j."""
+class LoadedTiles(Protocol):
+    """Takes the tiles (i, j) of K, i ≥ j."""
 
     @property
     def arrays(self) -> Arrays:
@@ -57,6 +57,10 @@ class KernelTiles(Protocol):
 
     def load(self, i: int, j: int, tile: Array) -> None:
         """Take K's tile (j, i), i ≥ j, before anything else."""
+
+
+class KernelTiles(LoadedTiles, Protocol):
+    """Tiles (i, j) of K, i ≥ j."""
 
     def kernel(self, i: int, j: int) -> Array:
         """Tile of K, not to be changed."""

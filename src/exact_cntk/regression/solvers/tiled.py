@@ -28,7 +28,7 @@ from exact_cntk.regression.ridge_path import (
 )
 from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import Solver
-from exact_cntk.regression.solvers.stores import Device, Disk, KernelTiles, Tiles, read_tile
+from exact_cntk.regression.solvers.stores import Device, Disk, KernelTiles, LoadedTiles, Tiles, read_tile
 
 DEVICE = "cuda"  # as torch calls the device of method "cuda"; its "cpu" computes the same
 ESCALATION = 100  # of the shift, when looking for one that makes an indefinite kernel positive definite
@@ -83,7 +83,7 @@ def solve_tiled(
 
 
 def inspect(
-    source: Any, tiles: KernelTiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
+    source: Any, tiles: LoadedTiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
 ) -> tuple[np.ndarray, float]:
     """Check that a kernel is finite, symmetric and not 0, and load it to `tiles`, reading each tile once.
 

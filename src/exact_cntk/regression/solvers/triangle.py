@@ -21,7 +21,7 @@ MOST_THREADS = 8  # memory, not the cores, sets the pace
 
 
 class Triangle:
-    """Tiles of K's lower triangle, in float32 where K was stored so; see `stores.KernelTiles`.
+    """Tiles of K's lower triangle, in float32 where K was stored so; see `stores.LoadedTiles`.
 
     Parameters
     ----------
