@@ -88,7 +88,8 @@ def write_kernel(source: Path, file: Path, points: int) -> None:
     """The NTK of a fully connected network, and the labels, in a file."""
     x, labels, *_ = images(source, points, 1, 32)
     x = x.reshape(points, -1)
-    with h5py.File(file, "w") as stream:
+    unfinished = file.with_suffix(".part")
+    with h5py.File(unfinished, "w") as stream:
         stream["labels"] = labels
         K = stream.create_dataset("K", (points, points), dtype=np.float64)
         for rows in cut(points, ROWS):
@@ -96,6 +97,7 @@ def write_kernel(source: Path, file: Path, points: int) -> None:
                 block = ntk(x[rows], x[columns], depth=DENSE_DEPTH)["ntk"]
                 K[columns, rows] = block.T
                 K[rows, columns] = (block + block.T) / 2 if rows == columns else block
+    unfinished.rename(file)
 
 
 def solve_file(file: Path, method: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def solve_file(file: Path, method: str) -> dict[str, Any]:
             diagonal = K.diagonal().copy()
             for ridge in RIDGES:
                 shifted = K.copy()
-                np.fill_diagonal(shifted, diagonal * 1 + ridge * diagonal.mean())
+                np.fill_diagonal(shifted, diagonal + ridge * diagonal.mean())
                 scipy.linalg.cho_solve(scipy.linalg.cho_factor(shifted, overwrite_a=True, check_finite=False), Y)
             fit = None
         else:

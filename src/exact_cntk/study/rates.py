@@ -124,16 +124,16 @@ def time_fit(n: int, method: str, threads: int) -> float:
 
 def time_multiply(threads: int) -> float:
     """Operations/s of a product of a kernel's triangle in memory, larger than most caches, with the blocks of "cg"."""
-    triangle = Triangle(MULTIPLIED, DEVICE_TILE)
+    with threadpool_limits(threads):
+        triangle = Triangle(MULTIPLIED, DEVICE_TILE)
     for i, rows in enumerate(triangle.bounds):
         for j, columns in enumerate(triangle.bounds[: i + 1]):
             triangle.load(i, j, np.ones((columns.stop - columns.start, rows.stop - rows.start), order="F"))
     block = np.ones((MULTIPLIED, CG_FITS * OUTPUTS))
-    with threadpool_limits(threads):
-        triangle.multiply(block)  # loads and starts what multiplies
-        start = time.perf_counter()
-        triangle.multiply(block)
-        return 2 * MULTIPLIED**2 * block.shape[1] / (time.perf_counter() - start)
+    triangle.multiply(block)  # loads and starts what multiplies
+    start = time.perf_counter()
+    triangle.multiply(block)
+    return 2 * MULTIPLIED**2 * block.shape[1] / (time.perf_counter() - start)
 
 
 def time_steps(form: Convolutions, threads: int, seconds: float) -> float:

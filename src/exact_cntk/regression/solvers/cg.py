@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from exact_cntk._support.checkpoint import Checkpoint
 from exact_cntk._support.progress import Progress, note
@@ -75,19 +76,20 @@ def solve_cg(
     shifts = ridges * scale
     # Half of it, so that rounding in the recursion does not decide.
     options: dict[str, Any] = {"residual": residual / 2, "capacity": solver.columns, "tolerance": tolerance}
-    whole, part = Krylov(Y, shifts, **options), Krylov(Y, shifts, points=~held, **options)
-    progress = _Progress(report, residual / 2, (whole, part))
 
     def saved(step: int) -> Checkpoint:
         assert checkpoint is not None
         file = checkpoint.with_name(f"{checkpoint.stem}-{step:04d}{checkpoint.suffix}")
         return ridge_checkpoint(file, solver.method, step, Y, digest)
 
-    steps = advance((whole, part), multiply, report=progress, checkpoint=None if checkpoint is None else saved)
-    solution, kept = whole.path(), part.path().dual
-    solved = np.isfinite(solution.dual).all(axis=(1, 2))
-    kept[~solved] = np.nan
-    products, predictions = _times_all(multiply, solution.dual, kept)
+    with threadpool_limits(1, "blas"):
+        whole, part = Krylov(Y, shifts, **options), Krylov(Y, shifts, points=~held, **options)
+        progress = _Progress(report, residual / 2, (whole, part))
+        steps = advance((whole, part), multiply, report=progress, checkpoint=None if checkpoint is None else saved)
+        solution, kept = whole.path(), part.path().dual
+        solved = np.isfinite(solution.dual).all(axis=(1, 2))
+        kept[~solved] = np.nan
+        products, predictions = _times_all(multiply, solution.dual, kept)
     path = _checked(solution, products, Y, shifts, residual)
     if not np.isfinite(path.condition_number).any():
         raise InputError(_not_reached(ridges, path, residual, steps))

@@ -17,6 +17,7 @@ orthogonal to all of them, twice, so that rounding does not slow the convergence
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -265,6 +266,9 @@ def advance(
 ) -> int:
     """Finish problems with the same K side by side; the number of products, each with the blocks of all of them.
 
+    Each problem has a thread of its own: BLAS is best limited to one, for its threads wait for each other at the end of
+    every column of a QR decomposition.
+
     Parameters
     ----------
     problems : sequence of Krylov
@@ -289,7 +293,8 @@ def advance(
             blocks = [problem.block for problem in unfinished]
             ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
             products = np.split(multiply(np.hstack(blocks)), ends, axis=1)
-            results = [problem.extend(product) for problem, product in zip(unfinished, products, strict=True)]
+            with ThreadPoolExecutor(len(unfinished)) as pool:
+                results = list(pool.map(Krylov.extend, unfinished, products))
             if file is not None:
                 file.save(**{f"{name}{i}": value for i, one in enumerate(results) for name, value in one.items()})
         else:

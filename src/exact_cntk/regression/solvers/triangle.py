@@ -37,6 +37,8 @@ class Triangle:
         self.bounds = cut(n, tile)
         self._dtype = triangle_dtype(dtype)
         self._lower: dict[tuple[int, int], np.ndarray] = {}
+        self._blas = ThreadpoolController().select(user_api="blas")
+        self._threads = min([MOST_THREADS, *(library["num_threads"] for library in self._blas.info())])
 
     @classmethod
     def of(cls, K: np.ndarray, tile: int) -> "Triangle":
@@ -52,11 +54,12 @@ class Triangle:
         self._lower[i, j] = np.asarray(tile.T, dtype=self._dtype)
 
     def multiply(self, right: np.ndarray) -> np.ndarray:
-        """K B of shape (n, m), in float64; the last digits depend on the number of threads that BLAS may use."""
-        blas = ThreadpoolController().select(user_api="blas")
-        threads = min([MOST_THREADS, *(library["num_threads"] for library in blas.info())])
-        places = list(self._lower)
-        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        """K B of shape (n, m), in float64.
+
+        There are as many threads as BLAS had when this was made, on whose number the last digits depend.
+        """
+        places, threads = list(self._lower), self._threads
+        with self._blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
             parts = pool.map(lambda first: self._multiply(places[first::threads], right), range(threads))
             return sum(parts, start=np.zeros(right.shape))
 

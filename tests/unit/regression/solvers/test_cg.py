@@ -223,8 +223,8 @@ def test_threads_have_products_of_their_own(monkeypatch):
     monkeypatch.setattr(
         Triangle, "_multiply", lambda self, places, B: parts.append(places) or multiply(self, places, B)
     )
-    lower = Triangle.of(K, 16)
     with threadpool_limits(3):
+        lower = Triangle.of(K, 16)
         once, again = lower.multiply(B), lower.multiply(B)
     np.testing.assert_allclose(once, K @ B, rtol=1e-13, atol=1e-13)
     assert once.tobytes() == again.tobytes()
