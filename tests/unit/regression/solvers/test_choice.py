@@ -52,7 +52,7 @@ def machine(monkeypatch):
             "eigh needs 2.34 GiB of 0.5 GiB of memory; cholesky needs 0.85 GiB of 0.5 GiB",
         ),
         (10_001, 24, None, None, "cuda", "H200"),
-        (50_000, 64, 16, "no GPU present", "cg", "no GPU present; 2.4e+13 operations expected in 120 pro"),
+        (50_000, 64, 16, "no GPU present", "cg", "no GPU present; 4.0e+13 operations expected in 200 pro"),
         (50_000, 12, 16, "no GPU present", "blocked", "no GPU present; cg needs 13.5 GiB of 12 GiB of memory"),
         (50_000, 64, 10, "no GPU present", "blocked", "no GPU present; cg has memory for 20 products with K"),
         (50_000, 64, 0.15, None, "blocked", "cuda needs 0.19 GiB of 0.15 GiB of memory; cg has memory for 20 products"),
