@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT
 from matplotlib.figure import Figure
 
 from exact_cntk.networks.labels import READOUT_NAMES
-from exact_cntk.study.results import Study, load
+from exact_cntk.study.results import Study, chosen_by, load
 from exact_cntk.study.sections.accuracy.results import accuracy_by_depth
 from exact_cntk.study.sections.correlation.analysis import analyse
 from exact_cntk.study.sections.correlation.page import people_table
@@ -133,11 +133,12 @@ def _compared_with_paper(study: Study, kernel: str, readout: str, size: int) -> 
 
 
 def _ridge(study: Study) -> list[str]:
-    """How the ridge chosen by leave-one-out on the training images changes accuracy."""
+    """How the ridge chosen on the training images changes accuracy."""
     table = accuracy_by_depth(study)
     table = table[table.train_images.isin(list(SIZES))]
     if table.empty:
         return []
+    selection = chosen_by(study.accuracy[study.accuracy.train_images.isin(list(SIZES))])
     frame = pd.DataFrame(
         {
             "kernel": table.kernel,
@@ -145,7 +146,7 @@ def _ridge(study: Study) -> list[str]:
             "training images": table.train_images,
             "subsets": table.repeats,
             "without ridge (%)": [percent(*pair) for pair in zip(table.accuracy, table.accuracy_std, strict=True)],
-            "ridge by leave-one-out (%)": [
+            f"ridge by {selection} (%)": [
                 percent(*pair) for pair in zip(table.accuracy_loo_ridge, table.accuracy_loo_ridge_std, strict=True)
             ],
             "ridge, median": table.loo_ridge.map("{:.1g}".format),

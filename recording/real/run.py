@@ -164,6 +164,7 @@ class PieceRun:
             self.labels[inside],
             ridges=self.piece.problems[problem],
             dtype=DTYPE,
+            method="direct",
             overwrite=True,
         )
         assert fit.loo_accuracy is not None and fit.classes is not None  # class labels have them

@@ -184,7 +184,8 @@ _PARAMETERS = """
     get : {"ntk", "nngp"}
         The tangent kernel, or that of the CNN-GP, which has no trained layers.
     ridge : float ≥ 0 or "loo"
-        Relative to mean(diag K); "loo" chooses from `ridges` by leave-one-out, in closed form.
+        Relative to mean(diag K); "loo" chooses from `ridges` by leave-one-out, in closed form; of more than 10,000
+        points, without a GPU, by a tenth of them that is held out (`kernel_regression`, method "auto").
     ridges : sequence of float ≥ 0
         The candidates for "loo".
     image_shape : (P, Q, C), optional

@@ -2,6 +2,7 @@
 # cluster or a machine with several GPUs gives to each is in profiles.
 from exact_cntk.regression.solvers.choice import prefers_gpu
 from exact_cntk.study.passes import pass_memory, pass_seconds
+from exact_cntk.study.solving import solve_memory, solve_seconds
 from exact_cntk.study.work import SIDE_BY_SIDE
 
 # Snakemake scales it down to the cores that it is given.
@@ -25,6 +26,16 @@ def largest_subset():
 def threads_to_solve(train_images):
     """Give a problem one core, or all of them if it is large."""
     return 1 if train_images <= SIDE_BY_SIDE else MANY
+
+
+def solve_memory_mb():
+    """Give a solve the memory of the method that it takes without GPU, with what Python and BLAS take themselves."""
+    return solve_memory(PARAMS) // 2**20 + 2000
+
+
+def solve_minutes():
+    """Give a solve four times what it is expected to take on one core, and an hour at least."""
+    return max(60, int(4 * solve_seconds(PARAMS) / 60))
 
 
 def section_threads(key):

@@ -1,6 +1,6 @@
 # Kernel regression along the ridge path, on every subset of the training pool.
 rule solve:
-    """Accuracies, leave-one-out errors, residuals and spectra of one kernel, with their provenance beside."""
+    """Accuracies, errors that choose a ridge, residuals and spectra of one kernel, with their provenance beside."""
     input:
         fits=fits("solve"),
         kernel=inputs_of("solve", solved_kernel),
@@ -18,9 +18,9 @@ rule solve:
     threads: threads_to_solve(largest_subset())
     resources:
         gpu=int(prefers_gpu(largest_subset())),
-        mem_mb=MEMORY_MB,
+        mem_mb=solve_memory_mb(),
         max_memory_gib=MEMORY_GIB,
-        runtime=240,
+        runtime=solve_minutes(),
     params:
         options=options("solve"),
         made_from=made_from("solve"),

@@ -25,7 +25,10 @@ def solve(
     timing: Annotated[Path | None, typer.Option(help="Also record seconds and time.", metavar="FILE.json")] = None,
     study: StudyName = None,
     method: Annotated[
-        str, typer.Option(help="eigh, cholesky, cuda, blocked, or auto: the first that fits.", metavar="NAME")
+        str,
+        typer.Option(
+            help="eigh, cholesky, cuda, blocked, cg, direct (no cg) or auto: the cheapest that fits.", metavar="NAME"
+        ),
     ] = "auto",
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Use a method that needs no more memory, or fail.", metavar="GIB")
@@ -41,9 +44,10 @@ def solve(
     condition number for every ridge, without ridge (the paper's protocol) and for the ridge chosen on the training
     images alone.
 
-    More than 10,000 images are solved on a GPU, where there is one; a kernel too large for memory (21 GiB at 50,000
-    images) by tiles in a scratch file next to it. The log says how and why. Run again after an interruption, it
-    resumes after the last finished ridge, on the CPU.
+    More than 10,000 images are solved on a GPU, where there is one, else by conjugate gradients, which choose the ridge
+    on a held-out tenth (`selection` in the metrics); a ridge for which these do not converge has no answer, and
+    --method direct solves it. The log says how and why. Run again after an interruption, it resumes after the last
+    finished ridge or product, on the CPU.
 
     \b
     Example:

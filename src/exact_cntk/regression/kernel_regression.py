@@ -13,7 +13,7 @@ from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
 from exact_cntk.regression.inputs import as_ridges, as_targets
-from exact_cntk.regression.result import KernelRegression, as_test_kernel, choose
+from exact_cntk.regression.result import HELD_OUT_TENTH, LEAVE_ONE_OUT, KernelRegression, as_test_kernel, choose
 from exact_cntk.regression.ridge_path import (
     ASYMMETRY,
     ROUNDING,
@@ -30,6 +30,7 @@ from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import EIGH_LIMIT, METHODS, Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import is_stored
 from exact_cntk.regression.solvers.tiled import solve_tiled
+from exact_cntk.regression.solvers.triangle import triangle_dtype
 
 __all__ = ["EIGH_LIMIT", "METHODS", "KernelRegression", "NotPositiveSemidefiniteError", "kernel_regression"]
 
@@ -72,7 +73,7 @@ def kernel_regression(
     ridges : float or sequence of float, each ≥ 0, or "loo"
         Relative to mean(diag K). 0 is the paper's protocol. "loo" stands for the path of the estimators, from 0 to 1.
         Whatever the path, `best` is the ridge that leave-one-out chooses from it.
-    method : {"auto", "eigh", "cholesky", "cuda", "blocked", "cg"}
+    method : {"auto", "direct", "eigh", "cholesky", "cuda", "blocked", "cg"}
         "eigh": one eigendecomposition for all ridges, 9n³ operations, 16n² bytes beyond K.
         "cholesky": a factorisation for each ridge, 4n³/3 operations with leave-one-out; 8n² bytes beyond K, or none
         with `overwrite`. Both hold K in memory, 8n² bytes.
@@ -81,11 +82,14 @@ def kernel_regression(
         never in memory. With tiles of t rows, k targets and r ridges it takes 8 ((n + 1024)t + 3t² + 4n(k + 2) +
         4rn(k + 1)) bytes of memory and reads about 3n³/t bytes for each ridge. t is about 4096 (then 1.9 GiB for
         n = 50,000), or what `max_memory_gib` allows.
-        "cg": block conjugate gradients for all ridges and targets at once: 2n²k operations a product with K, of which
-        kernels with `flatten` took about 50 for a residual of 1e-8; 8n(400k + 9k) bytes beyond K, less where
-        `max_memory_gib` asks for it, and 4n² for a dataset's lower triangle. The ridge is chosen by the predictions of
-        every tenth point from the others, which takes as many products again.
-        "auto": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
+        "cg": block conjugate gradients for all ridges and targets at once: 4n²k operations a product with K, of which
+        kernels with `flatten` took about 50 for a residual of 1e-8. It has no leave-one-out: the ridge is chosen by the
+        predictions of every tenth point from the others, a second fit that shares the products. Up to 16n·400k bytes
+        beyond K, less where `max_memory_gib` asks for it, and 4n² for a dataset's lower triangle, half of it where that
+        is in float32.
+        "direct": the first that fits of "eigh" (n ≤ 10,000) or "cuda" (n > 10,000), "cholesky", "blocked".
+        "auto": the same, but that "cg" comes after "cuda" for n > 10,000, where its expected operations are fewer than
+        those of "cholesky". If it then fails to reach the residual, nothing else is tried.
     dtype : {"float32", "float64"}
         What K was computed in, which its entries do not show: those of `cntk` are float64 in any case. It says how
         large the rounding in K is, 1e-6 or 1e-7 of λ_max. Eigenvalues that are no further below 0 do not count as
@@ -153,7 +157,12 @@ def kernel_regression(
     # An array of another type or layout was copied on the way in: that copy may be overwritten.
     overwrite = stored or overwrite or (source is not K and source.flags.owndata)
     solver = choose_solver(
-        Problem(n, Y.shape[1], len(path), in_memory=not stored, overwrite=overwrite),
+        Problem(
+            *(n, Y.shape[1], len(path)),
+            in_memory=not stored,
+            overwrite=overwrite,
+            item_bytes=triangle_dtype(source.dtype).itemsize,
+        ),
         method=method,
         max_memory_gib=None if max_memory_gib is None else check.as_number("max_memory_gib", max_memory_gib),
     )
@@ -244,7 +253,7 @@ def _result(
         solved=solved,
         best=best,
         eigenvalues=solution.eigenvalues,
-        selection="leave-one-out" if held is None else "held-out tenth",
+        selection=LEAVE_ONE_OUT if held is None else HELD_OUT_TENTH,
         method=solver.method,
         reason=solver.reason,
     )

@@ -9,6 +9,8 @@ from exact_cntk._support import validation as check
 from exact_cntk.errors import InputError
 from exact_cntk.regression.inputs import as_labels, require_comparable
 
+LEAVE_ONE_OUT, HELD_OUT_TENTH = "leave-one-out", "held-out tenth"
+
 
 @dataclass(frozen=True)
 class KernelRegression:
@@ -106,7 +108,7 @@ class KernelRegression:
             )
         index = self.best if index is None else index
         if not self.solved[index]:
-            raise InputError(f"ridge {self.ridges[index]:g} was not solved: K + λI is singular to working precision")
+            raise InputError(f"ridge {self.ridges[index]:g} was not solved: {self.why_unsolved(index)}")
         if K_test is not None:
             scores = as_test_kernel(K_test, self.dual.shape[1]) @ self.dual[index]
         elif self.predictions is not None:
@@ -114,6 +116,12 @@ class KernelRegression:
         else:
             raise InputError("predicted labels need K_test, the kernel of the points with the training points")
         return self.classes[scores.argmax(axis=1)]
+
+    def why_unsolved(self, index: int) -> str:
+        """Why a ridge has no solution, as a clause; by "cg" where it did not converge, else since there is none."""
+        if self.method == "cg" and np.isfinite(rest := self.residual_norm[index]):
+            return f'"cg" reached a residual of {rest:.2g}, which is too large; method "direct" needs no convergence'
+        return "K + λI is singular to working precision"
 
     def test_accuracy(self, labels: Any) -> np.ndarray:
         """Fraction of the m test points whose label is predicted, of shape (r,); NaN where not solved."""

@@ -7,24 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
-from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
 from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
-from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
+from exact_cntk.regression.solvers.choice import Solver, choose_solver
 from exact_cntk.study.params import load_params
 from exact_cntk.study.passes import (
     KernelPass,
     image_shape,
     kernel_blocks,
-    kernel_depths,
     kernel_passes,
     pass_block_sizes,
     pass_memory,
 )
 from exact_cntk.study.rates import Rates, h200_solve_seconds, measure_speed
 from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
-from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
+from exact_cntk.study.solving import largest_problem, solve_work
 
 DAY, YEAR = 86_400, 365 * 86_400
 COLUMNS = (
@@ -205,7 +203,7 @@ def estimate_study(params: Path | Mapping[str, Any], *, calibration_seconds: flo
         backend=backend,
         costs=tuple(_cost(checked, passes, speeds.get(family)) for family, passes in by_family.items()),
         solver=_solver(checked),
-        solve_seconds=None if rates is None else rates.seconds(_solve_work(checked)),
+        solve_seconds=None if rates is None else rates.seconds(solve_work(checked)),
         solve_h200=_h200_seconds(checked),
         speeds=speeds,
         misfits=tuple(misfits),
@@ -245,10 +243,8 @@ def _solver(params: Mapping[str, Any]) -> Solver | str | None:
     solve = params["solve"]
     if solve is None:
         return None
-    largest = max(subset["train_images"] for subset in solve["subsets"])
-    problem = Problem(largest, len(describe(params["prepare"]).class_names), len(solve["ridges"]))
     try:
-        return choose_solver(problem, max_memory_gib=solve["max_memory_gib"])
+        return choose_solver(largest_problem(params), max_memory_gib=solve["max_memory_gib"])
     except UserError as error:  # only solving needs it, after everything else
         return str(error)
 
@@ -259,18 +255,6 @@ def _h200_seconds(params: Mapping[str, Any]) -> float:
         return 0.0
     kernels = sum(kernel_pass.outputs for kernel_pass in kernel_passes(params))
     return kernels * h200_solve_seconds(params["solve"]["subsets"], len(params["solve"]["ridges"]))
-
-
-def _solve_work(params: Mapping[str, Any]) -> list[Work]:
-    """The regressions with each kernel, of all its kinds; one job per kernel."""
-    if params["solve"] is None:
-        return []
-    solve, kinds = params["solve"], len(params["kernels"]["kinds"])
-    fits = tuple(
-        Fits(subset["train_images"], len(solve["ridges"]), subset["repeats"] * kinds) for subset in solve["subsets"]
-    )
-    largest = max(subset["train_images"] for subset in solve["subsets"])
-    return [Work(jobs=len(kernel_depths(params)), fits=fits, all_cores=largest > SIDE_BY_SIDE)]
 
 
 def _misfit(params: Mapping[str, Any], kernel_pass: KernelPass, backend: str) -> bool:

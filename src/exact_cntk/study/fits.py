@@ -8,7 +8,8 @@ import numpy as np
 
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.regression.kernel_regression import kernel_regression
-from exact_cntk.regression.result import KernelRegression
+from exact_cntk.regression.result import LEAVE_ONE_OUT, KernelRegression
+from exact_cntk.regression.solvers.choice import Problem
 from exact_cntk.study.documents import RESIDUAL_DECIMALS, pack_answers, rounded
 
 SPECTRUM_RANKS = 200
@@ -39,7 +40,7 @@ class Fit:
         return pack_answers(self.correct[index]) if self.regression.solved[index] else None
 
     def whole_path(self) -> dict[str, Any]:
-        """The entry with all ridges and the spectrum."""
+        """The entry with all ridges and the spectrum; `selection` where all that is named loo is not leave-one-out."""
         path, best = self.regression, self.regression.best
         assert path.loo_accuracy is not None  # class labels have one
         accuracy = [self.accuracy(index) for index in range(len(path.ridges))]
@@ -53,12 +54,13 @@ class Fit:
             "accuracy": accuracy[self.plain],
             "loo_ridge": path.best_ridge,
             "accuracy_loo_ridge": accuracy[best],
+            **self._selection(),
             "eigenvalues": _spectrum(path.eigenvalues),
             "test_correct_hex": self.answers(self.plain),
         }
 
     def both_protocols(self) -> dict[str, Any]:
-        """The entry without a ridge and with the ridge of leave-one-out."""
+        """The entry without a ridge and with the chosen ridge; `selection` as in `whole_path`."""
         path, best = self.regression, self.regression.best
         assert path.loo_accuracy is not None  # class labels have one
         return {
@@ -66,9 +68,24 @@ class Fit:
             "accuracy_loo_ridge": self.accuracy(best),
             "loo_ridge": path.best_ridge,
             "loo_accuracy": float(path.loo_accuracy[best]),
+            **self._selection(),
             "test_correct_hex": self.answers(self.plain),
             "test_correct_loo_ridge_hex": self.answers(best),
         }
+
+    def _selection(self) -> dict[str, str]:
+        """What chose the ridge, unless it was leave-one-out: files without it are those of earlier versions."""
+        selection = self.regression.selection
+        return {} if selection == LEAVE_ONE_OUT else {"selection": selection}
+
+    def unsolved(self) -> list[str]:
+        """Ridges without a solution, and why, for a log."""
+        path = self.regression
+        return [
+            f"ridge {ridge:g} has no answer: {path.why_unsolved(index)}"
+            for index, (ridge, solved) in enumerate(zip(path.ridges, path.solved, strict=True))
+            if not solved
+        ]
 
 
 def fit_and_test(
@@ -99,6 +116,11 @@ def right_answers(scores: np.ndarray, classes: np.ndarray | None, labels: np.nda
     """Where the class of the highest score is the label: of scores of shape (..., m, k), bool of shape (..., m)."""
     assert classes is not None  # labels have classes
     return classes[scores.argmax(axis=-1)] == labels
+
+
+def testing_bytes(problem: Problem) -> int:
+    """Memory for the predictions on the test images, in bytes."""
+    return 8 * 2 * TEST_ROWS * (problem.n + problem.targets * problem.ridges)
 
 
 def check_ridges(ridges: Sequence[float]) -> None:

@@ -16,15 +16,17 @@ from exact_cntk.kernels.cntk import by_rows
 from exact_cntk.kernels.cost import H200_FLOPS
 from exact_cntk.kernels.spec import KernelSpec
 from exact_cntk.regression.kernel_regression import kernel_regression
-from exact_cntk.regression.solvers.choice import EIGH_LIMIT, prefers_gpu
+from exact_cntk.regression.solvers.choice import CG_FITS, DEVICE_TILE, EIGH_LIMIT, EXPECTED_STEPS, prefers_gpu
+from exact_cntk.regression.solvers.triangle import Triangle
 from exact_cntk.study.passes import KernelPass
-from exact_cntk.study.work import BACKWARD, Convolutions, Work
+from exact_cntk.study.work import BACKWARD, Convolutions, Fits, Work
 
 LARGEST_RUN = 2000  # images a side, when the pace of a kernel is measured
 # Training images of timed fits. Below the first, where linear algebra is a small part, time is constant; between them
 # it grows as a power of n, and beyond as the cube.
 SMALL_FITS, SMALL_CHOLESKY = (100, 800), 2000
 TIMED_RIDGES = (1e-3, 1e-2)
+MULTIPLIED = 6000  # rows of the kernel that is timed for "cg", 160 MB
 PRODUCT = 1000  # rows of the matrices that are multiplied
 STEP_DEPTH, OUTPUTS = 6, 10  # of the network whose steps are timed
 LARGEST_STEP = 5e10  # operations of a step that is timed
@@ -55,7 +57,7 @@ class Rates:
         """Seconds of one job, on its own cores."""
         threads = cores() if work.all_cores else 1
         seconds = work.seconds + self._once(("start",), time_start) + TORCH_SECONDS * work.torch
-        seconds += sum(fits.times * self._fit(fits.images, fits.ridges, threads) for fits in work.fits)
+        seconds += sum(fits.times * self._fit(fits, threads) for fits in work.fits)
         if work.products:
             pace = GPU_PRODUCTS if work.gpu else self._once(("products", threads), self._products, threads)
             seconds += work.products / pace
@@ -63,11 +65,15 @@ class Rates:
             seconds += work.convolutions.operations / self._convolutions(work.convolutions, threads, work.gpu)
         return seconds
 
-    def _fit(self, n: int, ridges: int, threads: int) -> float:
-        """Seconds of a fit of n images; too many for large ones, as linear algebra gains with their number."""
+    def _fit(self, fits: Fits, threads: int) -> float:
+        """Seconds of one of these fits; too many for large ones, as linear algebra gains with their number."""
+        n = fits.images
+        if fits.iterated:
+            pace = self._once(("multiply", threads), time_multiply, threads)
+            return 2 * EXPECTED_STEPS * CG_FITS * n**2 * fits.iterated / pace
         if n > EIGH_LIMIT:
             timed = self._once(("cholesky", threads), time_fit, SMALL_CHOLESKY, "cholesky", threads)
-            return timed * ridges / len(TIMED_RIDGES) * (n / SMALL_CHOLESKY) ** 3
+            return timed * fits.ridges / len(TIMED_RIDGES) * (n / SMALL_CHOLESKY) ** 3
         few, many = (self._once(("eigh", size, threads), time_fit, size, "eigh", threads) for size in SMALL_FITS)
         if n >= SMALL_FITS[1]:
             return many * (n / SMALL_FITS[1]) ** 3
@@ -114,6 +120,20 @@ def time_fit(n: int, method: str, threads: int) -> float:
     with threadpool_limits(threads):
         kernel_regression(K, labels, ridges=TIMED_RIDGES, method=method)
     return time.perf_counter() - start
+
+
+def time_multiply(threads: int) -> float:
+    """Operations/s of a product of a kernel's triangle in memory, larger than most caches, with the blocks of "cg"."""
+    with threadpool_limits(threads):
+        triangle = Triangle(MULTIPLIED, DEVICE_TILE)
+    for i, rows in enumerate(triangle.bounds):
+        for j, columns in enumerate(triangle.bounds[: i + 1]):
+            triangle.load(i, j, np.ones((columns.stop - columns.start, rows.stop - rows.start), order="F"))
+    block = np.ones((MULTIPLIED, CG_FITS * OUTPUTS))
+    triangle.multiply(block)  # loads and starts what multiplies
+    start = time.perf_counter()
+    triangle.multiply(block)
+    return 2 * MULTIPLIED**2 * block.shape[1] / (time.perf_counter() - start)
 
 
 def time_steps(form: Convolutions, threads: int, seconds: float) -> float:

@@ -12,8 +12,9 @@ from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 from exact_cntk.networks.labels import kernel_label
+from exact_cntk.regression.result import HELD_OUT_TENTH, LEAVE_ONE_OUT
 from exact_cntk.study.documents import check_images, read_document, unpack_answers
-from exact_cntk.study.show.markup import WHY_SINGULAR, unsolved_note
+from exact_cntk.study.show.markup import SINGULAR, UNSOLVED, WHY_SINGULAR, WHY_UNSOLVED, unsolved_note
 
 FORMAT_VERSION = 1
 
@@ -25,6 +26,9 @@ _LEAD = [*_KERNEL, "train_images", "repeat"]
 # What a metrics file says of a problem, and of each of its ridges.
 _ACCURACIES = ("test_images", "accuracy", "accuracy_loo_ridge", "loo_ridge")
 _PATH = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "condition_number")
+
+# What chose a ridge; in metrics files where it was not leave-one-out.
+SELECTION = "selection"
 
 # What a metrics file must have.
 _KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
@@ -41,11 +45,13 @@ class Study:
         `dataset` (a name that says so if the source is unverified), `digest`, `verified`, `source_digest`.
     accuracy : DataFrame
         One row per problem (family, kind, depth, subset size, repeat): `kernel` (label as in the paper), `test_images`,
-        `accuracy` (without ridge), `accuracy_loo_ridge` and `loo_ridge` (the ridge chosen by leave-one-out on the
-        training images), `condition_number` (without ridge). Accuracies are fractions. NaN if K is singular.
+        `accuracy` (without ridge), `accuracy_loo_ridge` and `loo_ridge` (the ridge chosen on the training images),
+        `condition_number` (without ridge). Accuracies are fractions. NaN without an answer. Where any ridge was not
+        chosen by leave-one-out, `selection` says by what each was.
     ridge_path : DataFrame
         One row per problem and ridge: `ridge` (relative to the mean of the kernel's diagonal), `test_accuracy`,
-        `loo_accuracy`, `loo_error` (mean squared), `residual_norm`, `condition_number`.
+        `loo_accuracy`, `loo_error` (mean squared), `residual_norm`, `condition_number`; the two of predictions that
+        chose the ridge, by leave-one-out unless `selection` says otherwise.
     spectra : DataFrame
         One row per problem and recorded rank: `rank` (1 is the largest), `eigenvalue`.
     correct : dict
@@ -84,7 +90,7 @@ class Study:
     def unsolved(self) -> str:
         """How many problems have no answer without ridge, and why; empty if all have one."""
         groups = self.accuracy.groupby(PROBLEM[:-1]).accuracy
-        return unsolved_note(groups.count(), groups.size(), "subsets", WHY_SINGULAR)
+        return unsolved_note(groups.count(), groups.size(), "subsets", unsolved(self.accuracy)[1])
 
     @property
     def is_paper_data(self) -> bool:
@@ -153,15 +159,20 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
                     result["test_correct_hex"], result["test_images"], name, result["accuracy"]
                 )
             condition = result["condition_number"][result["ridges"].index(0)]
-            accuracy.append(row | {name: result[name] for name in _ACCURACIES} | {"condition_number": condition})
+            selection = {name: result[name] for name in [SELECTION] if name in result}
+            row_of_problem = row | {name: result[name] for name in _ACCURACIES} | selection
+            accuracy.append(row_of_problem | {"condition_number": condition})
             path_columns = {"ridge": result["ridges"]} | {name: result[name] for name in _PATH}
             ridges.append(pd.DataFrame(row | path_columns))
             if spectrum := result.get("eigenvalues"):
                 spectra.append(pd.DataFrame(row | {"rank": spectrum["rank"], "eigenvalue": spectrum["value"]}))
+    problems = pd.DataFrame(accuracy)
+    if SELECTION in problems:
+        problems[SELECTION] = problems[SELECTION].fillna(LEAVE_ONE_OUT)
     return Study(
         name=reference["study"],
         data=reference["data"],
-        accuracy=_sorted(pd.DataFrame(accuracy)),
+        accuracy=_sorted(problems),
         ridge_path=_sorted(pd.concat(ridges), "ridge"),
         spectra=_sorted(pd.concat(spectra), "rank") if spectra else pd.DataFrame(columns=[*_LEAD, "rank"]),
         correct=correct,
@@ -173,6 +184,19 @@ def kernel_columns(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
     names = ("family", "readout", "trained", "filter_size")
     label = kernel_label(document["family"], Family.from_parts(document), kind)
     return {name: document[name] for name in names} | {"kind": kind, "kernel": label}
+
+
+def chosen_by(problems: pd.DataFrame) -> str:
+    """What chose the ridges of these rows of `Study.accuracy`: ``leave-one-out``, for example."""
+    if SELECTION not in problems:
+        return LEAVE_ONE_OUT
+    return " or ".join(dict.fromkeys(problems[SELECTION])).replace(HELD_OUT_TENTH, f"a {HELD_OUT_TENTH}")
+
+
+def unsolved(problems: pd.DataFrame) -> tuple[str, str]:
+    """A word for problems among these rows of `Study.accuracy` that have no answer without ridge, and why."""
+    iterated = SELECTION in problems and (problems[SELECTION] == HELD_OUT_TENTH).any()
+    return (UNSOLVED, WHY_UNSOLVED) if iterated else (SINGULAR, WHY_SINGULAR)
 
 
 def binomial_error(accuracy: Any, n_test: Any) -> Any:
@@ -206,7 +230,8 @@ def _describe(row: dict[str, Any]) -> str:
 
 def _sorted(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
     """Vanilla before pooled, NTK before NNGP, then by depth, size and repeat."""
-    numeric = [name for name in frame.columns if name not in _KERNEL and frame[name].dtype == object]
+    texts = {*_KERNEL, SELECTION}
+    numeric = [name for name in frame.columns if name not in texts and frame[name].dtype == object]
     frame[numeric] = frame[numeric].astype(float)  # null where K is singular
     # "ntk" sorts after "nngp", but is what the study is about
     frame = frame.assign(order=frame.kind != "ntk")

@@ -8,19 +8,21 @@ from typing import Any, NamedTuple
 
 import h5py
 
-from exact_cntk._support.machine import format_gib, require_disk, require_memory
+from exact_cntk._support.machine import require_disk, require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.blocks import Kernel, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
-from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
+from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver, describe_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
+from exact_cntk.regression.solvers.triangle import triangle_dtype
 from exact_cntk.study.documents import check_images, describe_data, write_result
-from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_and_test
+from exact_cntk.study.fits import TEST_ROWS, Fit, check_ridges, fit_and_test, testing_bytes
 from exact_cntk.study.provenance import provenance, timing
 from exact_cntk.study.subsets import Subset, check_subsets
 
 FORMAT_VERSION = 1
-SLOW = ("cholesky", "blocked")  # minutes per ridge for large problems: finished ridges are kept, and progress is shown
+# Minutes for large problems: finished ridges, or products, are kept, and progress is shown.
+SLOW = ("cholesky", "blocked", "cg")
 
 
 class Solved(NamedTuple):
@@ -29,7 +31,8 @@ class Solved(NamedTuple):
     Attributes
     ----------
     metrics : dict
-        Content of the metrics file. Accuracies are fractions; None where K + λI is singular to working precision.
+        Content of the metrics file. Accuracies are fractions; None where K + λI is singular to working precision, or
+        "cg" did not reach its residual.
     kernel : Kernel
         Attributes of the kernel file.
     solvers : dict of str to str
@@ -71,11 +74,11 @@ def solve(
     max_memory_gib : float, optional
         Take a method that needs no more, or refuse.
     checkpoints : Path, optional
-        Folder for the finished ridges of large problems, which an interrupted call resumes from.
+        Folder for the finished ridges, or products, of large problems, which an interrupted call resumes from.
     progress : bool or callable(done, total)
         Counts problems: kinds × repeats. True also shows a bar for each problem of many steps.
     log : callable(line), optional
-        Is told beforehand which subsets are not solved by "eigh", and why.
+        Is told beforehand which subsets are not solved by "eigh", and why; and of ridges that "cg" has no answer for.
 
     Raises
     ------
@@ -91,7 +94,8 @@ def solve(
         what = f"solving {kernel.name} at depth {kernel.depth}"
         solvers = {}
         for subset in subsets:
-            problem = Problem(subset.train_images, len(data.class_names), len(ridges))
+            item_bytes = max(triangle_dtype(file[kind].dtype).itemsize for kind in kernel.kinds)
+            problem = Problem(subset.train_images, len(data.class_names), len(ridges), item_bytes=item_bytes)
             solvers[subset] = _choose(problem, method, max_memory_gib, kernel_file, what)
             if log is not None and solvers[subset].method != "eigh":
                 log(f"{what} on {subset}: {_describe(solvers[subset])}")
@@ -107,7 +111,11 @@ def solve(
                     options["progress"] = progress is True
                     if checkpoints is not None:
                         options["checkpoint"] = checkpoints / f"{kind}-{subset}-{repeat}.npz"
-                entry = _entry(kernel_file, kernel, file[kind], data, subset.chunks[repeat], options)
+                fit = _fit(kernel_file, kernel, file[kind], data, subset.chunks[repeat], options)
+                if log is not None and solvers[subset].method == "cg":
+                    for line in fit.unsolved():
+                        log(f"{what} on {subset}, {kind}, repeat {repeat}: {line}")
+                entry = {"test_images": len(data.test_labels), **fit.whole_path()}
                 results.append({"kind": kind, "train_images": subset.train_images, "repeat": repeat, **entry})
                 if report is not None:
                     report(done, len(problems))
@@ -162,11 +170,6 @@ def _forget(checkpoints: Path) -> None:
         checkpoints.rmdir()
 
 
-def testing_bytes(problem: Problem) -> int:
-    """Memory for the predictions on the test images, in bytes."""
-    return 8 * 2 * TEST_ROWS * (problem.n + problem.targets * problem.ridges)
-
-
 def _choose(problem: Problem, method: str, max_memory_gib: float | None, kernel_file: Path, what: str) -> Solver:
     solver = choose_solver(problem, method=method, max_memory_gib=max_memory_gib, what=what)
     require_memory(what, testing_bytes(problem), max_memory_gib)  # K is gone by then
@@ -176,19 +179,15 @@ def _choose(problem: Problem, method: str, max_memory_gib: float | None, kernel_
 
 def _describe(solver: Solver) -> str:
     """For log and provenance: the method, its memory and disk, and the reason for it."""
-    takes = f"{format_gib(solver.memory)} of memory"
-    if solver.scratch:
-        takes += f", {format_gib(solver.scratch)} of disk, tiles of {solver.tile}"
-    return f"{solver.method} ({takes}): {solver.reason}"
+    return f"{describe_solver(solver)}: {solver.reason}"
 
 
-def _entry(
+def _fit(
     path: Path, kernel: Kernel, dataset: h5py.Dataset, data: ProcessedData, chunk: slice, options: dict[str, Any]
-) -> dict[str, Any]:
-    """One entry of the metrics' results, but for what problems differ by."""
-    n_test = len(data.test_labels)
+) -> Fit:
+    """Fit and test on one training set."""
     starts = range(len(data.train_labels), len(dataset), TEST_ROWS)
-    fit = fit_and_test(
+    return fit_and_test(
         StoredKernel(dataset, chunk),
         data.train_labels[chunk],
         (dataset[start : min(start + TEST_ROWS, len(dataset)), chunk] for start in starts),
@@ -197,7 +196,6 @@ def _entry(
         dtype=kernel.dtype,
         **options,
     )
-    return {"test_images": n_test, **fit.whole_path()}
 
 
 def _metrics(study: str, kernel: Kernel, data: ProcessedData, results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,11 +15,15 @@ SIDE_BY_SIDE = 4000
 
 
 class Fits(NamedTuple):
-    """Kernel regressions of one size along a path of ridges, and how many of them."""
+    """Kernel regressions of one size along a path of ridges, and how many of them.
+
+    `iterated`: targets of those that are solved by products with the kernel, 0 for all others.
+    """
 
     images: int
     ridges: int
     times: int
+    iterated: int = 0
 
 
 class Convolutions(NamedTuple):

@@ -296,7 +296,7 @@ def spoiled(i, j, value):
         ({"ridges": -1.0}, "ridges is -1.0; allowed are one number ≥ 0 or a sequence"),
         ({"ridges": []}, "ridges is"),
         ({"ridges": [np.nan]}, "ridges must be finite"),
-        ({"method": "lu"}, "method is 'lu'; allowed are 'auto', 'eigh', 'cholesky', 'cuda', 'blocked'"),
+        ({"method": "lu"}, "method is 'lu'; allowed are 'auto', 'direct', 'eigh', 'cholesky', 'cuda'"),
         ({"tolerance": -1}, "tolerance is -1; allowed is a number ≥ 0"),
     ],
 )

@@ -27,10 +27,12 @@ def write_study(
     n_test: int = 797,
     eigenvalues: bool = True,
     singular: Callable[[str, int, dict[str, Any]], bool] = lambda family, depth, result: False,
+    held_out_above: int | None = None,
 ) -> list[Path]:
     """Write metrics/*.json and provenance/*.json of a made-up study and return the paths of the metrics.
 
     `singular` says which results have no answer without ridge: those of a family, a depth, and what the file has.
+    `held_out_above`: more images than that were solved by conjugate gradients, the ridge chosen on a held-out tenth.
     """
     paths = []
     data = {
@@ -51,6 +53,8 @@ def write_study(
                 for repeat in range(repeats)
             ]
             for result in results:
+                if held_out_above is not None and result["train_images"] > held_out_above:
+                    result |= {"selection": "held-out tenth", "eigenvalues": None}
                 if singular(family, depth, result):
                     _make_singular(result)
             document = {

@@ -115,7 +115,8 @@ def test_solves_are_a_job_a_kernel_with_all_its_kinds(monkeypatch):
     assert "about 1 min in all on this CPU" in estimate.table()
     large = module.load_params(ROOT / "config" / "cifar10-full.yaml")
     estimate_study(large, calibration_seconds=0.01)
-    assert asked[1 + len(estimate.sections)][0].all_cores
+    (work,) = asked[1 + len(estimate.sections)]
+    assert work.all_cores and work.fits[0] == Fits(50_000, 5, 2, 10)  # by products, with ten classes
 
 
 def test_bad_file(tmp_path):

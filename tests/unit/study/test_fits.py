@@ -66,6 +66,17 @@ def test_what_cannot_be_solved_is_none():
     assert whole["loo_error"][0] is whole["condition_number"][0] is None
 
 
+def test_what_chose_the_ridge_is_said_where_it_is_not_leave_one_out(monkeypatch):
+    monkeypatch.setattr("exact_cntk.regression.solvers.cg.HELD_OUT", 9)
+    K, labels, K_test, test_labels = problem()
+    exact, tenth = (
+        fit_and_test(K, labels, [K_test], test_labels, name="k", ridges=RIDGES, method=method)
+        for method in ("direct", "cg")
+    )
+    assert tenth.whole_path()["selection"] == tenth.both_protocols()["selection"] == "held-out tenth"
+    assert "selection" not in exact.whole_path() | exact.both_protocols()
+
+
 def test_errors_name_the_training_set():
     K, labels, K_test, test_labels = problem()
     options = {"name": "k.h5: ntk on images 0:18", "ridges": RIDGES}

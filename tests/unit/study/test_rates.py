@@ -21,6 +21,7 @@ def measured(monkeypatch):
 
     stand_in("time_start", lambda: 1.0)
     stand_in("time_fit", lambda n, method, threads: {"eigh": {100: 0.1, 800: 6.4}, "cholesky": {2000: 4.0}}[method][n])
+    stand_in("time_multiply", lambda threads: 1e10 * threads)
     stand_in("time_steps", lambda form, threads, seconds: 1e9 * threads)
     monkeypatch.setattr(Rates, "_products", lambda self, threads: calls.append(("products", threads)) or 1e9 * threads)
     monkeypatch.setattr(module, "cores", lambda: 2)
@@ -41,6 +42,8 @@ def measured(monkeypatch):
         (Work(jobs=1, fits=(Fits(100, 5, 2), Fits(400, 5, 1))), 1 + 2 * 0.1 + 0.1 * 4**2),
         (Work(jobs=1, fits=(Fits(1600, 5, 1),)), 1 + 8 * 6.4),
         (Work(jobs=1, fits=(Fits(20_000, 5, 1),)), 1 + 4.0 * 5 / 2 * 10**3),
+        (Work(jobs=1, fits=(Fits(20_000, 5, 3, 10),)), 1 + 3 * 4 * 20_000**2 * 10 * module.EXPECTED_STEPS / 1e10),
+        (Work(jobs=1, fits=(Fits(20_000, 5, 3, 10),), all_cores=True), 1 + 3 * 0.8 * module.EXPECTED_STEPS),
     ],
 )
 def test_seconds_of_a_job(measured, work, seconds):
@@ -97,6 +100,11 @@ def test_this_machine():
     rates = Rates(0.01)
     assert 0 < module.time_fit(20, "eigh", 1) < rates.seconds([Work(jobs=1, fits=(Fits(20, 2, 10**6),))])
     assert rates.seconds([Work(jobs=1, products=1e15)]) > 1
+
+
+def test_products_with_a_kernel(monkeypatch):
+    monkeypatch.setattr(module, "MULTIPLIED", 300)
+    assert module.time_multiply(1) > 1e6
 
 
 def test_steps_of_a_network():

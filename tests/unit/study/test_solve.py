@@ -1,6 +1,7 @@
 """Solving: the numbers are those of kernel regression on the right images, and files that do not fit are refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
 from exact_cntk.regression import ridge_path as ridges
 from exact_cntk.regression.solvers import choice, tiled
+from exact_cntk.regression.solvers.triangle import Triangle
 from exact_cntk.study.solve import solve, solve_to_files
 from exact_cntk.study.subsets import Subset
 
@@ -153,6 +155,57 @@ def test_goes_on_after_an_interruption_to_the_same_bytes(tmp_path, kernel_file, 
     assert len(solved) == 2 * 4 * len(RIDGES) - 5
     assert not kept.exists()
     assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
+
+
+def test_goes_on_after_a_kill_at_a_product_to_the_same_bytes(tmp_path, kernel_file, data_file, monkeypatch):
+    """By conjugate gradients, whose finished products are kept beside the metrics until these are written."""
+    options = {"subsets": [Subset(24, 1)], "ridges": RIDGES, "method": "cg"}
+    undisturbed = solve_to_files(kernel_file, data_file, tmp_path / "undisturbed.json", **options)
+    multiply, products = Triangle.multiply, []
+
+    def counting(self, right):
+        if len(products) == counting.limit:
+            raise KeyboardInterrupt
+        products.append(right.shape)
+        return multiply(self, right)
+
+    monkeypatch.setattr(Triangle, "multiply", counting)
+    kept = tmp_path / ".metrics.json.ridges"
+    kills = 0
+    while kills < 20:
+        counting.limit = len(products) + 3  # each finished problem is checked again, by a product
+        try:
+            solve_to_files(kernel_file, data_file, tmp_path / "metrics.json", **options)
+        except KeyboardInterrupt:
+            assert any(path.name.startswith("ntk-24x1-0-") for path in kept.iterdir())
+            kills += 1
+        else:
+            break
+    assert 1 < kills < 20 and not kept.exists()
+    assert (tmp_path / "metrics.json").read_bytes() == (tmp_path / "undisturbed.json").read_bytes()
+    assert {result["selection"] for result in undisturbed["results"]} == {"held-out tenth"}
+    direct = solve(kernel_file, data_file, **options | {"method": "direct"}).metrics
+    for ours, theirs in zip(undisturbed["results"], direct["results"], strict=True):
+        assert ours["test_accuracy"] == theirs["test_accuracy"]
+        assert "selection" not in theirs and ours["eigenvalues"] is None
+
+
+def test_a_ridge_that_does_not_converge_is_null_and_told(kernel_file, data_file, monkeypatch):
+    monkeypatch.setattr(choice, "STEPS", 4)
+    monkeypatch.setattr(choice, "FEWEST_STEPS", 4)
+    lines = []
+    options = {"subsets": [Subset(24, 1)], "ridges": [0.0, 1e3], "method": "cg", "log": lines.append}
+    metrics = solve(kernel_file, data_file, **options).metrics
+    for result in metrics["results"]:
+        assert result["accuracy"] is result["test_correct_hex"] is result["condition_number"][0] is None
+        assert result["loo_ridge"] == 1e3 and result["test_accuracy"][1] is not None
+        assert result["residual_norm"][0] > 1e-8  # as it was found
+    assert len(lines) == 1 + 2
+    assert re.match(
+        r"solving cntk-v at depth 3 on 24x1, ntk, repeat 0: ridge 0 has no answer: "
+        r'"cg" reached a residual of .*, which is too large; method "direct" needs no convergence',
+        lines[1],
+    )
 
 
 def test_keeps_finished_ridges_until_all_is_written(tmp_path, kernel_file, data_file):

@@ -10,8 +10,9 @@ from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.regression.ridge_path import required_bytes
 from exact_cntk.regression.solvers.arrays import import_torch
 from exact_cntk.regression.solvers.stores import scratch_bytes
+from exact_cntk.regression.solvers.triangle import MOST_THREADS
 
-METHODS = ("auto", "eigh", "cholesky", "cuda", "blocked", "cg")
+METHODS = ("auto", "direct", "eigh", "cholesky", "cuda", "blocked", "cg")
 # Up to here one eigendecomposition costs minutes on two cores; it gives spectrum and exact condition numbers besides.
 EIGH_LIMIT = 10_000
 # Tiles on disk: a product of two of 4096 takes seconds, which is how long Ctrl-C waits; at n = 50,000 a panel then
@@ -21,15 +22,21 @@ DEVICE_TILE = 2048  # large enough for a GPU's full speed in products, small com
 DEVICE_SPARE = GIB // 2  # what CUDA's libraries take for themselves
 TILES = 3  # in memory with a panel: two factors of a product, and one for intermediate results
 BLAS_ROWS = 1024  # of a tile, for BLAS's own buffers
-# Steps of conjugate gradients that may be kept; kernels with flatten took 51 at n = 3,000. Fewer where memory is short.
+# Steps of conjugate gradients that may be kept; fewer where memory is short.
 STEPS = 400
 FEWEST_STEPS = 20
+# Steps that are expected, of a dense kernel of 50,000 images (61 at 3,125 and 81 at 6,250), and how much longer their
+# operations take than those of a factorisation, which reuses numbers in the cache: docs/solving.md.
+EXPECTED_STEPS = 200
+PRODUCT_SLOWNESS = 2
+CG_FITS = 2  # to all points and to those that are not held out, side by side
+SWEEP_COLUMNS = 100  # multiplied by K at once when all is solved: ten targets, ten ridges
 
 
 class Solver(NamedTuple):
     """A solver as chosen."""
 
-    method: str  # one of `METHODS` but "auto"
+    method: str  # one of `METHODS` but "auto" and "direct"
     tile: int  # rows and columns of a tile; 0 without tiles
     memory: int  # peak of host memory in bytes, beyond an array that the caller has
     scratch: int  # bytes of disk that it takes while it works
@@ -45,14 +52,17 @@ class Problem(NamedTuple):
     ridges: int  # length of the path
     in_memory: bool = False  # K is an array of the caller's, whose memory is not counted; else it is read from disk
     overwrite: bool = True  # such an array may be overwritten
+    item_bytes: int = ITEM_BYTES  # of a number of K on disk
 
 
 def choose_solver(
     problem: Problem, *, method: str = "auto", max_memory_gib: float | None = None, what: str | None = None
 ) -> Solver:
-    """Settle how K + λI is solved: an eigendecomposition, a GPU, Cholesky in memory, or Cholesky by tiles on disk.
+    """Settle how K + λI is solved: by an eigendecomposition, a GPU, Cholesky in memory or on disk, or products with K.
 
-    "auto" takes the first that fits: "eigh" up to n = 10,000, above that "cuda"; then "cholesky"; then "blocked".
+    "direct" takes the first that fits: "eigh" up to n = 10,000, above that "cuda"; then "cholesky"; then "blocked". So
+    does "auto", but that "cg" comes next to "cuda" where it is expected to take fewer operations than a factorisation
+    and there is room for `EXPECTED_STEPS`.
 
     Parameters
     ----------
@@ -74,10 +84,11 @@ def choose_solver(
     limit = available if max_memory_gib is None else min(available, int(max_memory_gib * GIB))
     # The tiles follow from a stated limit alone: what happens to be available must not change the last digits.
     stated = available if max_memory_gib is None else int(max_memory_gib * GIB)
-    order = ["cuda" if prefers_gpu(problem.n) else "eigh", "cholesky", "blocked"] if method == "auto" else [method]
     lacks: list[str] = []
-    for name in order:
+    for name in _order(problem, method):
         solver, lack = _candidate(name, problem, stated)
+        if lack is None and method != name:
+            lack = _too_few_steps(solver, problem)
         if lack is None and solver.memory > limit:
             lack = f"{name} needs {format_gib(solver.memory)} of {format_gib(limit)} of memory"
         if lack is None:
@@ -87,13 +98,55 @@ def choose_solver(
         what = what or f"kernel regression on {problem.n} points, method={method!r},"
         require_memory(what, solver.memory, max_memory_gib)
         raise UserError(f"{what} cannot run here: {lacks[-1]}")
-    reason = "as requested" if method != "auto" else "; ".join(filter(None, [*lacks, solver.reason]))
+    reason = "as requested" if method == solver.method else "; ".join(filter(None, [*lacks, solver.reason]))
     return solver._replace(reason=reason)
+
+
+def plan_solver(problem: Problem, max_memory_gib: float, *, method: str = "auto") -> Solver:
+    """What `choose_solver` takes on a machine without GPU that has as much memory as is allowed; the last if none fits.
+
+    Nothing of this machine counts.
+    """
+    limit = int(max_memory_gib * GIB)
+    for name in _order(problem, method):
+        if name != "cuda":
+            solver, _ = _candidate(name, problem, limit)
+            if solver.memory <= limit and _too_few_steps(solver, problem) is None:
+                break
+    return solver
+
+
+def describe_solver(solver: Solver) -> str:
+    """Method, memory and disk, for people: ``blocked (1.9 GiB of memory, 10 GiB of disk, tiles of 3856)``."""
+    takes = f"{format_gib(solver.memory)} of memory"
+    if solver.scratch:
+        takes += f", {format_gib(solver.scratch)} of disk, tiles of {solver.tile}"
+    return f"{solver.method} ({takes})"
+
+
+def _order(problem: Problem, method: str) -> list[str]:
+    """What is tried, one after the other."""
+    if method not in ("auto", "direct"):
+        return [method]
+    first = "cuda" if prefers_gpu(problem.n) else "eigh"
+    iterates = method == "auto" and first == "cuda" and operations("cg", problem) < operations("cholesky", problem)
+    return [first, *["cg"] * iterates, "cholesky", "blocked"]
+
+
+def operations(method: str, problem: Problem) -> float:
+    """Additions and multiplications of a ridge path on the CPU; those of "cg" are expected ones, by `PRODUCT_SLOWNESS`.
+
+    9n³ of an eigendecomposition, 4n³/3 a ridge by factorisation, 4n²k a product for the two fits of "cg".
+    """
+    n = float(problem.n)
+    if method == "cg":
+        return PRODUCT_SLOWNESS * EXPECTED_STEPS * 2 * CG_FITS * n**2 * problem.targets
+    return 9 * n**3 if method == "eigh" else 4 / 3 * n**3 * problem.ridges
 
 
 def prefers_gpu(n: int, method: str = "auto") -> bool:
     """Whether a kernel of n points is solved on a GPU where there is one."""
-    return method == "cuda" or (method == "auto" and n > EIGH_LIMIT)
+    return method == "cuda" or (method in ("auto", "direct") and n > EIGH_LIMIT)
 
 
 def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str | None]:
@@ -107,8 +160,10 @@ def _candidate(method: str, problem: Problem, limit: int) -> tuple[Solver, str |
         return Solver(method, tile, blocked_bytes(problem, tile), scratch_bytes(problem.n, tile), ""), None
     if method == "cg":
         columns = cg_columns(problem, limit)
-        tile = 0 if problem.in_memory else min(problem.n, DEVICE_TILE)
-        return Solver(method, tile, cg_bytes(problem, columns), 0, "", columns), None
+        tile = min(problem.n, DEVICE_TILE)
+        few, many = (f"{operations(name, problem):.1e}" for name in ("cg", "cholesky"))
+        reason = f"{few} operations expected in {EXPECTED_STEPS} products with K, against {many} of a factorisation"
+        return Solver(method, tile, cg_bytes(problem, columns), 0, reason, columns), None
     matrices = required_bytes(problem.n, method, overwrite=problem.overwrite)
     if not problem.in_memory:
         matrices = required_bytes(problem.n, method, overwrite=True) + (ITEM_BYTES + 1) * problem.n**2
@@ -138,20 +193,30 @@ def blocked_bytes(problem: Problem, tile: int) -> int:
 
 
 def cg_columns(problem: Problem, memory: int) -> int:
-    """Vectors that "cg" may keep: those of `STEPS` steps, or as many as `memory` has room for."""
+    """Vectors that each fit of "cg" may keep: those of `STEPS` steps, or as many as `memory` has room for."""
     k, most = problem.targets, min(problem.n, problem.targets * STEPS)
-    room = (memory - cg_bytes(problem, 0)) // (ITEM_BYTES * problem.n)
+    room = (memory - cg_bytes(problem, 0)) // (CG_FITS * ITEM_BYTES * problem.n)
     return max(k * FEWEST_STEPS, min(most, room)) + k
+
+
+def _too_few_steps(solver: Solver, problem: Problem) -> str | None:
+    """Why "cg" is not likely to end, if so; all of a small K's space is reached in any case."""
+    steps = solver.columns // problem.targets - 1
+    if solver.method != "cg" or steps >= EXPECTED_STEPS or solver.columns > problem.n:
+        return None
+    return f"cg has memory for {steps} products with K, of {EXPECTED_STEPS} expected"
 
 
 def cg_bytes(problem: Problem, columns: int) -> int:
     """Peak memory of "cg": K's lower triangle where K is on disk, vectors, a few blocks, and the path, twice.
 
-    8 (n (n + tile) / 2 + n·columns + 8 n k + 8 r n (k + 1)) bytes for k targets and r ridges.
+    4 n (n + tile) + 8 n (2 columns + 32 k + 1000 + 8 r (k + 1)) bytes for k targets and r ridges; for K half of it
+    where it is stored in float32.
     """
-    n, tile = problem.n, min(problem.n, DEVICE_TILE)
-    kernel = 0 if problem.in_memory else n * (n + tile) // 2 + TILES * tile**2
-    return ITEM_BYTES * (kernel + n * (columns + 8 * problem.targets)) + 2 * _path_bytes(problem)
+    n, tile, k = problem.n, min(problem.n, DEVICE_TILE), problem.targets
+    kernel = 0 if problem.in_memory else problem.item_bytes * n * (n + tile) // 2 + ITEM_BYTES * (TILES + 1) * tile**2
+    vectors = CG_FITS * (columns + 16 * k) + (2 + MOST_THREADS) * SWEEP_COLUMNS
+    return kernel + ITEM_BYTES * n * vectors + 2 * _path_bytes(problem)
 
 
 def cuda_bytes(problem: Problem) -> int:

@@ -29,6 +29,7 @@ class StoredKernel:
         self._dataset = dataset
         self._first = points.start
         self.shape = (points.stop - points.start,) * 2
+        self.dtype = dataset.dtype
         self.file = dataset.file
 
     def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:
@@ -43,8 +44,8 @@ class StoredKernel:
         return self.shape[0]
 
 
-class KernelTiles(Protocol):
-    """Tiles (i, j) of K, i ≥ j."""
+class LoadedTiles(Protocol):
+    """Takes the tiles (i, j) of K, i ≥ j."""
 
     @property
     def arrays(self) -> Arrays:
@@ -56,6 +57,10 @@ class KernelTiles(Protocol):
 
     def load(self, i: int, j: int, tile: Array) -> None:
         """Take K's tile (j, i), i ≥ j, before anything else."""
+
+
+class KernelTiles(LoadedTiles, Protocol):
+    """Tiles (i, j) of K, i ≥ j."""
 
     def kernel(self, i: int, j: int) -> Array:
         """Tile of K, not to be changed."""
@@ -84,21 +89,6 @@ def read_tile(source: Any, rows: slice, columns: slice) -> np.ndarray:
 def scratch_bytes(n: int, tile: int) -> int:
     """Disk for the tiles of L: 8 (n² + n·tile) / 2 bytes, a little less where the last tile is smaller."""
     return sum(ITEM_BYTES * (rows.stop - rows.start) * rows.stop for rows in cut(n, tile))
-
-
-class Memory:
-    """K's lower triangle in memory, to be multiplied by."""
-
-    def __init__(self, n: int, tile: int) -> None:
-        self.arrays = NumPyArrays()
-        self.bounds = cut(n, tile)
-        self._upper: dict[tuple[int, int], np.ndarray] = {}
-
-    def load(self, i: int, j: int, tile: np.ndarray) -> None:
-        self._upper[i, j] = tile
-
-    def kernel(self, i: int, j: int) -> np.ndarray:
-        return self._upper[i, j].T
 
 
 class Disk:

@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from exact_cntk._support import validation as check
 from exact_cntk._support.progress import Progress
+from exact_cntk.errors import UserError
 from exact_cntk.regression.ridge_path import (
     RidgePath,
     RidgeSolution,
@@ -27,7 +28,7 @@ from exact_cntk.regression.ridge_path import (
 )
 from exact_cntk.regression.solvers.checkpoint import ridge_checkpoint
 from exact_cntk.regression.solvers.choice import Solver
-from exact_cntk.regression.solvers.stores import Device, Disk, KernelTiles, Tiles, read_tile
+from exact_cntk.regression.solvers.stores import Device, Disk, KernelTiles, LoadedTiles, Tiles, read_tile
 
 DEVICE = "cuda"  # as torch calls the device of method "cuda"; its "cpu" computes the same
 ESCALATION = 100  # of the shift, when looking for one that makes an indefinite kernel positive definite
@@ -82,7 +83,7 @@ def solve_tiled(
 
 
 def inspect(
-    source: Any, tiles: KernelTiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
+    source: Any, tiles: LoadedTiles, rounding: float, *, digest: Callable[[memoryview], object] | None = None
 ) -> tuple[np.ndarray, float]:
     """Check that a kernel is finite, symmetric and not 0, and load it to `tiles`, reading each tile once.
 
@@ -129,7 +130,10 @@ def multiply_tiles(tiles: KernelTiles, right: np.ndarray) -> np.ndarray:
 
 
 def _finite(source: Any, rows: slice, columns: slice) -> np.ndarray:
-    tile = read_tile(source, rows, columns)
+    try:
+        tile = read_tile(source, rows, columns)
+    except OSError as error:
+        raise UserError(f"K cannot be read: {error}; the file is damaged or its disk is: make it again") from error
     check.require_finite("K", tile, first=(rows.start, columns.start))
     return tile
 

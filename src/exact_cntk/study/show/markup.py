@@ -14,10 +14,11 @@ MINUS = "\u2212"
 SHORT = 24  # characters of a cell that stays on one line
 NAME = 12  # and of a heading
 # What is shown in place of a missing answer, and the reason.
-SINGULAR, DIVERGED = "singular", "diverged"
+SINGULAR, UNSOLVED, DIVERGED = "singular", "unsolved", "diverged"
 WHY_SINGULAR = (
     "without ridge, the kernel matrix is singular to working precision, for example because of duplicate images"
 )
+WHY_UNSOLVED = f"{WHY_SINGULAR}, or so nearly that conjugate gradients do not converge"
 WHY_DIVERGED = "training diverged"
 
 
@@ -161,7 +162,7 @@ def _columns(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _right_aligned(frame: pd.DataFrame) -> list[bool]:
     """Columns whose cells all begin like numbers, or say that there is none."""
-    starts, words = set("0123456789+.[" + MINUS), (SINGULAR, DIVERGED)
+    starts, words = set("0123456789+.[" + MINUS), (SINGULAR, UNSOLVED, DIVERGED)
     return [
         any(column) and all(not cell or cell[0] in starts or cell in words for cell in column)
         for column in _columns(frame)

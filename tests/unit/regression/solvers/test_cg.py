@@ -5,12 +5,16 @@ import re
 import numpy as np
 import pytest
 from problems import RIDGES, make_kernel, store, use_tiles, with_smallest
+from threadpoolctl import threadpool_limits
 
 from exact_cntk import kernel_regression
-from exact_cntk.errors import InputError
+from exact_cntk._support.checkpoint import Checkpoint
+from exact_cntk.errors import InputError, UserError
 from exact_cntk.regression.ridge_path import NotPositiveSemidefiniteError
-from exact_cntk.regression.solvers import choice, krylov
+from exact_cntk.regression.solvers import cg, choice, krylov, triangle
 from exact_cntk.regression.solvers.cg import HELD_OUT
+from exact_cntk.regression.solvers.stores import StoredKernel
+from exact_cntk.regression.solvers.triangle import Triangle
 
 HELD = np.arange(HELD_OUT - 1, 330, HELD_OUT)
 KEPT = np.setdiff1d(np.arange(330), HELD)
@@ -91,7 +95,7 @@ def test_a_negative_eigenvalue_is_named(smallest):
 def test_nan_is_found_before_the_first_product(tmp_path, monkeypatch, K, labels):
     broken = K.copy()
     broken[200, 100] = np.nan
-    monkeypatch.setattr(krylov, "_Space", None)
+    monkeypatch.setattr(cg, "Krylov", None)
     with pytest.raises(InputError, match=r"K must be finite, but K\[200, 100\] is nan"):
         kernel_regression(store(tmp_path / "K.h5", broken), labels, method="cg")
 
@@ -110,42 +114,143 @@ class StopError(Exception):
     """In place of a kill."""
 
 
-def counted(method, calls):
-    def wrapped(self, product):
-        calls.append(product.shape)
-        return method(self, product)
-
-    return wrapped
+OPTIONS = {"ridges": RIDGES, "method": "cg"}
 
 
-def test_goes_on_after_a_kill(tmp_path, monkeypatch, smooth, labels):
-    K, K_test = smooth
-    options = {"ridges": RIDGES, "method": "cg"}
+def stopped(K, labels, folder, stop, **options):
+    """Run with files of steps in a folder, up to a product."""
+
+    def report(done, total):
+        if done == stop:
+            raise StopError
+
+    return kernel_regression(K, labels, **OPTIONS, **options, checkpoint=folder / "fit.npz", progress=report)
+
+
+def counted(monkeypatch):
+    """Shapes of the products that steps are made of."""
+    calls, extend = [], krylov.Krylov.extend
+    monkeypatch.setattr(
+        krylov.Krylov, "extend", lambda self, product: calls.append(product.shape) or extend(self, product)
+    )
+    return calls
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_goes_on_after_a_kill_at_any_product(tmp_path, monkeypatch, smooth, labels, stored):
+    use_tiles(monkeypatch, 64)
+    K = store(tmp_path / "K.h5", smooth[0]) if stored else smooth[0]
     counts = []
-    undisturbed = kernel_regression(K, labels, K_test, **options, progress=lambda *count: counts.append(count))
+    undisturbed = kernel_regression(K, labels, **OPTIONS, progress=lambda *count: counts.append(count))
     assert [done for done, _ in counts] == list(range(1, len(counts) + 1))
     assert counts[-1][0] == counts[-1][1]
-
-    def run(stop):
-        def report(done, total):
-            if done == stop:
-                raise StopError
-
-        return kernel_regression(K, labels, K_test, **options, checkpoint=tmp_path / "fit.npz", progress=report)
-
-    for stop in (5, len(counts) - 2):
+    multiplied = counted(monkeypatch)
+    for stop in range(1, len(counts) + 1):  # the last: all is solved, but nothing is checked yet
         with pytest.raises(StopError):
-            run(stop)
-    (tmp_path / "fit-all-0003.npz").write_bytes(b"damaged")
-    multiplied = []
-    monkeypatch.setattr(krylov._Space, "extend", counted(krylov._Space.extend, multiplied))
-    resumed = run(None)
-    assert len(multiplied) == 3  # the damaged step, and the last two, before whose end it was killed
-    for name in ("dual", "predictions", "loo_predictions", "residual_norm", "condition_number"):
+            stopped(K, labels, tmp_path, stop)
+    assert len(multiplied) <= 2 * len(counts)  # both fits of a step once
+    (tmp_path / "fit-0003.npz").write_bytes(b"damaged")
+    multiplied.clear()
+    resumed = stopped(K, labels, tmp_path, None)
+    assert len(multiplied) == 2
+    for name in ("dual", "loo_predictions", "residual_norm", "condition_number"):
         assert getattr(resumed, name).tobytes() == getattr(undisturbed, name).tobytes(), name
     # Another problem does not take these steps up.
-    other = kernel_regression(K, (labels + 1) % 5, **options, checkpoint=tmp_path / "fit.npz")
-    assert other.dual.tobytes() == kernel_regression(K, (labels + 1) % 5, **options).dual.tobytes()
+    other = stopped(K, (labels + 1) % 5, tmp_path, None)
+    assert other.dual.tobytes() == kernel_regression(K, (labels + 1) % 5, **OPTIONS).dual.tobytes()
+
+
+def test_a_full_disk_at_a_checkpoint_loses_no_step_before(tmp_path, monkeypatch, smooth, labels):
+    save, saved = Checkpoint.save, []
+
+    def full(self, **arrays):
+        if len(saved) == 4:
+            raise UserError("cannot write: No space left on device")
+        saved.append(arrays)
+        save(self, **arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            stopped(smooth[0], labels, tmp_path, None)
+    assert len(list(tmp_path.glob("fit-*.npz"))) == 4
+    multiplied = counted(monkeypatch)
+    undisturbed, all_steps = kernel_regression(smooth[0], labels, **OPTIONS), len(multiplied)
+    resumed = stopped(smooth[0], labels, tmp_path, None)
+    assert resumed.dual.tobytes() == undisturbed.dual.tobytes()
+    assert len(multiplied) - all_steps == all_steps - 2 * 4
+
+
+def test_a_product_that_is_not_finite_is_said(tmp_path, monkeypatch, smooth, labels):
+    """As from memory that fails, after some steps; these are kept."""
+    use_tiles(monkeypatch, 64)
+    multiply, calls = Triangle.multiply, []
+
+    def broken(self, right):
+        calls.append(right.shape)
+        return multiply(self, right) * (np.nan if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(Triangle, "multiply", broken)
+    with pytest.raises(InputError, match="product number 4 with vectors of length 1 is not: its entries are too large"):
+        stopped(store(tmp_path / "K.h5", smooth[0]), labels, tmp_path, None)
+    assert len(list(tmp_path.glob("fit-*.npz"))) == 3
+
+
+def test_a_source_that_fails_while_it_is_read(tmp_path, smooth, labels):
+    class Failing(StoredKernel):
+        def __getitem__(self, ranges):
+            raise OSError("Can't read data")
+
+    source = Failing(store(tmp_path / "K.h5", smooth[0]), slice(0, 330))
+    with pytest.raises(UserError, match="K cannot be read: Can't read data"):
+        kernel_regression(source, labels, **OPTIONS)
+
+
+def test_all_is_checked_in_one_sweep(tmp_path, monkeypatch, smooth, labels):
+    use_tiles(monkeypatch, 64)
+    multiply, columns, counts = Triangle.multiply, [], []
+    monkeypatch.setattr(Triangle, "multiply", lambda self, B: columns.append(B.shape[1]) or multiply(self, B))
+    kernel_regression(
+        store(tmp_path / "K.h5", smooth[0]), labels, **OPTIONS, progress=lambda *count: counts.append(count)
+    )
+    assert columns[0] == 2 * 5  # both fits
+    assert columns[len(counts) :] == [2 * len(RIDGES) * 5]
+
+
+def test_threads_have_products_of_their_own(monkeypatch):
+    K, B = make_kernel(70), np.random.default_rng(0).standard_normal((70, 3))
+    parts, multiply = [], Triangle._multiply
+    monkeypatch.setattr(
+        Triangle, "_multiply", lambda self, places, B: parts.append(places) or multiply(self, places, B)
+    )
+    with threadpool_limits(3):
+        lower = Triangle.of(K, 16)
+        once, again = lower.multiply(B), lower.multiply(B)
+    np.testing.assert_allclose(once, K @ B, rtol=1e-13, atol=1e-13)
+    assert once.tobytes() == again.tobytes()
+    assert len(parts) == 2 * 3 and len({place for places in parts for place in places}) == 15
+
+
+def test_the_triangle_in_float32_multiplies_in_float64(tmp_path, monkeypatch, smooth, labels):
+    use_tiles(monkeypatch, 64)
+    K = smooth[0].astype(np.float32)
+    single, double = (
+        kernel_regression(store(tmp_path / f"{dtype}.h5", K.astype(dtype)), labels, **OPTIONS)
+        for dtype in ("float32", "float64")
+    )
+    assert single.dual.tobytes() == double.dual.tobytes()
+    assert (single.residual_norm <= 1e-8).all()
+
+
+@pytest.mark.parametrize(("n", "tile", "dtype"), [(1, 1, "float64"), (70, 16, "float64"), (64, 64, "float32")])
+def test_triangle(n, tile, dtype, monkeypatch):
+    monkeypatch.setattr(triangle, "STRIP", 5)
+    K, B = make_kernel(n).astype(dtype), np.random.default_rng(0).standard_normal((n, 3))
+    lower = Triangle(n, tile, dtype)
+    for i, rows in enumerate(lower.bounds):
+        for j, columns in enumerate(lower.bounds[: i + 1]):
+            lower.load(i, j, K[columns, rows])
+    np.testing.assert_allclose(lower.multiply(B), K.astype(float) @ B, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +274,56 @@ def test_too_few_points():
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_blocks_end_where_the_space_does(n):
-    K = np.eye(n) + 0.1
-    Y = np.arange(1.0, n + 1)[:, None]
-    path = krylov.solve_krylov(lambda block: K @ block, Y, np.array([0.1]), residual=1e-10, capacity=20)
-    np.testing.assert_allclose(path.dual[0], np.linalg.solve(K + 0.1 * np.eye(n), Y))
-    assert path.steps <= 2
+    K, Y, ridges = np.eye(n) + 0.1, np.arange(1.0, n + 1)[:, None], np.array([0.1])
+    problem = krylov.Krylov(Y, ridges, residual=1e-10, capacity=20)
+    assert krylov.advance([problem], lambda block: K @ block) <= 2
+    np.testing.assert_allclose(problem.path().dual[0], np.linalg.solve(K + 0.1 * np.eye(n), Y))
+
+
+def test_part_of_the_points(smooth):
+    K, _ = smooth
+    Y, ridges = np.random.default_rng(0).standard_normal((330, 2)), np.array([1e-2, 1.0])
+    points = np.arange(330) % 3 > 0
+    whole = krylov.Krylov(Y, ridges, residual=1e-10, capacity=300)
+    part = krylov.Krylov(Y, ridges, points=points, residual=1e-10, capacity=300)
+    krylov.advance([whole, part], lambda block: K @ block)
+    for index, ridge in enumerate(ridges):
+        alpha = np.linalg.solve(K[np.ix_(points, points)] + ridge * np.eye(points.sum()), Y[points])
+        np.testing.assert_allclose(part.path().dual[index, points], alpha, atol=1e-8 * abs(alpha).max())
+        assert not part.path().dual[index, ~points].any()
+
+
+def test_residuals_are_those_of_the_solutions(smooth):
+    """At every step, not only the last."""
+    K, _ = smooth
+    Y, ridges = np.random.default_rng(0).standard_normal((330, 3)), np.array([1e-3, 1.0])
+    problem = krylov.Krylov(Y, ridges, residual=1e-9, capacity=200)
+
+    def compare(step):
+        for alpha, ridge, said in zip(problem.path().dual, ridges, problem.residuals, strict=True):
+            rest = np.linalg.norm(Y - K @ alpha - ridge * alpha, axis=0) / np.linalg.norm(Y, axis=0)
+            assert said == pytest.approx(rest.max(), rel=1e-5, abs=1e-12)
+
+    assert krylov.advance([problem], lambda block: K @ block, report=compare) > 3
+
+
+def test_targets_that_are_all_zero(K):
+    result = kernel_regression(K, np.zeros(330), ridges=[0.1], method="cg")
+    assert not result.dual.any() and result.solved.all()
+
+
+def test_the_bar_shows_the_residual(smooth, labels, capsys):
+    kernel_regression(smooth[0], labels, **OPTIONS, progress=True)
+    assert re.search(r"cg: .* products.*residual \d\.\de-", capsys.readouterr().err)
+
+
+def test_a_ridge_without_an_answer_names_the_method_that_has_one(monkeypatch, smooth, labels):
+    monkeypatch.setattr(choice, "STEPS", 4)
+    monkeypatch.setattr(choice, "FEWEST_STEPS", 4)
+    result = kernel_regression(smooth[0], labels, smooth[1], ridges=[0, 1e3], method="cg")
+    with pytest.raises(
+        InputError, match=r'ridge 0 was not solved: "cg" reached a residual of .*; method "direct" needs'
+    ):
+        result.predicted_labels(0)
+    with pytest.raises(InputError, match='or take method "direct", whose factorisation needs no convergence'):
+        kernel_regression(smooth[0], labels, method="cg")

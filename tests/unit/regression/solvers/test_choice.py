@@ -12,7 +12,14 @@ from exact_cntk._support import machine as machine_module
 from exact_cntk._support.machine import GIB
 from exact_cntk.errors import UserError
 from exact_cntk.regression.solvers import choice
-from exact_cntk.regression.solvers.choice import Problem, blocked_bytes, choose_solver, device_bytes, tile_size
+from exact_cntk.regression.solvers.choice import (
+    Problem,
+    blocked_bytes,
+    choose_solver,
+    device_bytes,
+    plan_solver,
+    tile_size,
+)
 from exact_cntk.regression.solvers.stores import cut, scratch_bytes
 
 FULL = Problem(50_000, 10, 5)
@@ -45,10 +52,10 @@ def machine(monkeypatch):
             "eigh needs 2.34 GiB of 0.5 GiB of memory; cholesky needs 0.85 GiB of 0.5 GiB",
         ),
         (10_001, 24, None, None, "cuda", "H200"),
-        (50_000, 64, 32, "no GPU present", "cholesky", "no GPU present; K fits in memory"),
-        (50_000, 20, 64, "no GPU present", "blocked", "no GPU present; cholesky needs 21 GiB of 20 GiB"),
-        (50_000, 64, 16, "no GPU present", "blocked", "no GPU present; cholesky needs 21 GiB of 16 GiB of memory"),
-        (50_000, 64, 0.15, None, "blocked", "cuda needs 0.19 GiB of 0.15 GiB of memory; cholesky needs"),
+        (50_000, 64, 16, "no GPU present", "cg", "no GPU present; 4.0e+13 operations expected in 200 pro"),
+        (50_000, 12, 16, "no GPU present", "blocked", "no GPU present; cg needs 13.5 GiB of 12 GiB of memory"),
+        (50_000, 64, 10, "no GPU present", "blocked", "no GPU present; cg has memory for 20 products with K"),
+        (50_000, 64, 0.15, None, "blocked", "cuda needs 0.19 GiB of 0.15 GiB of memory; cg has memory for 20 products"),
     ],
 )
 def test_auto(machine, n, available, limit, lack, method, reason):
@@ -59,10 +66,47 @@ def test_auto(machine, n, available, limit, lack, method, reason):
     assert solver.memory <= min(available, limit or available) * GIB
 
 
+@pytest.mark.parametrize(
+    ("available", "limit", "lack", "method", "reason"),
+    [
+        (64, 32, "no GPU present", "cholesky", "no GPU present; K fits in memory"),
+        (20, 64, "no GPU present", "blocked", "no GPU present; cholesky needs 21 GiB of 20 GiB"),
+        (64, 16, "no GPU present", "blocked", "no GPU present; cholesky needs 21 GiB of 16 GiB of memory"),
+    ],
+)
+def test_direct_has_leave_one_out(machine, available, limit, lack, method, reason):
+    machine(available, lack)
+    solver = choose_solver(FULL, method="direct", max_memory_gib=limit)
+    assert solver.method == method
+    assert solver.reason.startswith(reason)
+
+
+def test_few_operations_are_left_to_a_factorisation(machine):
+    """One ridge and many targets: the products of as many vectors cost more."""
+    machine(64)
+    for targets, ridges, method in ((10, 1, "cg"), (200, 1, "cholesky"), (200, 100, "cg")):
+        assert choose_solver(Problem(20_000, targets, ridges)).method == method
+
+
+def test_float32_takes_half(machine):
+    machine(64)
+    double, single = (choose_solver(FULL._replace(item_bytes=size), method="cg").memory for size in (8, 4))
+    assert double - single == pytest.approx(2 * 50_000**2, rel=0.05)
+
+
+@pytest.mark.parametrize(("n", "limit", "method"), [(2000, 16, "eigh"), (50_000, 16, "cg"), (50_000, 3, "blocked")])
+def test_plans_do_not_look_at_the_machine(machine, n, limit, method):
+    machine(0.001, None)
+    assert plan_solver(Problem(n, 10, 5), limit).method == method
+    assert plan_solver(Problem(n, 10, 5), 1e-6).method == "blocked"  # to be refused where it runs
+
+
 def test_figures_at_full_scale(machine):
     """Those that docstrings and README state."""
     machine(64)
-    solver = choose_solver(FULL, max_memory_gib=16)
+    solver = choose_solver(FULL, method="cg", max_memory_gib=16)
+    assert solver.memory / GIB == pytest.approx(13.5, abs=0.05)
+    solver = choose_solver(FULL, method="direct", max_memory_gib=16)
     assert solver.tile == 3856
     assert solver.memory / GIB == pytest.approx(1.9, abs=0.01)
     assert solver.scratch / GIB == pytest.approx(10, abs=0.1)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from exact_cntk.networks.labels import READOUT_NAMES
-from exact_cntk.study.results import Study
-from exact_cntk.study.sections.accuracy.results import RIDGES, accuracy_by_depth
+from exact_cntk.study.results import Study, chosen_by, unsolved
+from exact_cntk.study.sections.accuracy.results import RIDGES, accuracy_by_depth, ridge_names
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import mark_counts
 from exact_cntk.study.show.style import (
@@ -41,7 +41,8 @@ def accuracy(study: Study) -> Figure:
     for i, size in enumerate(sizes):
         for panel, family in zip(axes[i], families, strict=True):
             rows = table[(table.family == family) & (table.train_images == size)]
-            _accuracy_curves(panel, rows)
+            problems = study.accuracy[study.accuracy.train_images == size]
+            _accuracy_curves(panel, rows, ridge_names(problems), unsolved(problems)[0])
             _paper_curve(panel, study, rows)
             depth_axis(panel, study.depths)
             panel.set_title(f"{_family_title(rows)}, n\u00a0=\u00a0{size}", loc="left")
@@ -53,7 +54,7 @@ def accuracy(study: Study) -> Figure:
     return figure
 
 
-def _accuracy_curves(axes: Axes, rows: pd.DataFrame) -> None:
+def _accuracy_curves(axes: Axes, rows: pd.DataFrame, names: dict[str, str], word: str) -> None:
     curves = [(kind, column) for kind in rows.kind.unique() for column in RIDGES]
     for k, (kind, column) in enumerate(curves):
         values = rows[rows.kind == kind]
@@ -64,8 +65,8 @@ def _accuracy_curves(axes: Axes, rows: pd.DataFrame) -> None:
         shifted = values.depth * 1.012 ** (2 * k - 3)  # so that no bar hides another
         axes.errorbar(shifted, 100 * values[column], 100 * error, elinewidth=1, **style)
         points = zip(values.depth, 100 * values[column], strict=True)
-        mark_counts(axes, points, values[f"{column}_solved"], values.repeats, colour)
-        axes.plot([], [], label=f"{KIND_NAMES[kind]}, {RIDGES[column]}", **style)
+        mark_counts(axes, points, values[f"{column}_solved"], values.repeats, colour, word)
+        axes.plot([], [], label=f"{KIND_NAMES[kind]}, {names[column]}", **style)
 
 
 def _paper_curve(axes: Axes, study: Study, rows: pd.DataFrame) -> None:
@@ -79,7 +80,7 @@ def _paper_curve(axes: Axes, study: Study, rows: pd.DataFrame) -> None:
 
 @mpl.rc_context(SETTINGS)
 def ridge_path(study: Study, train_images: int | None = None) -> Figure:
-    """Test accuracy and leave-one-out error along the ridge path, the chosen ridge marked.
+    """Test accuracy, and the error that chooses the ridge, along the ridge path, the chosen ridge marked.
 
     Parameters
     ----------
@@ -88,13 +89,17 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
     """
     size = train_images or study.train_sizes[-1]
     paths = study.ridge_path[study.ridge_path.train_images == size]
-    chosen = study.accuracy[study.accuracy.train_images == size].groupby(["family", "kind", "depth"]).loo_ridge
+    problems = study.accuracy[study.accuracy.train_images == size]
+    chosen = problems.groupby(["family", "kind", "depth"]).loo_ridge
     # of several repeats the lower middle one, which is on the path
     chosen = chosen.quantile(0.5, interpolation="lower")
     families, kinds = paths.family.unique(), paths.kind.unique()
     figure, axes = new_figure(2 * len(kinds), len(families), row_height=2.1, sharex=True, sharey="row")
-    quantities = {"test_accuracy": ("test accuracy (%)", 100), "loo_error": ("leave-one-out\nsquared error", 1)}
-    colors = depth_colors(study.depths)
+    quantities = {
+        "test_accuracy": ("test accuracy (%)", 100),
+        "loo_error": (f"{chosen_by(problems)}\nsquared error", 1),
+    }
+    colors, (word, _) = depth_colors(study.depths), unsolved(problems)
     curves = [(kind, name) for kind in kinds for name in quantities]
     for row, (kind, name) in zip(axes, curves, strict=True):
         label, scale = quantities[name]
@@ -102,7 +107,7 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
         for panel, family in zip(row, families, strict=True):
             rows = paths[(paths.family == family) & (paths.kind == kind)]
             for depth, path in rows.groupby("depth"):
-                _draw_path(panel, path.groupby("ridge")[name], scale, chosen[family, kind, depth], colors[depth])
+                _draw_path(panel, path.groupby("ridge")[name], scale, chosen[family, kind, depth], colors[depth], word)
             if name == "test_accuracy":
                 panel.set_title(rows.kernel.iloc[0] if len(rows) else "", loc="left")
     ridge_axis(axes, paths.ridge)
@@ -113,12 +118,12 @@ def ridge_path(study: Study, train_images: int | None = None) -> Figure:
     return figure
 
 
-def _draw_path(axes: Axes, values: Any, scale: int, chosen: float, colour: tuple) -> None:
+def _draw_path(axes: Axes, values: Any, scale: int, chosen: float, colour: tuple, word: str) -> None:
     """The mean over repeats of `values`, which are grouped by ridge."""
     curve = values.mean() * scale
     positions = ridge_positions(curve.index.to_numpy())
     axes.plot(positions, curve.to_numpy(), color=colour, marker=".", ms=4)
-    mark_counts(axes, zip(positions, curve, strict=True), values.count(), values.size(), colour)
+    mark_counts(axes, zip(positions, curve, strict=True), values.count(), values.size(), colour, word)
     at = int(np.argmin(np.abs(curve.index.to_numpy() - chosen)))
     axes.plot(positions[at], curve.iloc[at], color=colour, marker="*", ms=11, mec="black", mew=0.6, zorder=5)
 
@@ -169,13 +174,14 @@ def condition_number(study: Study) -> Figure:
     figure, axes = new_figure(1, len(sizes), row_height=2.8, sharey=True)
     for panel, size in zip(axes[0], sizes, strict=True):
         rows = table[table.train_images == size]
+        word, _ = unsolved(study.accuracy[study.accuracy.train_images == size])
         sns.lineplot(
             rows, x="depth", y="condition_number", hue="kernel", style="kernel", estimator=None, ax=panel, **styles
         )
         for name, values in rows.groupby("kernel", sort=False):
             # a singular kernel counts in the median; where that is infinite there is no point
             points = zip(values.depth, values.condition_number, strict=True)
-            mark_counts(panel, points, values.condition_number.notna(), [1] * len(values), colors[name])
+            mark_counts(panel, points, values.condition_number.notna(), [1] * len(values), colors[name], word)
         panel.set_yscale("log")
         panel.minorticks_off()
         depth_axis(panel, study.depths)
@@ -204,10 +210,12 @@ FIGURES: dict[str, Callable[[Study], Figure]] = {
 CAPTIONS: dict[str, str] = {
     "accuracy": "Test accuracy against depth. Bars: standard deviation over disjoint training subsets, or the binomial "
     "standard error of the test set if there is one subset. CNN-GP: the Gaussian process of the same network.",
-    "ridge_path": "Does a ridge help? Test accuracy and leave-one-out mean squared error along the ridge path of the "
-    "largest training set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge with the best "
-    "leave-one-out accuracy (ties are broken by the squared error).",
+    "ridge_path": "Does a ridge help? Test accuracy, and mean squared error on training images that the fit does not "
+    "see (by leave-one-out, or in a held-out tenth of a set too large for it), along the ridge path of the largest "
+    "training set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge with the best accuracy "
+    "on such training images (ties are broken by the squared error).",
     "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
     "condition_number": "Condition number of the training kernel without ridge: largest eigenvalue over smallest, or, "
-    "for kernels too large for eigenvalues, an estimate in the 1-norm; the median over subsets.",
+    "for kernels too large for eigenvalues, an estimate in the 1-norm or, by conjugate gradients, a lower bound; the "
+    "median over subsets.",
 }

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from exact_cntk.study.results import Study, binomial_error, median_conditions
+from exact_cntk.regression.result import LEAVE_ONE_OUT
+from exact_cntk.study.results import SELECTION, Study, binomial_error, chosen_by, median_conditions, unsolved
 from exact_cntk.study.show import references
 from exact_cntk.study.show.markup import (
     SINGULAR,
-    WHY_SINGULAR,
     counted,
     percent,
     signed_points,
@@ -17,10 +17,15 @@ from exact_cntk.study.show.markup import (
     unsolved_note,
 )
 
-RIDGES = {"accuracy": "without ridge", "accuracy_loo_ridge": "ridge chosen by leave-one-out"}
+RIDGES = ("accuracy", "accuracy_loo_ridge")  # without ridge, and with the chosen one
 _AVERAGED = ["family", "kernel", "kind", "readout", "trained", "filter_size", "depth", "train_images"]
 _TABLE1 = ["source", "dataset", "column", "depth", "train_images", "repeats", "solved", "accuracy_percent"]
 _TABLE1 += ["std_percent", "paper_percent", "difference_points"]
+
+
+def ridge_names(problems: pd.DataFrame) -> dict[str, str]:
+    """What the two of `RIDGES` are, in words, for these rows of `Study.accuracy`."""
+    return dict(zip(RIDGES, ("without ridge", f"ridge chosen by {chosen_by(problems)}"), strict=True))
 
 
 def accuracy_by_depth(study: Study) -> pd.DataFrame:
@@ -33,7 +38,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
         and `accuracy_loo_ridge` the mean (fraction), `…_std` over repeats (ddof 1; empty for a single one), `…_se`,
         the binomial standard error √(p(1 − p)/test_images) of a single repeat, and `…_solved`, the number of repeats
         with an answer, over which the others are; the median `condition_number` over all repeats (singular ones are
-        infinite; an infinite median is empty); the median `loo_ridge`, the lower one of two, because it is solved.
+        infinite; an infinite median is empty); the median `loo_ridge`, the lower one of two, because it is solved; and
+        `selection`, what chose the ridges, where `Study.accuracy` has it.
     """
     groups = study.accuracy.groupby(_AVERAGED, sort=False)
     table = groups.agg(repeats=("repeat", "size"), test_images=("test_images", "first"))
@@ -44,6 +50,8 @@ def accuracy_by_depth(study: Study) -> pd.DataFrame:
         table[f"{name}_solved"] = groups[name].count()
     table["loo_ridge"] = groups["loo_ridge"].quantile(0.5, interpolation="lower")
     table["condition_number"] = median_conditions(study.accuracy, _AVERAGED)
+    if SELECTION in study.accuracy:
+        table[SELECTION] = groups[SELECTION].agg(lambda names: " or ".join(dict.fromkeys(names)))
     return table.reset_index()
 
 
@@ -89,11 +97,12 @@ def own_accuracies(study: Study, train_images: int, column: str = "accuracy") ->
     ----------
     train_images : int
     column : {"accuracy", "accuracy_loo_ridge"}
-        Without ridge, or with the ridge chosen by leave-one-out.
+        Without ridge, or with the chosen one.
     """
     table = accuracy_by_depth(study)
     table = table[table.train_images == train_images]
-    wide = table.assign(cell=_cells(table, column)).pivot(index="depth", columns="kernel", values="cell")
+    word, _ = unsolved(study.accuracy)
+    wide = table.assign(cell=_cells(table, column, word)).pivot(index="depth", columns="kernel", values="cell")
     return wide[list(dict.fromkeys(table.kernel))].reset_index().rename_axis(columns=None)
 
 
@@ -102,10 +111,11 @@ def own_tables(study: Study) -> list[tuple[str, str, pd.DataFrame]]:
     tables = []
     for size in reversed(study.train_sizes):
         rows = accuracy_by_depth(study).query("train_images == @size")
-        note = unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", WHY_SINGULAR)
+        problems = study.accuracy[study.accuracy.train_images == size]
+        note = unsolved_note(rows.accuracy_solved, rows.repeats, "subsets", unsolved(problems)[1])
         repeats = rows.repeats.max()
         spread = f"; mean ± standard deviation over {repeats} disjoint subsets" if repeats > 1 else ""
-        for column, ridge in RIDGES.items():
+        for column, ridge in ridge_names(problems).items():
             caption = f"{size:,} training images, {ridge}{spread}; %"
             tables.append((caption, note if column == "accuracy" else "", own_accuracies(study, size, column)))
     return tables
@@ -120,24 +130,25 @@ def compared_with_paper(study: Study) -> pd.DataFrame | None:
     table = table[table.paper_percent.notna()]
     if table.empty:
         return None
-    wide = pd.DataFrame({"depth": sorted(table.depth.unique())})
+    wide, (word, _) = pd.DataFrame({"depth": sorted(table.depth.unique())}), unsolved(study.accuracy)
     for (kernel, size), rows in table.groupby(["column", "train_images"], sort=False):
         rows = rows.set_index("depth").reindex(wide.depth)
         heading = f"{kernel}-2K" if size == 2000 else kernel
         wide[f"{heading}, paper"] = [percent(value / 100) for value in rows.paper_percent]
         here = pd.DataFrame({"accuracy": rows.accuracy_percent / 100, "accuracy_std": rows.std_percent / 100})
         # a depth that this kernel does not have has no repeats either
-        cells = _cells(here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0)))
+        here = here.assign(accuracy_solved=rows.solved.fillna(0), repeats=rows.repeats.fillna(0))
+        cells = _cells(here, unsolved_as=word)
         differences = zip(rows.difference_points / 100, cells, strict=True)
         wide[f"{heading}, here"] = cells
-        wide[f"{heading}, difference"] = [SINGULAR if cell == SINGULAR else signed_points(d) for d, cell in differences]
+        wide[f"{heading}, difference"] = [word if cell == word else signed_points(d) for d, cell in differences]
     return wide
 
 
 def compared_with_review(study: Study) -> pd.DataFrame | None:
     """The review's two accuracies and this study's distribution over subsets; None for other data or sizes."""
     here = accuracy_by_depth(study).rename(columns={"kernel": "column"})
-    here = here.assign(cell=_cells(here))
+    here = here.assign(cell=_cells(here, unsolved_as=unsolved(study.accuracy)[0]))
     both = references.review().merge(here, on=["column", "depth", "train_images"], suffixes=("", "_here"))
     if both.empty or not study.is_paper_data:
         return None
@@ -171,21 +182,22 @@ def comparisons(study: Study) -> list[tuple[str, pd.DataFrame]]:
 
 
 def ridge_gain(study: Study) -> pd.DataFrame:
-    """What the ridge chosen by leave-one-out changes, for people: one row per kernel, size and depth."""
+    """What the chosen ridge changes, for people: one row per kernel, size and depth."""
     table = accuracy_by_depth(study).assign(gain=ridge_gains(study))
     table["kernel"] = pd.Categorical(table.kernel, list(dict.fromkeys(table.kernel)))
     table = table.sort_values(["kernel", "train_images", "depth"], ignore_index=True)
     gains = zip(table.gain.map(signed_points), table.accuracy_solved, table.repeats, strict=True)
+    word, _ = unsolved(study.accuracy)
     columns = {
         "kernel": table.kernel,
         "depth": table.depth,
         "training images": table.train_images,
         "subsets": table.repeats,
-        "without ridge (%)": _cells(table),
-        "chosen ridge (%)": _cells(table, "accuracy_loo_ridge"),
-        "gain (points)": [counted(*gain) for gain in gains],
+        "without ridge (%)": _cells(table, unsolved_as=word),
+        "chosen ridge (%)": _cells(table, "accuracy_loo_ridge", word),
+        "gain (points)": [counted(*gain, word) for gain in gains],
         "ridge, median": table.loo_ridge.map("{:.1g}".format),
-        "condition number, median": [SINGULAR if pd.isna(c) else f"{c:.1e}" for c in table.condition_number],
+        "condition number, median": [word if pd.isna(c) else f"{c:.1e}" for c in table.condition_number],
     }
     return pd.DataFrame(columns)
 
@@ -242,11 +254,12 @@ def table1_markdown(study: Study) -> str:
 def summary(study: Study) -> dict[str, Any]:
     """What `dvc metrics` shows: {family: {kind: {"n=<images>": {"depth_<dd>": accuracies}}}}, means if repeated.
 
-    If some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one.
+    If some repeats have no answer, `repeats` says how many there are, and `<accuracy>_solved` how many have one. Ridges
+    not chosen by leave-one-out have a `selection`.
     """
     tree: dict[str, Any] = {}
     for row in accuracy_by_depth(study).itertuples():
-        leaf: dict[str, float | int | None] = {}
+        leaf: dict[str, float | int | str | None] = {}
         for name in RIDGES:
             # JSON has no NaN
             leaf[name] = None if pd.isna(getattr(row, name)) else getattr(row, name)
@@ -255,12 +268,15 @@ def summary(study: Study) -> dict[str, Any]:
                 leaf[f"{name}_std"] = getattr(row, f"{name}_std")
             if solved < row.repeats:
                 leaf |= {f"{name}_solved": solved, "repeats": row.repeats}
+        if (selection := getattr(row, SELECTION, LEAVE_ONE_OUT)) != LEAVE_ONE_OUT:
+            leaf[SELECTION] = selection
         branch = tree.setdefault(row.family, {}).setdefault(row.kind, {}).setdefault(f"n={row.train_images}", {})
         branch[f"depth_{row.depth:02d}"] = leaf
     return tree
 
 
-def _cells(table: pd.DataFrame, column: str = "accuracy") -> list[str]:
+def _cells(table: pd.DataFrame, column: str = "accuracy", unsolved_as: str = SINGULAR) -> list[str]:
     """Means and standard deviations of rows of `accuracy_by_depth`, in percent."""
     means = map(percent, table[column], table[f"{column}_std"])
-    return list(map(counted, means, table[f"{column}_solved"], table.repeats))
+    counts = zip(means, table[f"{column}_solved"], table.repeats, strict=True)
+    return [counted(*count, unsolved_as) for count in counts]

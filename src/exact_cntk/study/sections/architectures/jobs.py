@@ -25,6 +25,8 @@ from exact_cntk.study.sections._section import Job
 from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, KEY, architecture_outputs
 from exact_cntk.study.subsets import Subset, check_subsets, parse_subset
 
+METHOD = "direct"  # these have leave-one-out
+
 
 def solve_pass(
     blocks: Sequence[Path],
@@ -131,6 +133,7 @@ class _Problem:
             ridges=self.ridges,
             dtype=self.blocks.header.dtype,
             max_memory_gib=self.max_memory_gib,
+            method=METHOD,
         )
 
 
@@ -170,7 +173,7 @@ def measured_seconds(blocks: Sequence[Path], timings: Path) -> float | None:
 def _memory(block_set: BlockSet, data: ProcessedData, ridges: int, max_memory_gib: float | None) -> int:
     """Peak in bytes: one kernel of the full set and what solving it takes."""
     problem = Problem(block_set.n, len(data.class_names), ridges, in_memory=True, overwrite=False)
-    solver = choose_solver(problem, max_memory_gib=max_memory_gib)
+    solver = choose_solver(problem, method=METHOD, max_memory_gib=max_memory_gib)
     return ITEM_BYTES * (block_set.n + block_set.header.n_test) * block_set.n + solver.memory
 
 

@@ -5,13 +5,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from exact_cntk.study.results import unsolved
 from exact_cntk.study.sections.cnns import figures as cnn_figures
 from exact_cntk.study.sections.cnns.results import Results, comparison, load
 from exact_cntk.study.show.markup import (
     DIVERGED,
-    SINGULAR,
     WHY_DIVERGED,
-    WHY_SINGULAR,
     counted,
     percent,
     signed_points,
@@ -121,7 +120,7 @@ def summary(results: Results) -> dict[str, Any]:
 def _table1(results: Results) -> pd.DataFrame:
     table = comparison(results)
     there = "the paper (CIFAR-10)"
-    rows = list(table.itertuples())
+    rows, (word, _) = list(table.itertuples()), unsolved(results.study.accuracy)
     return pd.DataFrame(
         {
             "network": table.network,
@@ -134,8 +133,8 @@ def _table1(results: Results) -> pd.DataFrame:
                 percent(row.accuracy_test_chosen) or DIVERGED for row in rows
             ],
             "kernel": table.kernel.fillna(""),
-            "CNTK, this study": [percent(row.cntk_accuracy) or SINGULAR * bool(row.kernel) for row in rows],
-            "CNN − CNTK": [_difference(row) for row in rows],
+            "CNTK, this study": [percent(row.cntk_accuracy) or word * bool(row.kernel) for row in rows],
+            "CNN − CNTK": [_difference(row, word) for row in rows],
             f"CNN, {there}": table.paper_cnn.map(percent),
             f"CNTK, {there}": table.paper_cntk.map(percent),
             f"CNN − CNTK, {there}": table.paper_difference.map(signed_points),
@@ -158,10 +157,11 @@ def _rates_caption(results: Results) -> str:
 def _notes(results: Results) -> tuple[str, str]:
     """Why networks and kernels have no answer."""
     networks, table = results.networks, comparison(results).dropna(subset=["kernel"])
+    _, why_unsolved = unsolved(results.study.accuracy)
     why = f"{WHY_DIVERGED}, at the chosen rate or at every one"
     return (
         unsolved_note(networks.solved_seeds, networks.seeds, "seeds", why, "runs"),
-        unsolved_note(table.cntk_accuracy.notna(), [1] * len(table), "", WHY_SINGULAR, "fits of kernels"),
+        unsolved_note(table.cntk_accuracy.notna(), [1] * len(table), "", why_unsolved, "fits of kernels"),
     )
 
 
@@ -203,10 +203,10 @@ def _full_accuracy(row: Any) -> str:
     return f"{row.full_accuracy_epoch:g}"
 
 
-def _difference(row: Any) -> str:
+def _difference(row: Any, word: str) -> str:
     """The cell of network − kernel; empty without a kernel."""
     if not row.kernel or pd.isna(row.cntk_accuracy):
-        return SINGULAR * bool(row.kernel)
+        return word * bool(row.kernel)
     return counted(_points(row.difference, row.difference_se), row.solved_seeds, row.seeds, DIVERGED)
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from exact_cntk.study.results import Study
+from exact_cntk.study.results import Study, unsolved
 from exact_cntk.study.show import references
-from exact_cntk.study.show.markup import WHY_SINGULAR
 from exact_cntk.study.stats.comparison import Comparison, Resampled, difference
 from exact_cntk.study.stats.statistics import FEWEST
 
@@ -197,7 +196,7 @@ def left_out(study: Study) -> str:
         f"of {by_subset.ngroups} training subsets (no kernel has an answer)": (~by_subset.any()).sum(),
         f"of {len(by_kernel)} pairs of kernel and training-set size (no answer from some subset)": (~by_kernel).sum(),
     }
-    return left_out_note(counts, WHY_SINGULAR)
+    return left_out_note(counts, unsolved(study.accuracy)[1])
 
 
 def left_out_note(counts: dict[str, int], why: str) -> str:

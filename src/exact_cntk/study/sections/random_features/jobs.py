@@ -79,7 +79,7 @@ def solve_draw(
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
     device = _device(device)
-    method = "cuda" if device == "cuda" and train_images >= ON_GPU else "auto"
+    method = "cuda" if device == "cuda" and train_images >= ON_GPU else "direct"
     options = {**family.arguments(), "get": tuple(kinds), "width": width, "draws": [draw], "device": device}
     with reporting(progress, f"random features of {name}, draw {draw}", "depths") as report:
         for done, depth in enumerate(depths, start=1):

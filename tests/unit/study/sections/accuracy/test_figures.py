@@ -77,6 +77,14 @@ def test_accuracy_shows_both_ridges_of_both_kinds_in_percent(study):
     assert {round(100 * a, 9) for a in rows.accuracy} <= {round(y, 9) for y in drawn}
 
 
+def test_figures_say_what_chose_the_ridge(tmp_path):
+    write_study(tmp_path, depths=(3, 6), subsets=((50, 1), (20, 2)), n_test=40, held_out_above=30)
+    study = results.load(tmp_path)
+    assert "NTK, ridge chosen by a held-out tenth" in _texts(figures.accuracy(study))
+    assert "a held-out tenth\nsquared error" in _texts(figures.ridge_path(study))
+    assert "leave-one-out\nsquared error" in _texts(figures.ridge_path(study, 20))
+
+
 def test_the_paper_s_curve_only_on_the_paper_s_data(tmp_path, study):
     assert not any("paper" in text for text in _texts(figures.accuracy(study)))
     write_study(tmp_path, dataset="CIFAR-10", image_shape=(32, 32, 3), subsets=((2000, 1),), n_test=40)

@@ -288,3 +288,52 @@ class TestMarkup:
         assert markup.signed_points(0.0123) == "+1.23"
         assert markup.signed_points(-1e-9) == "0.00"
         assert markup.percent(float("nan")) == ""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "large"
+    write_study(
+        folder,
+        families={"cntk-v": ("flatten", "all")},
+        depths=(3, 6),
+        subsets=((2000, 1), (200, 3)),
+        held_out_above=1000,
+        singular=lambda family, depth, result: (depth, result["train_images"]) == (3, 2000),
+    )
+    return folder
+
+
+class TestRidgesChosenOnAHeldOutTenth:
+    """A large training set, solved by conjugate gradients, beside small ones; without ridge they did not converge."""
+
+    def test_no_table_takes_one_for_the_other(self, large):
+        study = results.load(large)
+        names = study.accuracy.set_index("train_images").selection
+        assert set(names[2000]) == {"held-out tenth"} and set(names[200]) == {"leave-one-out"}
+        captions = [caption for caption, *_ in tables.own_tables(study)]
+        assert captions[1].startswith("2,000 training images, ridge chosen by a held-out tenth")
+        assert captions[3].startswith("200 training images, ridge chosen by leave-one-out")
+        by_depth = tables.accuracy_by_depth(study).set_index("train_images").selection
+        assert set(by_depth[2000]) == {"held-out tenth"} and set(by_depth[200]) == {"leave-one-out"}
+
+    def test_the_headline_and_the_summary_say_it(self, large):
+        study = results.load(large)
+        assert any("Choosing a ridge by a held-out tenth changes" in text for text in page.headline(study))
+        tree = tables.summary(study)["cntk-v"]["ntk"]
+        assert tree["n=2000"]["depth_06"]["selection"] == "held-out tenth"
+        assert "selection" not in tree["n=200"]["depth_06"]
+
+    def test_what_did_not_converge_is_not_called_singular(self, large):
+        study = results.load(large)
+        assert tables.own_accuracies(study, 2000)["CNTK-V"][0] == "unsolved"
+        gain = tables.ridge_gain(study).set_index(["kernel", "depth", "training images"])
+        assert gain["gain (points)"]["CNTK-V", 3, 2000] == "unsolved"
+        assert "or so nearly that conjugate gradients do not converge" in study.unsolved
+        assert "singular" not in tables.to_markdown(tables.ridge_gain(study))
+
+    def test_files_say_it_and_those_of_leave_one_out_do_not(self, large, folder):
+        for study, states in ((large, True), (folder, False)):
+            write_section("accuracy", study)
+            for name in ("accuracy", "accuracy_by_depth"):
+                assert ("selection" in pd.read_csv(study / "tables" / f"{name}.csv").columns) == states
