@@ -30,6 +30,7 @@ from exact_cntk.study.sections.architectures.jobs import solve_pass
 from exact_cntk.study.sections.architectures.plan import jobs
 from exact_cntk.study.sections.architectures.plan import passes as architecture_passes
 from exact_cntk.study.subsets import Subset
+from exact_cntk.study.work import Fits
 
 ROOT = Path(__file__).parents[5]
 PASS = {"readout": "lap", "pooling_window": 3, "flips": True, "filter_size": 3}
@@ -80,7 +81,8 @@ def test_work_is_every_fit_of_the_grid():
     passes, ridges = len(architecture_passes(study)), len(study["solve"]["ridges"])
     architectures = count_architectures(study) // passes
     assert work.jobs == passes and not work.all_cores
-    assert work.fits == ((4, ridges, 3 * architectures), (8, ridges, 3 * architectures), (N, ridges, architectures))
+    sizes = [(4, 3 * architectures), (8, 3 * architectures), (N, architectures)]
+    assert work.fits == tuple(Fits(n, ridges, times) for n, times in sizes)
 
 
 def test_blocks_hold_the_full_set_and_the_test_images():

@@ -24,6 +24,7 @@ from exact_cntk.study.sections.small_data.results import accuracy, differences, 
 from exact_cntk.study.show.style import to_svg
 from exact_cntk.study.solve import solve_to_files
 from exact_cntk.study.subsets import Subset
+from exact_cntk.study.work import Fits
 
 ROOT = Path(__file__).parents[5]
 RIDGES = [0.0, 1e-3, 1e-1]
@@ -290,7 +291,7 @@ def test_costs():
     section, kinds = params["small_data"], len(params["kernels"]["kinds"])
     kernels, *baselines, network = costs.expected_work(params)
     assert kernels.jobs == len(section["kernels"]) and len(baselines) == len(section["baselines"])
-    assert kernels.fits == tuple((n, 2, section["subsets"] * kinds) for n in section["train_images"])
+    assert kernels.fits == tuple(Fits(n, 2, section["subsets"] * kinds) for n in section["train_images"])
     assert network.torch and network.convolutions.operations > 1e10
     assert all(work.fits or work.products or work.seconds for work in baselines)
     assert costs.expected_memory(params) > 8 * 4 * 640**2 and costs.expected_disk(params) > 0
