@@ -6,11 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-
 from exact_cntk._support.machine import format_gib, require_disk, require_memory
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.blocks import Kernel, KernelMatrix, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
@@ -85,7 +83,7 @@ def solve(
     """
     check_ridges(ridges)
     data = load_processed(data_file)
-    with open_kernel(kernel_file) as (kernel, file):
+    with open_kernel(kernel_file) as (kernel, matrices):
         check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         check_subsets(subsets, kernel.n_train)
         what = f"solving {kernel.name} at depth {kernel.depth}"
@@ -107,7 +105,7 @@ def solve(
                     options["progress"] = progress is True
                     if checkpoints is not None:
                         options["checkpoint"] = checkpoints / f"{kind}-{subset}-{repeat}.npz"
-                entry = _entry(kernel_file, kernel, file[kind], data, subset.chunks[repeat], options)
+                entry = _entry(kernel_file, kernel, matrices[kind], data, subset.chunks[repeat], options)
                 results.append({"kind": kind, "train_images": subset.train_images, "repeat": repeat, **entry})
                 if report is not None:
                     report(done, len(problems))
@@ -183,18 +181,18 @@ def _describe(solver: Solver) -> str:
 
 
 def _entry(
-    path: Path, kernel: Kernel, dataset: h5py.Dataset, data: ProcessedData, chunk: slice, options: dict[str, Any]
+    path: Path, kernel: Kernel, matrix: KernelMatrix, data: ProcessedData, chunk: slice, options: dict[str, Any]
 ) -> dict[str, Any]:
     """One entry of the metrics' results, but for what problems differ by."""
     n_test = len(data.test_labels)
-    starts = range(len(data.train_labels), len(dataset), TEST_ROWS)
+    starts = range(len(data.train_labels), len(matrix), TEST_ROWS)
     fit = fit_and_test(
-        StoredKernel(dataset, chunk),
+        StoredKernel(matrix, chunk),
         data.train_labels[chunk],
-        (dataset[start : min(start + TEST_ROWS, len(dataset)), chunk] for start in starts),
+        (matrix[start : min(start + TEST_ROWS, len(matrix)), chunk] for start in starts),
         data.test_labels,
-        name=f"{path}: {dataset.name.strip('/')} on images {chunk.start}:{chunk.stop}",
-        dtype=kernel.dtype,
+        name=f"{path}: {matrix.kind} on images {chunk.start}:{chunk.stop}",
+        dtype=kernel.precision,
         **options,
     )
     return {"test_images": n_test, **fit.whole_path()}
