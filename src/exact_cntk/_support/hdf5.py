@@ -1,6 +1,6 @@
 """Checks of HDF5 files: that all of their content is in the file itself, and that it is as it was written.
 
-A file with a checksum ends, beyond what HDF5 reads, in two lines: where those numbers lie of which HDF5 keeps checksums,
+A file with a checksum ends, beyond what HDF5 reads, in two lines: where the numbers lie of which HDF5 has checksums,
 with SHA-256 of all else (attributes, and what tells HDF5 where numbers lie: damaged, it reads zeros, or crashes); and
 SHA-256 of that line with its length.
 """
@@ -118,7 +118,7 @@ def list_chunks(dataset: h5py.Dataset) -> list[tuple[int, int]]:
 
 
 def digest_chunks(path: Path, dataset: h5py.Dataset) -> str:
-    """SHA-256 of the checksums that HDF5 keeps of a dataset's chunks: tells its numbers from others without reading them.
+    """SHA-256 of the checksums that HDF5 has of a dataset's chunks: tells its numbers from others without reading them.
 
     That they have these checksums, HDF5 checks when it reads them.
     """

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from exact_cntk.blocks._block_set import BlockSet, read_block_set
     from exact_cntk.blocks._compute import compute_block
     from exact_cntk.blocks._file import Header, read_header, read_kernel
-    from exact_cntk.blocks._merge import merge_blocks, read_list
     from exact_cntk.blocks._matrix import KernelMatrix
+    from exact_cntk.blocks._merge import merge_blocks, read_list
     from exact_cntk.blocks._merged import Kernel, find_lost_block, open_kernel
     from exact_cntk.blocks._writer import BlockWriter, write_block
 

@@ -99,7 +99,7 @@ class OpenBlocks:
 
     def _find(self, block: MergedBlock) -> Path:
         """As HDF5 does: from the folder of the kernel file, or of what it is a link to."""
-        path = self.path.parent / block.file
+        path = _joined(self.path.parent, block.file)
         if not path.exists() and self.path.is_symlink():
             there = self.path.resolve().parent / block.file
             path = there if there.exists() else path
@@ -107,9 +107,19 @@ class OpenBlocks:
 
     def _exchanged(self, path: Path) -> UserError:
         return UserError(
-            f"block {path} is not the one that kernel {self.path} was merged from: delete the kernel and merge again, or "
-            "bring the block of that time back"
+            f"block {path} is not the one that kernel {self.path} was merged from: delete the kernel and merge again, "
+            "or bring that block back"
         )
+
+
+def _joined(folder: Path, name: str) -> Path:
+    """A file by its name as seen from a folder; without "..", if no link makes that another one."""
+    path = folder / name
+    short = Path(os.path.normpath(path))
+    try:
+        return short if short.parent.samefile(path.parent) else path
+    except OSError:
+        return path
 
 
 class _Part(NamedTuple):

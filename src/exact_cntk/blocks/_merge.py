@@ -104,7 +104,7 @@ def _position(block: tuple[Path, tuple[Header, str]]) -> tuple:
 def _relative(path: Path, folder: Path) -> str:
     """Name of a file as seen from a folder: as short as the names that were given, where no link makes that another."""
     name = os.path.relpath(path, folder)
-    if os.path.exists(folder / name) and os.path.samefile(folder / name, path):
+    if (folder / name).exists() and path.samefile(folder / name):
         return name
     return os.path.relpath(path.resolve(), folder.resolve())
 

@@ -1,13 +1,14 @@
 """A merged kernel on disk: one small HDF5 file for one architecture and depth, which says where its numbers are.
 
-The numbers stay in the blocks, and nowhere else. The dataset `/blocks` lists them: for each its `file`, relative to the
-folder of this one, so that both can be moved together; its `rows` and `cols`, first and last + 1; `sha256`, its checksum
-of all but numbers; and for each kind what tells its numbers from others (`exact_cntk._support.hdf5.digest_chunks`).
+The numbers stay in the blocks, and nowhere else. The dataset `/blocks` lists these: the `file` of each, relative to the
+folder of this one, so that both can be moved together; its `rows` and `cols`, first and last + 1; `sha256`, its
+checksum of all but the numbers; and for each kind what tells its numbers from others, `digest_chunks` of
+`exact_cntk._support.hdf5`.
 
 For those who read it without `open_kernel`, every kind is a virtual dataset `/<kind>` of shape (n_train + n_test,
-n_train) over the blocks, which HDF5 reads without comparing them with the list. It has NaN where a block is missing, and
-above the diagonal blocks of the symmetric part, which HDF5 cannot mirror: with T = K[:n_train], the whole of that part is
-`np.where(np.isnan(T), T.T, T)`.
+n_train) over the blocks, which HDF5 reads without comparing them with the list. It has NaN where a block is missing,
+and above the diagonal blocks of the symmetric part, which HDF5 cannot mirror: with T = K[:n_train], the whole of that
+part is `np.where(np.isnan(T), T.T, T)`.
 
 Attributes say what was computed and from what. The file ends in a checksum. There are no time stamps: same input, same
 bytes.

@@ -1,6 +1,5 @@
 """Reading a merged kernel from its blocks: the right numbers, or the block at fault is named."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -35,6 +34,10 @@ def kernel_file(tmp_path, data, full):
 
 def block_of(kernel_file, name):
     return kernel_file.parent / "blocks" / name
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def whole(kernel_file, kind="ntk"):
@@ -295,12 +298,12 @@ def test_kernel_and_blocks_may_be_links(tmp_path, kernel_file, full):
 
 def test_few_files_are_open_at_a_time(kernel_file, full, monkeypatch):
     monkeypatch.setattr(_matrix, "OPEN_BLOCKS", 3)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with open_kernel(kernel_file) as (_, matrices):
         for kind in ("ntk", "nngp", "ntk"):
             np.testing.assert_array_equal(matrices[kind][:], full * factor(kind, 3))
-            assert len(os.listdir("/proc/self/fd")) <= before + 1 + 3
-    assert len(os.listdir("/proc/self/fd")) == before
+            assert open_files() <= before + 1 + 3
+    assert open_files() == before
 
 
 def test_lost_blocks_are_found_at_the_ends_of_files(kernel_file, data, full):
