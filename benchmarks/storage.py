@@ -1,7 +1,7 @@
 """What kernels in float32 on disk change in predictions: `python -m benchmarks.storage IMAGES.h5 --readout flatten`.
 
-The kernels of the first images of a processed file are computed once; ridge regression with them as they are is compared
-with regression with the same numbers rounded to float32, without a ridge and with the one of leave-one-out.
+The kernels of the first images of a processed file are computed once; ridge regression with them as they are is
+compared with regression with the same numbers rounded to float32, without a ridge and with the one of leave-one-out.
 """
 
 import argparse

@@ -177,7 +177,7 @@ class Block:
                 self._check_version(attributes)  # first: older ones have no checksum
                 if intact is None:
                     raise self._damaged()
-                self.checksum = stated_checksum(path)
+                self.checksum = str(stated_checksum(path))
                 self.header, self.instruction_set = self._header(attributes)
             except BaseException:
                 self.close()

@@ -39,7 +39,10 @@ def test_blocks_take_minutes_unless_memory_or_the_problem_bounds_them(kernel, on
     named = one | {"backend": planned_backend(n_train, n_test, (side, side), **known)}
     positions = block_positions(n_train, n_test, sizes)
     assert len(positions) == sizes.blocks(n_train, n_test) <= MAX_BLOCKS
-    assert block_bytes(1, 1, one["outputs"], one["storage"]) * max(position.entries for position in positions) <= BLOCK_BYTES
+    assert (
+        block_bytes(1, 1, one["outputs"], one["storage"]) * max(position.entries for position in positions)
+        <= BLOCK_BYTES
+    )
 
     longest = max(positions, key=lambda position: position.pairs)
     # Too long only where there would be too many.

@@ -251,8 +251,10 @@ def test_a_float32_kernels_rounding_is_no_negative_eigenvalue(tmp_path, data, da
 
 
 def test_not_finite(kernel_file, data_file):
-    edit(kernel_file, lambda file: file["nngp"].__setitem__((2, 4), np.nan))
-    with pytest.raises(UserError, match=r"nngp on images 0:24: K must be finite, but K\[2, 4\] is nan"):
+    """Since it was merged: what is merged is finite."""
+    block = kernel_file.parent / "blocks/0-0.h5"
+    edit(block, lambda file: file["nngp/depth_03"].__setitem__((2, 4), np.nan))
+    with pytest.raises(UserError, match=f"block {block} is not the one that kernel {kernel_file} was merged from"):
         solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
 
 
