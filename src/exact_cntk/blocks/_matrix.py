@@ -116,10 +116,7 @@ def _joined(folder: Path, name: str) -> Path:
     """A file by its name as seen from a folder; without "..", if no link makes that another one."""
     path = folder / name
     short = Path(os.path.normpath(path))
-    try:
-        return short if short.parent.samefile(path.parent) else path
-    except OSError:
-        return path
+    return short if short.parent.resolve() == path.parent.resolve() else path
 
 
 class _Part(NamedTuple):
