@@ -80,10 +80,12 @@ def factor(kind: str, depth: int) -> int:
     return depth if kind == "ntk" else 1
 
 
-def make_blocks(folder: Path, data: ProcessedData, full: np.ndarray, block_images: int = 9) -> list[Path]:
+def make_blocks(
+    folder: Path, data: ProcessedData, full: np.ndarray, block_images: int = 9, **changes: Any
+) -> list[Path]:
     paths = []
     for position in block_positions(len(data.train_images), len(data.test_images), block_images):
-        header = make_header(data, position)
+        header = make_header(data, position, **changes)
         paths.append(folder / block_name(position))
         write_block(paths[-1], header, entries(full, header), "avx2")
     return paths
@@ -108,10 +110,9 @@ def renew_checksum(path: Path) -> None:
         names: list[str] = []
         file.visit(names.append)  # no links
         datasets = [file[name] for name in names if isinstance(file[name], h5py.Dataset)]
-        numbers = find_numbers(one for one in datasets if one.chunks or one.id.get_offset())
-        of_numbers = "rows" not in file.attrs
+        numbers = find_numbers(one for one in datasets if one.chunks)
     with path.open("r+b") as file:
-        write_checksum(file.fileno(), numbers, of_numbers=of_numbers)
+        write_checksum(file.fileno(), numbers)
 
 
 def damage(path: Path, place: int, content: bytes) -> None:

@@ -43,5 +43,5 @@ def test_dvc_commands(fresh, tmp_path):
         concerned = ("kernels/", "metrics/") if name == "precise" else NUMBERS  # pixels and networks have no such dtype
         same = [file for file in found if found[file] == study[file] and file.endswith((".h5", ".json"))]
         assert not [file for file in same if file.startswith(tuple(f"results/ci/{part}" for part in concerned))]
-        # What DVC brought is what the parameters make, though the blocks beside it are others.
+        # What DVC brought is what the parameters make.
         assert fresh.planned() == {}

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from checkouts import ROOT, result_files
@@ -11,6 +12,8 @@ from kernel_files import edit
 
 from exact_cntk._support.stated_files import read_stated
 from exact_cntk._support.statement import digest_sources
+from exact_cntk.blocks import open_kernel
+from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_result
 from exact_cntk.study.params import load_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths
@@ -221,12 +224,24 @@ def test_section_left_out_leaves_the_others(finished):
 def test_other_grid_makes_the_same_kernel(finished):
     finished.edit("params.yaml", "block_images: 40", "block_images: 32")
     assert finished.planned() == {}  # the numbers are the same
-    kernel = "results/ci/kernels/cntk-v-depth-03.h5"
-    content = (finished / kernel).read_bytes()
+    kernel, other = ("results/ci/kernels/cntk-v-depth-03.h5", "results/ci/kernels/cntk-v-depth-04.h5")
+    before = numbers_of(finished / kernel)
     (finished / kernel).unlink()
     said = finished.snakemake(kernel)
     assert "blocks/cntk-v-d3-4/0-0.h5 is made again" in said
-    assert (finished / kernel).read_bytes() == content
+    after = numbers_of(finished / kernel)
+    assert all(np.array_equal(before[kind], after[kind]) for kind in before)
+    # The other depth has lost blocks of the same names: it is merged again for whoever is to read it.
+    assert finished.planned() == {}
+    with pytest.raises(UserError, match="is not the one that"):
+        numbers_of(finished / other)
+    (finished / "results/ci/metrics/cntk-v-depth-04.json").unlink()
+    assert finished.planned("metrics") == {"metrics": 1, "merge_kernel": 1, "solve": 1}
+
+
+def numbers_of(kernel):
+    with open_kernel(kernel) as (_, matrices):
+        return {kind: matrix[:] for kind, matrix in matrices.items()}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign"])

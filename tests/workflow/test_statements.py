@@ -9,12 +9,14 @@ import random
 import re
 import shutil
 
+import h5py
 import pytest
 import yaml
 from checkouts import Checkout
 from cifar10_files import IMAGES_PER_BATCH, make_batches, python2_dumps
 from kernel_files import damage, edit
 
+from exact_cntk._support.hdf5 import list_chunks
 from exact_cntk.study.sections import KEYS
 
 PAGES = {f"show_{key}" for key in KEYS}
@@ -22,9 +24,8 @@ SHOWN = {"all", "summary", "notebook", "report", *PAGES}
 
 
 def forget(checkout):
-    """What a clone with pulled results has: no records of Snakemake, no blocks, no training runs, and any ages."""
+    """What a clone with pulled results has: no records of Snakemake, no training runs, and any ages."""
     shutil.rmtree(checkout / ".snakemake")
-    shutil.rmtree(checkout / "results/ci/blocks")
     shutil.rmtree(checkout / "results/ci/training")
     rng = random.Random(0)
     for path in [*(checkout / "results").rglob("*"), *(checkout / "data/processed").rglob("*")]:
@@ -67,7 +68,7 @@ EDITS = {
     "ridges": (
         ("ridges: [0, 1.0e-4", "ridges: [0, 1.0e-5"),
         {"solve", "random_features_draw", "random_features_exact", "solve_architectures", "small_data_kernel"}
-        | {"small_data_baseline", "section_provenance", "kernel_block"},  # the search's blocks, which it reads itself
+        | {"small_data_baseline", "section_provenance"},
         "ridges was [0, 0.0001, 0.01] and is [0, 1e-05, 0.01]",
     ),
     "resamples": (("resamples: 100", "resamples: 50"), set(), "resamples was 100 and is 50"),
@@ -171,8 +172,7 @@ def test_file_of_another_kernel_is_made_again(clone):
     shutil.copyfile(kernels / "cntk-v-depth-04.h5", kernels / "cntk-v-depth-03.h5")
     said = clone.run("snakemake", "--dry-run", "metrics")
     assert "cntk-v-depth-03.h5 is made again: depth was 4 and is 3." in said
-    # The blocks are not there; once they are, the other depth is merged again as well.
-    assert clone.planned("metrics") == {"metrics": 1, "solve": 1, "merge_kernel": 2, "kernel_block": 5}
+    assert clone.planned("metrics") == {"metrics": 1, "solve": 1, "merge_kernel": 1}
 
 
 def test_edited_table_is_made_again(clone):
@@ -228,24 +228,62 @@ def test_job_refuses_code_that_was_edited_since_the_plan(finished):
 
 def test_half_of_the_test_rows_are_lost(finished):
     # As of a lost page: the times of the file do not change.
-    kernel = finished / "results/ci/kernels/cntk-v-depth-03.h5"
-    rows = kernel.read_bytes()
-    place = rows.index(rows[-(2**15) :][: 8 * 60])  # somewhere among the numbers of the test rows
-    damage(kernel, place, bytes(8 * 60 * 20))
+    block = finished / "results/ci/blocks/cntk-v-d3-4/60-0.h5"
+    content = block.read_bytes()
+    with h5py.File(block) as file:
+        ((first, end),) = list_chunks(file["ntk/depth_03"])
+    damage(block, first, bytes((end - first) // 2))
     assert finished.planned() == {}
     finished.edit("params.yaml", "1.0e-2]\n  max_memory", "1.0e-2, 1.0e-1]\n  max_memory")
-    said = finished.snakemake("results/ci/metrics/cntk-v-depth-03.json", code=1)
-    assert re.search(r"kernel results/ci/kernels/cntk-v-depth-03.h5 is truncated or damaged: .* delete it", said)
-    assert not (finished / "results/ci/metrics/cntk-v-depth-03.json").exists()
-    kernel.unlink()
-    finished.snakemake("results/ci/metrics/cntk-v-depth-03.json")
-    assert kernel.read_bytes() == rows
+    metrics = "results/ci/metrics/cntk-v-depth-03.json"
+    said = finished.snakemake(metrics, code=1)
+    assert re.search(r"block results/ci/blocks/cntk-v-d3-4/60-0.h5 cannot be read, it is .* damaged", said)
+    assert not (finished / metrics).exists()
+    block.unlink()
+    finished.snakemake(metrics)
+    assert block.read_bytes() == content
+
+
+def of_cntk_v(checkout):
+    """All blocks and kernels of the family, in blocks/ and kernels/."""
+    return checkout.files("blocks/cntk-v-d3-4") | {
+        name: content for name, content in checkout.files("kernels").items() if "cntk-v" in name
+    }
+
+
+@pytest.mark.parametrize("lost", ["all blocks", "one block", "exchanged"])
+def test_blocks_that_are_not_there_are_computed_for_what_reads_their_kernels(finished, lost):
+    before, folder = of_cntk_v(finished), finished / "results/ci/blocks/cntk-v-d3-4"
+    if lost == "all blocks":
+        shutil.rmtree(folder)
+    elif lost == "one block":
+        (folder / "40-0.h5").unlink()
+    else:
+        shutil.copyfile(finished / "results/ci/blocks/cntk-gap-d3-4/40-0.h5", folder / "40-0.h5")
+    assert finished.planned() == {}  # nothing reads them any more
+    finished.edit("params.yaml", "ridges: [0, 1.0e-4", "ridges: [0, 1.0e-5")
+    blocks = sum("/blocks/" in name for name in before) if lost == "all blocks" else 1
+    metrics = "results/ci/metrics/cntk-v-depth-03.json"
+    assert finished.planned(metrics) == {"kernel_block": blocks, "merge_kernel": 1, "solve": 1}
+    assert "cntk-v-depth-03.h5 is made again: its block results/ci/blocks/cntk-v-d3-4/" in finished.said
+    finished.snakemake(metrics)
+    assert of_cntk_v(finished) == before
+    assert finished.planned(metrics) == {}
+
+
+def test_a_study_is_moved_as_a_whole(finished):
+    shutil.move(finished.path, finished.path.with_name("moved"))
+    moved = Checkout(finished.path.with_name("moved"))
+    assert moved.planned() == {}
+    before = (moved / "results/ci/metrics/cntk-v-depth-03.json").read_bytes()
+    (moved / "results/ci/metrics/cntk-v-depth-03.json").unlink()
+    assert moved.planned("metrics") == {"metrics": 1, "solve": 1}
+    moved.snakemake("metrics")
+    assert (moved / "results/ci/metrics/cntk-v-depth-03.json").read_bytes() == before
 
 
 def test_statement_of_a_kernel_cannot_be_forged_by_accident(finished):
     # An attribute by hand, without the checksum of all attributes.
-    import h5py
-
     with h5py.File(finished / "results/ci/kernels/cntk-v-depth-03.h5", "r+") as file:
         file.attrs["filter_size"] = 5
     assert finished.planned("kernels") == {"kernels": 1, "merge_kernel": 1}

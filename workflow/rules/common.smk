@@ -6,12 +6,13 @@ import sys
 from functools import cache
 from hashlib import sha256
 
-from exact_cntk.blocks import block_name, kernel_name
+from exact_cntk.blocks import block_name, find_lost_block, kernel_name
+from exact_cntk.blocks._file import stated_storage
 from exact_cntk.data import SOURCES
 from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
-from exact_cntk.study.passes import kernel_blocks, kernel_depths
+from exact_cntk.study.passes import kernel_blocks, kernel_depths, storage
 from exact_cntk.study.schema import read_yaml
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._collect import all_passes, planned_jobs
@@ -86,14 +87,18 @@ def comma(values):
     return ",".join(map(str, values))
 
 
+def blocks_of(passes):
+    """List the blocks of passes, which are given by their names."""
+    return [f"{RESULTS}/blocks/{kernel_id}/{block}.h5" for kernel_id in passes for block in BLOCKS[kernel_id]]
+
+
 def blocks_of_pass(wildcards):
     """List the blocks of the pass that computes a family's depth."""
-    (kernel_id,) = [
+    return blocks_of(
         name
         for name, kernel_pass in PASSES.items()
         if kernel_pass.name == wildcards.family and int(wildcards.depth) in kernel_pass.depths
-    ]
-    return expand(rules.kernel_block.output, kernel_id=kernel_id, block=list(BLOCKS[kernel_id]))
+    )
 
 
 def block_position(wildcards):

@@ -1,10 +1,10 @@
-# Kernel blocks, each with all depths of its pass, and one merged kernel for each family and depth.
+# Kernel blocks, each with all depths of its pass, and one merged kernel for each family and depth, which refers to them.
 
 
 rule kernel_block:
     """Compute one block of a kernel at all depths of its pass, with all cores, or on a GPU of its own."""
     input:
-        fits=fits("kernel_block", only_for=made_of_block),
+        fits=fits("kernel_block", look=look_at_block),
         data=ancient(DATA),
         sources=sources(BLOCK_SOURCES + sum(ALLOWED_BACKENDS.values(), [])),
     output:
@@ -39,9 +39,9 @@ rule kernel_block:
 
 
 rule merge_kernel:
-    """Put the blocks of one depth together, after checking that they belong together and cover the kernel exactly."""
+    """Say where one depth's numbers are, after checking that the blocks belong together and cover the kernel exactly."""
     input:
-        fits=fits("merge_kernel"),
+        fits=fits("merge_kernel", look=look_at_kernel),
         blocks=inputs_of("merge_kernel", blocks_of_pass),
         sources=sources(MERGE_SOURCES),
     output:
@@ -66,6 +66,12 @@ rule merge_kernel:
     shell:
         "exact-cntk --made-from {params.made_from} merge --depth {params.depth} --max-memory-gib {resources.max_memory_gib} --out {output}"
         " {input.blocks} > {log} 2>&1"
+
+
+rule blocks:
+    """All blocks of the study, of merged kernels and of sections."""
+    input:
+        blocks_of(PASSES),
 
 
 rule kernels:

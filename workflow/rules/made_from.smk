@@ -62,7 +62,7 @@ BACKENDS = {
 }
 ASKED_FOR = KERNELS["backend"] if KERNELS else "auto"
 ALLOWED_BACKENDS = {name: BACKENDS[name] for name in (["cpu", "cuda"] if ASKED_FOR == "auto" else [ASKED_FOR])}
-MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_merge.py", "blocks/_merged.py")
+MERGE_SOURCES = in_package("blocks/_cover.py", "blocks/_matrix.py", "blocks/_merge.py", "blocks/_merged.py")
 
 
 def architecture(kernel_pass):
@@ -71,6 +71,7 @@ def architecture(kernel_pass):
         {"family": kernel_pass.name}
         | kernel_pass.network.parts()
         | {"kinds": kernel_pass.kinds, "dtype": KERNELS["dtype"]}
+        | stated_storage(storage(PARAMS))
     )
 
 
@@ -95,12 +96,46 @@ def make_kernel(wildcards):
     return made("merge_kernel", architecture(kernel_pass) | depth, MERGE_SOURCES, blocks[:1], ALLOWED_BACKENDS)
 
 
-def made_of_block(wildcards):
-    """List what is made from a block: the merged kernels of its pass, and files of sections."""
+def look_at_block(wildcards):
+    """Compute a block again if what is there is another one, unless all that is made from it is there."""
     kernel_pass = PASSES[wildcards.kernel_id]
     if kernel_pass.pool_images is None:
-        return [kernel_file(kernel_pass.name, depth) for depth in kernel_pass.depths]
-    return made_of_result(f"blocks/{kernel_pass.kernel_id}/{wildcards.block}.h5")
+        needed = not all(is_usable(kernel_pass.name, depth) for depth in kernel_pass.depths)
+    else:
+        path = f"blocks/{kernel_pass.kernel_id}/{wildcards.block}.h5"
+        needed = not all(map(is_current, made_of_result(path)))
+    if needed:
+        renew_misfit("kernel_block", wildcards)
+
+
+def is_usable(family, depth):
+    """Whether a merged kernel is current, and finds all of its blocks or has no reader to come."""
+    path = kernel_file(family, depth)
+    return is_current(path) and (not lost_block(path, os.stat(path).st_mtime_ns) or not is_to_be_read(family, depth))
+
+
+def is_to_be_read(family, depth):
+    """Whether something that is made from a merged kernel is not there, or nothing is made from it at all."""
+    readers = made_of_result(f"kernels/{kernel_name(family, int(depth))}.h5")
+    readers += [f"{RESULTS}/metrics/{kernel_name(family, int(depth))}.json"] if SOLVE else []
+    return not (readers and all(map(is_current, readers)))
+
+
+@cache
+def lost_block(path, _written):
+    """Name the first block that a merged kernel does not find as it was; None if it finds all."""
+    lost = find_lost_block(Path(path))
+    return lost and str(lost)
+
+
+def look_at_kernel(wildcards):
+    """Merge a kernel again if what is there is another one, or does not find its blocks and is to be read."""
+    renew_misfit("merge_kernel", wildcards)
+    path = kernel_file(wildcards.family, wildcards.depth)
+    if is_current(path) and not is_usable(wildcards.family, wildcards.depth):
+        renew([path])
+        lost = lost_block(path, os.stat(path).st_mtime_ns)
+        say_why(path, Misfit(f"its block {lost} is missing, or is another one than was merged"))
 
 
 def made_of_result(path):

@@ -113,16 +113,19 @@ def _digest_in(path, _written):
     return read_digest(Path(path))
 
 
-def fits(name, only_for=None):
+def fits(name, only_for=None, look=None):
     """Input function of a rule: makes its files anew if they are there and state something else.
 
     What they are to state depends on the data's digest: Snakemake asks again when that is known. `only_for` lists what
-    is made from them: if that is there and fits, they are not needed, and stay as they are.
+    is made from them: if that is there and fits, they are not needed, and stay as they are. `look` is a function of the
+    wildcards that does all of it otherwise.
     """
 
     def hold(wildcards):
         digest = checkpoints.preprocess.get().output.digest if PREPARE is not None else []
-        if only_for is None or not all(map(is_current, only_for(wildcards))):
+        if look is not None:
+            look(wildcards)
+        elif only_for is None or not all(map(is_current, only_for(wildcards))):
             renew_misfit(name, wildcards)
         return digest
 

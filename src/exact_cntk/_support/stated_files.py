@@ -115,9 +115,9 @@ def _checksum(document: Mapping[str, Any]) -> str:
 def _read_hdf5(path: Path) -> dict[str, Any]:
     from exact_cntk._support.hdf5 import is_intact, open_to_read
 
-    if not is_intact(path, numbers=False):
+    if not is_intact(path):
         raise ValueError("its content does not have the checksum that it states")
-    with open_to_read(path) as file:
+    with open_to_read(path, virtual=None) as file:
         text = file.attrs.get(KEY)
     return {} if text is None else {KEY: json.loads(text)}
 

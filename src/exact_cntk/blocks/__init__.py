@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from exact_cntk.blocks._block_set import BlockSet, read_block_set
     from exact_cntk.blocks._compute import compute_block
     from exact_cntk.blocks._file import Header, read_header, read_kernel
+    from exact_cntk.blocks._matrix import KernelMatrix
     from exact_cntk.blocks._merge import merge_blocks, read_list
-    from exact_cntk.blocks._merged import Kernel, open_kernel
+    from exact_cntk.blocks._merged import Kernel, find_lost_block, open_kernel
     from exact_cntk.blocks._writer import BlockWriter, write_block
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "BlockWriter",
     "Header",
     "Kernel",
+    "KernelMatrix",
     "Position",
     "Span",
     "block_name",
@@ -39,6 +41,7 @@ __all__ = [
     "block_sizes",
     "compute_block",
     "dataset_name",
+    "find_lost_block",
     "kernel_id",
     "kernel_name",
     "merge_blocks",
@@ -59,7 +62,9 @@ __getattr__ = lazy_exports(
         "BlockWriter": "_writer",
         "Header": "_file",
         "Kernel": "_merged",
+        "KernelMatrix": "_matrix",
         "compute_block": "_compute",
+        "find_lost_block": "_merged",
         "merge_blocks": "_merge",
         "open_kernel": "_merged",
         "read_block_set": "_block_set",

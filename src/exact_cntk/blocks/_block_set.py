@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from exact_cntk.blocks._cover import Gap, find_fault
-from exact_cntk.blocks._file import Header
+from exact_cntk.blocks._cover import Gap, find_fault, placements
+from exact_cntk.blocks._file import Block, Header
 from exact_cntk.blocks._grid import Position, Span, block_name
-from exact_cntk.blocks._merge import check_equal, copy_block, read_headers
+from exact_cntk.blocks._merge import check_equal, read_headers, read_values
 from exact_cntk.errors import UserError
 
 
@@ -51,23 +51,17 @@ class BlockSet:
         UserError
             A block is damaged, has NaN, or does not hold this kernel.
         """
-        writer = _InMemory(np.empty((self.n + self.header.n_test, self.n)), self)
+        kernel = np.empty((self.n + self.header.n_test, self.n))
         for path, header in self.headers.items():
-            copy_block(path, header, (kind, depth, *([trained] if trained else [])), writer)
-        return writer.kernel
-
-
-class _InMemory:
-    """Writes rectangles of a kernel of the whole pool into that of its first images."""
-
-    def __init__(self, kernel: np.ndarray, blocks: BlockSet) -> None:
-        self.kernel = kernel
-        self._blocks = blocks
-
-    def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
-        """Write `values` to these rows and columns."""
-        rows = _moved(rows, self._blocks.header.n_train, self._blocks.n)
-        self.kernel[rows.start : rows.stop, cols.start : cols.stop] = values
+            with Block(path) as block:
+                values = read_values(block, (kind, depth, *([trained] if trained else [])))
+            own, *mirrored = (
+                (_moved(rows, header.n_train, self.n), cols)
+                for rows, cols in placements(header.position, header.n_train)
+            )
+            for (rows, cols), part in [(own, values), *((place, values.T) for place in mirrored)]:
+                kernel[rows.start : rows.stop, cols.start : cols.stop] = part
+        return kernel
 
 
 def read_block_set(paths: Sequence[Path], n: int) -> BlockSet:

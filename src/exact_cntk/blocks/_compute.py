@@ -22,7 +22,7 @@ from exact_cntk.blocks._writer import BlockWriter
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.kernels import cntk
 from exact_cntk.kernels.backends import Backend, describe_backend
-from exact_cntk.kernels.cost import block_memory
+from exact_cntk.kernels.cost import STORED_BYTES, block_memory
 from exact_cntk.networks import KINDS, Family
 
 
@@ -98,6 +98,7 @@ def compute_block(
     cols: Span,
     backend: str = "auto",
     dtype: str = "float32",
+    storage: str = "float64",
     threads: int | None = None,
     progress: bool | Progress = False,
 ) -> BlockSummary:
@@ -120,6 +121,8 @@ def compute_block(
         As `exact_cntk.cntk` takes them; `kinds` is its `get`.
     rows, cols : Span
         Which images; see `exact_cntk.blocks`.
+    storage : {"float64", "float32"}
+        Precision of the kernels on disk.
 
     Raises
     ------
@@ -146,12 +149,13 @@ def compute_block(
             n_train=len(images.train_images),
             n_test=len(images.test_images),
             position=Position(rows, cols),
+            storage=check.as_choice("storage", storage, tuple(STORED_BYTES)),
         )
         shape = images.train_images.shape[1:]
         work = network.element_layers(header.position.pairs, shape, header.depths[-1])
         if is_complete(out, header) and is_stated(out):
             return BlockSummary(header, chosen, work, None)
-        need = block_memory(*header.shape, len(header.datasets), shape, header.depths[-1])
+        need = block_memory(*header.shape, len(header.datasets), shape, header.depths[-1], header.storage)
         require_memory(f"block {header.position} of {name}", need)
         with replacing(out) as temporary, BlockWriter(temporary, out, header, chosen.instruction_set) as writer:
             seconds = _compute(images, header, writer.put, threads=threads, progress=progress)

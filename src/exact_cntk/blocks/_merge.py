@@ -1,27 +1,27 @@
-"""Blocks of one pass put together to the kernel of one depth."""
+"""Blocks of one pass checked and put together to the kernel of one depth, which says where they are."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from exact_cntk._support.atomic import replacing
-from exact_cntk._support.machine import require_disk, require_memory
+from exact_cntk._support.machine import require_memory
 from exact_cntk._support.reading import read_text
 from exact_cntk._support.statement import check_inputs
-from exact_cntk.blocks._cover import Gap, find_fault, placements
-from exact_cntk.blocks._file import REMEDY, Header, read_header, read_kernel
-from exact_cntk.blocks._grid import Span, block_name
-from exact_cntk.blocks._merged import Kernel, KernelWriter
+from exact_cntk.blocks._cover import Gap, find_fault
+from exact_cntk.blocks._file import REMEDY, Block, Header, read_header
+from exact_cntk.blocks._grid import block_name
+from exact_cntk.blocks._matrix import MergedBlock
+from exact_cntk.blocks._merged import Kernel, write_kernel
 from exact_cntk.errors import UserError
-from exact_cntk.kernels.cost import ITEM_BYTES
+from exact_cntk.kernels.cost import ITEM_BYTES, MERGED_COPIES
 
 # Deleting the named block does not help where "auto" meant another backend when the others were computed.
 ONE_BACKEND = "name one of the two in the parameters (kernels.backend), delete the other's blocks, and run again"
-COPIES_OF_A_BLOCK = 3  # as HDF5 hands it out, the mask of its finite entries, its mirror image
 
 
 def read_list(path: Path) -> list[Path]:
@@ -48,8 +48,8 @@ def merge_blocks(
 ) -> Kernel:
     """Merge the blocks of one pass to the kernels, of every kind, at one of its depths.
 
-    Blocks are streamed: memory holds one at a time, whatever the size of the kernel. The lower triangle of the
-    symmetric part is mirrored.
+    All their numbers are read and checked, one block at a time, but not copied: the kernel file says in which blocks
+    they are, by names relative to its folder, and what tells these from others. So the blocks must stay.
 
     Parameters
     ----------
@@ -73,23 +73,40 @@ def merge_blocks(
     ------
     UserError
         Naming the file: a block is missing, damaged, has NaN, differs from the others in parameters or data, overlaps
-        another one or leaves a gap. Naming the numbers: memory or disk do not suffice.
+        another one or leaves a gap. Naming the numbers: memory does not suffice, or the disk is full.
     """
     blocks = read_headers(paths)
     check_equal(blocks)
     _check_cover(blocks)
     kernel = _kernel(blocks, depth)
     largest = max(header.position.entries for header, _ in blocks.values())
-    what = f"merging {kernel.name} at depth {depth}"
-    require_memory(what, COPIES_OF_A_BLOCK * ITEM_BYTES * largest, max_memory_gib)
-    require_disk(what, kernel.nbytes, out)
-    with replacing(out) as temporary, KernelWriter(temporary, kernel) as writer:
-        for done, (path, (header, _)) in enumerate(blocks.items(), start=1):
-            for kind in kernel.kinds:
-                copy_block(path, header, (kind, depth), writer)
+    require_memory(f"merging {kernel.name} at depth {depth}", MERGED_COPIES * ITEM_BYTES * largest, max_memory_gib)
+    with replacing(out) as temporary:
+        merged = []
+        for done, (path, (header, _)) in enumerate(sorted(blocks.items(), key=_position), start=1):
+            name = _relative(path, out.parent)
+            with Block(path) as block:
+                digests = {}
+                for kind in kernel.kinds:
+                    read_values(block, (kind, depth))
+                    digests[kind] = block.digest((kind, depth))
+                merged.append(MergedBlock(name, header.position, block.checksum, digests))
             if progress is not None:
                 progress(done, len(blocks))
+        write_kernel(temporary, kernel, merged)
     return kernel
+
+
+def _position(block: tuple[Path, tuple[Header, str]]) -> tuple:
+    return block[1][0].position
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Name of a file as seen from a folder: as short as the names that were given, where no link makes that another."""
+    name = os.path.relpath(path, folder)
+    if (folder / name).exists() and path.samefile(folder / name):
+        return name
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 Blocks = dict[Path, tuple[Header, str]]
@@ -148,25 +165,15 @@ def _kernel(blocks: Blocks, depth: int) -> Kernel:
     return Kernel(**shared, depth=depth, instruction_set=", ".join(instruction_sets))
 
 
-class Writer(Protocol):
-    """Writes rectangles of a kernel."""
-
-    def write(self, kind: str, rows: Span, cols: Span, values: np.ndarray) -> None:
-        """Write `values`, of shape (rows.length, cols.length), to these rows and columns."""
-
-
-def copy_block(path: Path, header: Header, key: tuple, writer: Writer) -> None:
-    """Copy one kernel of a block, by its key in `Header.datasets`, and its mirror image to their positions.
+def read_values(block: Block, key: tuple) -> np.ndarray:
+    """Read one kernel of a block, by its key in `Header.datasets`.
 
     Raises
     ------
     UserError
         The block is damaged, has NaN, or is not symmetric where it lies on the diagonal.
     """
-    values, kind = read_kernel(path, *key), key[0]
-    if header.position.diagonal and not np.array_equal(values, values.T):
-        raise UserError(f"block {path} lies on the diagonal, but its {kind} kernel is not symmetric; {REMEDY}")
-    own, *mirrored = placements(header.position, header.n_train)
-    writer.write(kind, own.rows, own.cols, values)
-    for position in mirrored:
-        writer.write(kind, position.rows, position.cols, values.T)
+    values = block.kernel(key)
+    if block.header.position.diagonal and not np.array_equal(values, values.T):
+        raise UserError(f"block {block.path} lies on the diagonal, but its {key[0]} kernel is not symmetric; {REMEDY}")
+    return values

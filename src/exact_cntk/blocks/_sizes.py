@@ -13,7 +13,9 @@ from exact_cntk.networks import Family
 # A block of full size takes from 100 to 280 of these seconds, a block on the diagonal half of that: long against the
 # seconds in which a job starts and ends, short enough to be lost.
 BLOCK_SECONDS = 180.0
-BLOCK_BYTES = 2**29  # of a file; computing it takes three times that, see `exact_cntk.kernels.cost.block_memory`
+BLOCK_BYTES = (
+    2**29
+)  # of a file; computing it takes three to four times that, see `exact_cntk.kernels.cost.block_memory`
 MAX_BLOCKS = 2000  # of a kernel; Snakemake plans so many in 8 s, and more of them in disproportionately longer time
 # What takes the CPU longer than a night is cut for the GPU if the parameters leave the backend open.
 NIGHT_SECONDS = 8 * 3600.0
@@ -72,6 +74,7 @@ def block_sizes(
     depth: int,
     outputs: int,
     backend: str,
+    storage: str = "float64",
 ) -> BlockSizes:
     """Sizes of blocks that take one to five minutes at the nominal rate.
 
@@ -91,6 +94,8 @@ def block_sizes(
         Kernels that come out of the pass: depths × kinds, the NTK counted for each choice of trained layers.
     backend : {"auto", "cpu", "cuda", "reference"}
         As the parameters name it; its rate is in `exact_cntk.kernels.cost.NOMINAL_RATES`.
+    storage : {"float64", "float32"}
+        Of the kernels on disk.
 
     Raises
     ------
@@ -99,7 +104,7 @@ def block_sizes(
     """
     chosen = planned_backend(n_train, n_test, image_shape, family=family, depth=depth, backend=backend)
     rate = NOMINAL_RATES[chosen, family.readout] / family.element_layers(1, image_shape, depth)
-    most = max(1, BLOCK_BYTES // block_bytes(1, 1, outputs))
+    most = max(1, BLOCK_BYTES // block_bytes(1, 1, outputs, storage))
     sizes, pairs = _of_area(n_train, n_test, BLOCK_SECONDS * rate, most)
     while sizes.blocks(n_train, n_test) > MAX_BLOCKS:
         if pairs > 4 * most:

@@ -10,18 +10,17 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from exact_cntk._support.atomic import replacing, write_at
-from exact_cntk._support.hdf5 import find_numbers, write_checksum
+from exact_cntk._support.hdf5 import find_numbers, list_chunks, write_checksum
 from exact_cntk._support.stated_files import statement_attribute
 from exact_cntk.blocks._file import FORMAT_VERSION, LIBVER, Header, check_finite
 
 CHUNK_BYTES = 2**20  # of the checksummed pieces; HDF5 keeps 1 MiB of them in memory
-DATASET = {"dtype": "<f8", "fletcher32": True, "track_times": False}
+DTYPES = {"float32": "<f4", "float64": "<f8"}  # by storage
 
 Kernels = Mapping[tuple, np.ndarray]
 
@@ -115,7 +114,8 @@ class BlockWriter:
         first = start // size * size
         last = stop if stop == self._header.shape[0] else stop // size * size
         for key, name in self._header.datasets.items():
-            rows = kernels[key]
+            with np.errstate(over="ignore"):  # infinity is refused in the next line
+                rows = kernels[key].astype(DTYPES[self._header.storage], copy=False)
             check_finite(rows, f"{self._name}: {name} as computed from the data", start)
             if first < start:
                 rows = np.concatenate((self._rest[key], rows))
@@ -125,21 +125,16 @@ class BlockWriter:
         os.fsync(self._descriptor)  # now, during the computation, rather than all at the end
 
 
-class _Chunk(NamedTuple):
-    """Bytes of a file."""
-
-    offset: int
-    length: int
-
-
 class _Layout:
     """A file with everything but the numbers, and where they go."""
 
     def __init__(self, descriptor: int, header: Header, instruction_set: str) -> None:
         self._descriptor = descriptor
         rows, columns = header.shape
-        self.chunk_rows = max(1, min(rows, CHUNK_BYTES // (8 * columns)))
+        dtype = np.dtype(DTYPES[header.storage])
+        self.chunk_rows = max(1, min(rows, CHUNK_BYTES // (dtype.itemsize * columns)))
         chunk = (self.chunk_rows, columns)
+        how = {"chunks": chunk, "dtype": dtype, "fletcher32": True, "track_times": False}
         names = list(header.datasets.values())
         with _in_memory(f"layout {descriptor}") as file:
             file.attrs["format_version"] = FORMAT_VERSION
@@ -147,31 +142,31 @@ class _Layout:
             file.attrs["instruction_set"] = instruction_set
             file.attrs.update(statement_attribute())
             for name in names:
-                file.create_dataset(name, data=np.zeros(header.shape), chunks=chunk, **DATASET)
+                file.create_dataset(name, data=np.zeros(header.shape, dtype), **how)
             file.flush()
-            self._chunks = {name: _chunks(file[name]) for name in names}
+            self._chunks = {name: list_chunks(file[name]) for name in names}
             self._numbers = find_numbers(file[name] for name in names)
             image = memoryview(file.id.get_file_image())
         end = 0
-        for chunk_bytes in sorted(chunk for chunks in self._chunks.values() for chunk in chunks):
-            write_at(descriptor, image[end : chunk_bytes.offset], end)
-            end = chunk_bytes.offset + chunk_bytes.length
+        for first, last in self._numbers:
+            write_at(descriptor, image[end:first], end)
+            end = last
         write_at(descriptor, image[end:], end)
         # One chunk in memory, for HDF5 to add the checksum.
         self._filter = _in_memory(f"chunk {descriptor}")
-        self._filtered = self._filter.create_dataset("chunk", shape=chunk, chunks=chunk, **DATASET)
-        self._buffer = np.zeros(chunk)
+        self._filtered = self._filter.create_dataset("chunk", shape=chunk, **how)
+        self._buffer = np.zeros(chunk, dtype)
 
     def write(self, name: str, chunk: int, rows: np.ndarray) -> None:
         """Write one chunk of a dataset, with its checksum; beyond the last row it holds zeros."""
         self._buffer[: len(rows)], self._buffer[len(rows) :] = rows, 0
         self._filtered[...] = self._buffer
         _, content = self._filtered.id.read_direct_chunk((0, 0))
-        write_at(self._descriptor, content, self._chunks[name][chunk].offset)
+        write_at(self._descriptor, content, self._chunks[name][chunk][0])
 
     def finish(self) -> None:
         """Add the checksum, once all chunks are written."""
-        write_checksum(self._descriptor, self._numbers, of_numbers=False)
+        write_checksum(self._descriptor, self._numbers)
 
     def close(self) -> None:
         self._filter.close()
@@ -180,10 +175,3 @@ class _Layout:
 def _in_memory(name: str) -> h5py.File:
     """A file of a name that no other open one has, which HDF5 would refuse."""
     return h5py.File(name, "w", driver="core", backing_store=False, libver=LIBVER)
-
-
-def _chunks(dataset: h5py.Dataset) -> list[_Chunk]:
-    """By row of chunks; a chunk holds whole rows."""
-    chunks = [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
-    chunks.sort(key=lambda chunk: chunk.chunk_offset)
-    return [_Chunk(chunk.byte_offset, chunk.size) for chunk in chunks]

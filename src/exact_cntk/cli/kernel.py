@@ -27,9 +27,10 @@ def block(
     backend: Annotated[
         str, typer.Option(help="auto: the fastest on this machine.", metavar="auto|cpu|cuda|reference")
     ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="Precision of the recursion; the file has float64.", metavar="float32|float64")
-    ] = "float32",
+    dtype: Annotated[str, typer.Option(help="Precision of the recursion.", metavar="float32|float64")] = "float32",
+    storage: Annotated[
+        str, typer.Option(help="Precision of the kernels in the file.", metavar="float32|float64")
+    ] = "float64",
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one for each core]", metavar="N")] = None,
     timing: Annotated[
         Path | None, typer.Option(help="Also record the seconds of the job and of the kernel.", metavar="FILE.json")
@@ -62,6 +63,7 @@ def block(
         cols=parse_span(cols, "--cols"),
         backend=backend,
         dtype=dtype,
+        storage=storage,
         threads=threads,
         progress=on_terminal(),
     )
@@ -84,8 +86,9 @@ def merge(
 ) -> None:
     """Merge checked blocks to the kernel of one depth.
 
-    Every kind becomes a dataset, with the symmetric part filled. Refused, naming the file: a block that is missing,
-    damaged, has NaN, comes from other images or parameters, or overlaps another one.
+    The kernel's file is small: it says in which blocks the numbers are, which must stay where they are, seen from it.
+    Refused, naming the file: a block that is missing, damaged, has NaN, comes from other images or parameters, or
+    overlaps another one.
 
     \b
     Example:
@@ -100,7 +103,7 @@ def merge(
         kernel = merge_blocks(paths, depth, out, max_memory_gib=max_memory_gib, progress=report)
     log(
         f"{out}: {kernel.name}, depth {kernel.depth}, {' and '.join(kernel.kinds)}, {kernel.shape[0]} x "
-        f"{kernel.shape[1]} from {len(paths)} blocks, {kernel.nbytes / 2**20:.1f} MiB, "
+        f"{kernel.shape[1]} from {len(paths)} blocks, "
         f"{time.perf_counter() - start:.1f} s"
     )
 

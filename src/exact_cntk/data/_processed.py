@@ -140,7 +140,7 @@ def write_processed(path: Path, data: ProcessedData) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(image.getbuffer())
         with temporary.open("r+b") as written:
-            write_checksum(written.fileno(), [], of_numbers=False)
+            write_checksum(written.fileno(), [])
     # The summary last: whoever depends on it finds the images there.
     write_bytes(sidecar_path(path), (json.dumps(stated(data.summary()), indent=2) + "\n").encode())
 
@@ -169,7 +169,7 @@ def load_processed(path: str | Path) -> ProcessedData:
     try:
         if not path.exists():
             raise UserError(f"{path}: no such file; {remedy}")
-        if not is_intact(path, numbers=True):
+        if not is_intact(path):
             raise ValueError("it does not end in the checksum of its content")
         with open_to_read(path) as file:
             version = file.attrs["format_version"]

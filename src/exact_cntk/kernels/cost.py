@@ -1,7 +1,9 @@
 """What kernels cost: rates of element-layers (see `exact_cntk.networks.Family`), and memory."""
 
-ITEM_BYTES = 8  # kernels are float64
-COPIES_OF_A_BLOCK = 3  # the kernels, and at the start the empty file as HDF5 lays it out and returns it
+ITEM_BYTES = 8  # kernels in memory are float64
+STORED_BYTES = {"float32": 4, "float64": 8}  # of an entry on disk
+COPIES_OF_A_FILE = 2  # at the start of a block: empty, as HDF5 lays it out, and as it returns it
+MERGED_COPIES = 2  # of one kernel of a block, where it is checked: itself, and masks of its entries
 TABLE_BYTES = 2**30  # the most that the backend's norm tables take
 TABLE_BYTES_PER_PIXEL = 32  # of an image, by layer; generous
 
@@ -27,12 +29,14 @@ NOMINAL_RATES = {
 H200_FLOPS = 4e13  # float64 operations/s of large products, expected; the data sheet has 6.7e13 for tensor cores
 
 
-def block_bytes(rows: int, cols: int, outputs: int) -> int:
-    """Bytes of a block's kernels, of which its file has a few more; parameters are those of `block_memory`."""
-    return ITEM_BYTES * rows * cols * outputs
+def block_bytes(rows: int, cols: int, outputs: int, storage: str = "float64") -> int:
+    """Bytes of a block's kernels on disk, of which its file has a few more; parameters are those of `block_memory`."""
+    return STORED_BYTES[storage] * rows * cols * outputs
 
 
-def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...], depth: int) -> int:
+def block_memory(
+    rows: int, cols: int, outputs: int, image_shape: tuple[int, ...], depth: int, storage: str = "float64"
+) -> int:
     """Peak memory of computing one block, beyond the data set itself, in bytes; an upper estimate.
 
     Parameters
@@ -45,7 +49,10 @@ def block_memory(rows: int, cols: int, outputs: int, image_shape: tuple[int, ...
         (P, Q, C).
     depth : int
         The deepest.
+    storage : {"float64", "float32"}
+        Of the kernels on disk.
     """
     pixels = image_shape[0] * image_shape[1]
     tables = min(TABLE_BYTES, (rows + cols) * pixels * (depth - 1) * TABLE_BYTES_PER_PIXEL)
-    return COPIES_OF_A_BLOCK * block_bytes(rows, cols, outputs) + tables
+    kernels = block_bytes(rows, cols, outputs) + COPIES_OF_A_FILE * block_bytes(rows, cols, outputs, storage)
+    return kernels + tables

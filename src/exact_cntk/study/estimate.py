@@ -9,7 +9,7 @@ from typing import Any
 from exact_cntk._support.machine import available_memory, cores, cpu_model, format_gib, free_disk
 from exact_cntk.errors import UserError
 from exact_cntk.kernels.backends import Backend, describe_backend
-from exact_cntk.kernels.cost import ITEM_BYTES, NOMINAL_RATES
+from exact_cntk.kernels.cost import NOMINAL_RATES, block_bytes
 from exact_cntk.regression.solvers.choice import Solver, choose_solver
 from exact_cntk.study.params import load_params
 from exact_cntk.study.passes import (
@@ -19,6 +19,7 @@ from exact_cntk.study.passes import (
     kernel_passes,
     pass_block_sizes,
     pass_memory,
+    storage,
 )
 from exact_cntk.study.rates import Rates, h200_solve_seconds, measure_speed
 from exact_cntk.study.sections._collect import SectionCost, all_passes, section_costs
@@ -39,7 +40,7 @@ class Cost:
     `pairs` of images; `element_layers` as `exact_cntk.networks.Family.element_layers`; number of `blocks`, rows and
     columns of the `largest`, and the `share` of the element-layers in the block with the most; `seconds_here` on all
     cores of this machine, None without calibration; `seconds_h200` expected on one H200, not measured; `memory`, peak
-    of one block job, and `disk`, blocks and merged kernels, in bytes.
+    of one block job, and `disk`, all blocks, in bytes.
     """
 
     family: str
@@ -267,7 +268,7 @@ def _misfit(params: Mapping[str, Any], kernel_pass: KernelPass, backend: str) ->
 
 
 def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float | None) -> Cost:
-    prepare, shape = params["prepare"], image_shape(params["prepare"])
+    shape = image_shape(params["prepare"])
     grids = [(kernel_pass, kernel_blocks(params, kernel_pass)) for kernel_pass in passes]
     deepest = max(passes, key=lambda kernel_pass: kernel_pass.depths[-1])
 
@@ -277,11 +278,10 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         for position in positions
     ]
     total = sum(count for _, count in layers)
-    merged = (prepare["train_images"] + prepare["test_images"]) * prepare["train_images"]
-    entries = sum(
-        kernel_pass.outputs
-        * (sum(position.entries for position in positions) + (merged if kernel_pass.pool_images is None else 0))
+    disk = sum(
+        block_bytes(*position.shape, kernel_pass.outputs, storage(params))
         for kernel_pass, positions in grids
+        for position in positions
     )
     return Cost(
         family=_row_name(deepest),
@@ -294,7 +294,7 @@ def _cost(params: Mapping[str, Any], passes: Sequence[KernelPass], speed: float 
         seconds_here=total / speed if speed else None,
         seconds_h200=sum(count / NOMINAL_RATES["cuda", kernel_pass.network.readout] for kernel_pass, count in layers),
         memory=max(pass_memory(params, kernel_pass) for kernel_pass in passes),
-        disk=ITEM_BYTES * entries,
+        disk=disk,
     )
 
 

@@ -11,7 +11,7 @@ from exact_cntk._support.machine import GIB, format_gib
 from exact_cntk.blocks._sizes import MAX_BLOCKS
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError
-from exact_cntk.kernels.cost import COPIES_OF_A_BLOCK, ITEM_BYTES
+from exact_cntk.kernels.cost import ITEM_BYTES, MERGED_COPIES
 from exact_cntk.study.passes import KernelPass, kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes
 from exact_cntk.study.sections import KEYS, is_present, plan
 from exact_cntk.study.sections._collect import all_passes, planned_jobs, section_passes
@@ -92,7 +92,7 @@ def memory_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
         return min(_candidate(method, problem, 0)[0].memory for method in ("eigh", "cholesky", "blocked"))
 
     blocks = (block for kernel_pass in kernel_passes(params) for block in kernel_blocks(params, kernel_pass))
-    needs = {"merging the largest blocks": COPIES_OF_A_BLOCK * ITEM_BYTES * max(block.entries for block in blocks)}
+    needs = {"merging the largest blocks": MERGED_COPIES * ITEM_BYTES * max(block.entries for block in blocks)}
     sizes = [subset["train_images"] for subset in params["solve"]["subsets"]]
     needs[f"solving {max(sizes)} images"] = solving(max(sizes))
     if params["architectures"] is not None:

@@ -15,6 +15,7 @@ RESERVED_NAMES = frozenset(
     {
         "all",
         "baselines",
+        "blocks",
         "fetch-data",
         "kernel-block",
         "kernels",

@@ -60,6 +60,11 @@ def kernel_depths(params: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     return tuple((family, depth) for family in depths for depth in sorted(depths[family]))
 
 
+def storage(params: Mapping[str, Any]) -> str:
+    """Precision of the study's kernels on disk."""
+    return str(params["kernels"].get("storage", "float64"))
+
+
 def image_shape(prepare: Mapping[str, Any]) -> tuple[int, int, int]:
     """Shape (P, Q, C) of the study's images."""
     return describe(prepare).shape
@@ -78,6 +83,7 @@ def pass_block_sizes(params: Mapping[str, Any], kernel_pass: KernelPass) -> Bloc
         depth=max(kernel_pass.depths),
         outputs=kernel_pass.outputs,
         backend=kernels["backend"],
+        storage=storage(params),
     )
 
 
@@ -122,4 +128,4 @@ def pass_memory(params: Mapping[str, Any], kernel_pass: KernelPass) -> int:
     prepare, shape = params["prepare"], image_shape(params["prepare"])
     largest = max(kernel_blocks(params, kernel_pass), key=lambda position: position.entries)
     images = 4 * (prepare["train_images"] + prepare["test_images"]) * math.prod(shape)
-    return images + block_memory(*largest.shape, kernel_pass.outputs, shape, kernel_pass.depths[-1])
+    return images + block_memory(*largest.shape, kernel_pass.outputs, shape, kernel_pass.depths[-1], storage(params))

@@ -6,11 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-
 from exact_cntk._support.machine import require_disk, require_memory
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.blocks import Kernel, KernelMatrix, open_kernel
 from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.regression.solvers.choice import Problem, Solver, choose_solver, describe_solver
 from exact_cntk.regression.solvers.stores import StoredKernel
@@ -88,13 +86,13 @@ def solve(
     """
     check_ridges(ridges)
     data = load_processed(data_file)
-    with open_kernel(kernel_file) as (kernel, file):
+    with open_kernel(kernel_file) as (kernel, matrices):
         check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         check_subsets(subsets, kernel.n_train)
         what = f"solving {kernel.name} at depth {kernel.depth}"
         solvers = {}
         for subset in subsets:
-            item_bytes = max(triangle_dtype(file[kind].dtype).itemsize for kind in kernel.kinds)
+            item_bytes = triangle_dtype(kernel.storage).itemsize
             problem = Problem(subset.train_images, len(data.class_names), len(ridges), item_bytes=item_bytes)
             solvers[subset] = _choose(problem, method, max_memory_gib, kernel_file, what)
             if log is not None and solvers[subset].method != "eigh":
@@ -111,7 +109,7 @@ def solve(
                     options["progress"] = progress is True
                     if checkpoints is not None:
                         options["checkpoint"] = checkpoints / f"{kind}-{subset}-{repeat}.npz"
-                fit = _fit(kernel_file, kernel, file[kind], data, subset.chunks[repeat], options)
+                fit = _fit(kernel_file, kernel, matrices[kind], data, subset.chunks[repeat], options)
                 if log is not None and solvers[subset].method == "cg":
                     for line in fit.unsolved():
                         log(f"{what} on {subset}, {kind}, repeat {repeat}: {line}")
@@ -183,17 +181,17 @@ def _describe(solver: Solver) -> str:
 
 
 def _fit(
-    path: Path, kernel: Kernel, dataset: h5py.Dataset, data: ProcessedData, chunk: slice, options: dict[str, Any]
+    path: Path, kernel: Kernel, matrix: KernelMatrix, data: ProcessedData, chunk: slice, options: dict[str, Any]
 ) -> Fit:
     """Fit and test on one training set."""
-    starts = range(len(data.train_labels), len(dataset), TEST_ROWS)
+    starts = range(len(data.train_labels), len(matrix), TEST_ROWS)
     return fit_and_test(
-        StoredKernel(dataset, chunk),
+        StoredKernel(matrix, chunk, kernel.storage),
         data.train_labels[chunk],
-        (dataset[start : min(start + TEST_ROWS, len(dataset)), chunk] for start in starts),
+        (matrix[start : min(start + TEST_ROWS, len(matrix)), chunk] for start in starts),
         data.test_labels,
-        name=f"{path}: {dataset.name.strip('/')} on images {chunk.start}:{chunk.stop}",
-        dtype=kernel.dtype,
+        name=f"{path}: {matrix.kind} on images {chunk.start}:{chunk.stop}",
+        dtype=kernel.precision,
         **options,
     )
 

@@ -18,6 +18,7 @@ PASSES = st.fixed_dictionaries(
         "depth": st.integers(2, 40),
         "outputs": st.integers(1, 40),
         "backend": st.sampled_from(["auto", "cpu", "cuda", "reference"]),
+        "storage": st.sampled_from(["float32", "float64"]),
     }
 )
 KERNELS = st.tuples(st.integers(1, 50_000), st.integers(0, 10_000), st.sampled_from([8, 16, 28, 32]))
@@ -38,7 +39,10 @@ def test_blocks_take_minutes_unless_memory_or_the_problem_bounds_them(kernel, on
     named = one | {"backend": planned_backend(n_train, n_test, (side, side), **known)}
     positions = block_positions(n_train, n_test, sizes)
     assert len(positions) == sizes.blocks(n_train, n_test) <= MAX_BLOCKS
-    assert block_bytes(1, 1, one["outputs"]) * max(position.entries for position in positions) <= BLOCK_BYTES
+    assert (
+        block_bytes(1, 1, one["outputs"], one["storage"]) * max(position.entries for position in positions)
+        <= BLOCK_BYTES
+    )
 
     longest = max(positions, key=lambda position: position.pairs)
     # Too long only where there would be too many.
@@ -47,7 +51,7 @@ def test_blocks_take_minutes_unless_memory_or_the_problem_bounds_them(kernel, on
     # Too short only where there is no more to do, or a file would grow too large.
     if seconds(longest, side, named) < 60:
         whole = sizes.pool == n_train and sizes.test >= n_test
-        full = 4.5 * longest.entries * block_bytes(1, 1, one["outputs"]) > BLOCK_BYTES
+        full = 4.5 * longest.entries * block_bytes(1, 1, one["outputs"], one["storage"]) > BLOCK_BYTES
         assert whole or full
 
 

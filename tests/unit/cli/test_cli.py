@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,23 @@ def test_killed_while_writing(tmp_path, data_file, data):
     assert [path.name for path in out.parent.iterdir()] == ["9-0.h5"]
 
 
+def test_kernels_in_float32_on_disk(tmp_path, data_file, data):
+    """A block of another storage is computed again; blocks of both are not merged."""
+    out = tmp_path / "b.h5"
+    assert run(*block_arguments(data_file, out)).exit_code == 0
+    (header, _), kernel = read_header(out), read_kernel(out, "ntk", 5)
+    done = run(*block_arguments(data_file, out, storage="float32"))
+    assert done.exit_code == 0 and "already complete" not in done.stderr
+    assert read_header(out)[0] == replace(header, storage="float32")
+    np.testing.assert_array_equal(read_kernel(out, "ntk", 5), kernel.astype(np.float32))
+    assert "already complete" in run(*block_arguments(data_file, out, storage="float32")).stderr
+    others = tmp_path / "c.h5", tmp_path / "d.h5"
+    for path, rows in zip(others, ("24:30", "30:34"), strict=True):
+        assert run(*block_arguments(data_file, path, rows=rows)).exit_code == 0
+    said = refusal("merge", "--depth", 5, "--out", tmp_path / "k.h5", out, *others)
+    assert f"block {out} does not belong to the others: its storage is 'float32' instead of 'float64'" in said
+
+
 def test_merged_kernel_is_the_kernel(tmp_path, data_file, data):
     """Of the real recursion, from blocks of one size and from one block."""
     images = np.concatenate([data.train_images, data.test_images])
@@ -273,5 +291,5 @@ def test_merged_kernel_is_the_kernel(tmp_path, data_file, data):
         blocks.append(tmp_path / f"{rows[0]}.h5")
         assert run(*block_arguments(data_file, blocks[-1], rows=rows, cols=cols)).exit_code == 0
     assert run("merge", "--depth", 3, "--out", tmp_path / "k.h5", *blocks).exit_code == 0
-    with open_kernel(tmp_path / "k.h5") as (_, file):
-        np.testing.assert_allclose(file["ntk"][()], expected, rtol=1e-12)
+    with open_kernel(tmp_path / "k.h5") as (_, matrices):
+        np.testing.assert_allclose(matrices["ntk"][:], expected, rtol=1e-12)

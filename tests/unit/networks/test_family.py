@@ -37,6 +37,9 @@ def test_every_form_gives_the_family_back(family, data):
     shared = {name: getattr(header, name) for name in ("kinds", "backend", "dtype", "data_digest", "n_train", "n_test")}
     kernel = Kernel(name="a", network=family, depth=3, instruction_set="avx2", **shared)
     assert Kernel.from_attributes(kernel.attributes()) == kernel
+    for one in (replace(header, storage="float32"), replace(kernel, storage="float32")):
+        assert type(one).from_attributes(one.attributes()) == one
+    assert "storage" not in header.attributes() | kernel.attributes()
 
 
 def test_no_two_families_are_written_alike():

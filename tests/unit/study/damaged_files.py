@@ -146,6 +146,7 @@ class Study:
         readers |= {
             "digest": Reader(digest, self._section_provenance, other.images.with_suffix(".json")),
             "block": Reader(block, lambda: self._merge(self.blocks), other.blocks[1]),
+            "block of a kernel": Reader(block, self._solve, other.blocks[1]),
             "provenance": Reader(provenance[0], self._report, provenance[1]),
             "learning curves": Reader(curves, lambda: self._open("cnns", self.networks), self.networks[3]),
             "archive": Reader(self.archive, self._prepare),

@@ -10,7 +10,14 @@ from exact_cntk.blocks._sizes import BLOCK_BYTES, MAX_BLOCKS
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.params import check_params, find_schema, load_params
-from exact_cntk.study.passes import kernel_blocks, kernel_depths, kernel_passes, pass_block_sizes, pass_memory
+from exact_cntk.study.passes import (
+    kernel_blocks,
+    kernel_depths,
+    kernel_passes,
+    pass_block_sizes,
+    pass_memory,
+    storage,
+)
 from exact_cntk.study.schema import read_schema
 
 ROOT = Path(__file__).parents[3]
@@ -231,8 +238,18 @@ def test_too_many_kernels_for_automatic_blocks():
         check_params(params)
 
 
-def test_memory_of_a_block_job():
+@pytest.mark.parametrize(("storage", "copies"), [("float64", 3), ("float32", 4)])
+def test_memory_of_a_block_job(storage, copies):
+    """The kernels, in float64, and twice the file: that of float32 has twice the entries."""
     params = load_params(ROOT / "config/cifar10-full.yaml")
+    params["kernels"]["storage"] = storage
     one, _ = kernel_passes(params)
     images, blocks = 60_000 * 32 * 32 * 3 * 4, BLOCK_BYTES
-    assert images + blocks < pass_memory(params, one) < images + 3 * blocks + 2**30 + 1
+    assert images + blocks < pass_memory(params, one) < images + copies * blocks + 2**30 + 1
+
+
+def test_storage_is_float64_if_left_out():
+    params = changed("kernels.storage", "float32")
+    assert storage(check_params(params)) == "float32"
+    del params["kernels"]["storage"]
+    assert storage(check_params(params)) == "float64"

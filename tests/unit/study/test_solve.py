@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from kernel_files import edit, entries, make_data, make_header, make_kernel
+from kernel_files import edit, entries, make_blocks, make_data, make_header, make_kernel
 
 from exact_cntk.blocks import block_positions, merge_blocks, write_block
 from exact_cntk.errors import UserError
@@ -13,6 +13,7 @@ from exact_cntk.networks import Family
 from exact_cntk.regression import ridge_path as ridges
 from exact_cntk.regression.solvers import choice, tiled
 from exact_cntk.regression.solvers.triangle import Triangle
+from exact_cntk.study import fits
 from exact_cntk.study.solve import solve, solve_to_files
 from exact_cntk.study.subsets import Subset
 
@@ -69,6 +70,23 @@ def test_metrics_say_of_local_pooling_and_flips_where_there_are(tmp_path, kernel
     local, *_ = solve(merged, data_file, **how)
     assert (local["readout"], local["pooling_window"], local["flips"]) == ("lap", 5, True)
     assert local["results"] == plain["results"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_storage_in_float32_is_rounding_of_float32(tmp_path, data_file, data, full, dtype, monkeypatch):
+    """Whatever the recursion was computed in."""
+    merged = tmp_path / "kernel.h5"
+    paths = make_blocks(tmp_path / "blocks", data, full, dtype=dtype, storage="float32")
+    assert merge_blocks(paths, 3, merged).dtype == dtype
+    seen, original = [], fits.fit_and_test
+
+    def recording(*arguments, **options):
+        seen.append(options["dtype"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr("exact_cntk.study.solve.fit_and_test", recording)
+    solve(merged, data_file, subsets=SUBSETS, ridges=RIDGES)
+    assert set(seen) == {"float32"}
 
 
 def test_files(tmp_path, kernel_file, data_file, data):
@@ -286,8 +304,10 @@ def test_a_float32_kernels_rounding_is_no_negative_eigenvalue(tmp_path, data, da
 
 
 def test_not_finite(kernel_file, data_file):
-    edit(kernel_file, lambda file: file["nngp"].__setitem__((2, 4), np.nan))
-    with pytest.raises(UserError, match=r"nngp on images 0:24: K must be finite, but K\[2, 4\] is nan"):
+    """Since it was merged: what is merged is finite."""
+    block = kernel_file.parent / "blocks/0-0.h5"
+    edit(block, lambda file: file["nngp/depth_03"].__setitem__((2, 4), np.nan))
+    with pytest.raises(UserError, match=f"block {block} is not the one that kernel {kernel_file} was merged from"):
         solve(kernel_file, data_file, subsets=SUBSETS, ridges=RIDGES)
 
 

@@ -86,7 +86,7 @@ def write_hdf5(path):
     with h5py.File(path, "w") as file:
         file.attrs.update(statement_attribute())
     with path.open("r+b") as file:
-        write_checksum(file.fileno(), [], of_numbers=False)
+        write_checksum(file.fileno(), [])
 
 
 WRITERS = {

@@ -23,13 +23,16 @@ from exact_cntk.regression.solvers.arrays import Array, Arrays, NumPyArrays, Tor
 
 
 class StoredKernel:
-    """The kernel of the points in a slice of a larger h5py.Dataset: read by slices, or whole by `np.asarray`."""
+    """The kernel of the points in a slice of a larger h5py.Dataset: read by slices, or whole by `np.asarray`.
 
-    def __init__(self, dataset: Any, points: slice) -> None:
+    `dtype`, by default the dataset's, is one that its numbers fit in without loss, though slices have more digits.
+    """
+
+    def __init__(self, dataset: Any, points: slice, dtype: Any = None) -> None:
         self._dataset = dataset
         self._first = points.start
         self.shape = (points.stop - points.start,) * 2
-        self.dtype = dataset.dtype
+        self.dtype = np.dtype(dataset.dtype if dtype is None else dtype)
         self.file = dataset.file
 
     def __getitem__(self, ranges: tuple[slice, slice]) -> np.ndarray:

@@ -131,7 +131,7 @@ class _Problem:
             self.data.test_labels,
             name=name,
             ridges=self.ridges,
-            dtype=self.blocks.header.dtype,
+            dtype=self.blocks.header.precision,
             max_memory_gib=self.max_memory_gib,
             method=METHOD,
         )

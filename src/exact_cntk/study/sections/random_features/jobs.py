@@ -110,26 +110,26 @@ def solve_exact(
 ) -> dict[str, Any]:
     """Regress with the exact kernels of one family, one file per depth, on the images of `solve_draw`, in the same way.
 
-    A kernel computed in float64 is also solved rounded to float32. Returns as `solve_draw`, with `source` "exact", and
-    None for `width`, `draw` and `features`; it also raises if kernels and data do not belong together.
+    A kernel computed and stored in float64 is also solved rounded to float32. Returns as `solve_draw`, with `source`
+    "exact", and None for `width`, `draw` and `features`; it also raises if kernels and data do not belong together.
     """
     images = _first_images(data_file, train_images, test_images, ridges)
     results: list[dict[str, Any]] = []
     families = set()
     with reporting(progress, "exact kernels", "kernels") as report:
         for done, path in enumerate(kernel_files, start=1):
-            with open_kernel(path) as (kernel, file):
+            with open_kernel(path) as (kernel, matrices):
                 _check_kernel(path, kernel, data_file, images)
                 families.add((kernel.name, kernel.network))
                 for kind in kernel.kinds:
-                    K = file[kind][:train_images, :train_images]
-                    K_test = file[kind][kernel.n_train : kernel.n_train + test_images, :train_images]
-                    for dtype in dict.fromkeys([kernel.dtype, "float32"]):
+                    K = matrices[kind][:train_images, :train_images]
+                    K_test = matrices[kind][kernel.n_train : kernel.n_train + test_images, :train_images]
+                    for dtype in dict.fromkeys([kernel.precision, "float32"]):
                         train, test = (
-                            (A.astype(dtype) if dtype != kernel.dtype else A).astype(float) for A in (K, K_test)
+                            (A.astype(dtype) if dtype != kernel.precision else A).astype(float) for A in (K, K_test)
                         )
                         solving = {"ridges": ridges, "dtype": dtype}
-                        exact = K if dtype != kernel.dtype else None
+                        exact = K if dtype != kernel.precision else None
                         lead = {"kind": kind, "depth": kernel.depth, "features": None, "dtype": dtype}
                         entries = nested_results(train, test, images, exact, dtype, solving, f"{path}: {kind}")
                         results += [lead | entry for entry in entries]

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.blocks import Kernel, KernelMatrix, open_kernel
 from exact_cntk.data import ProcessedData
 from exact_cntk.study.documents import check_images, rounded
 from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_labels, right_answers
@@ -53,7 +52,7 @@ def kernel_results(
         A file is missing or damaged, or kernel and data do not belong together.
     """
     check_ridges(ridges)
-    with open_kernel(kernel_file) as (kernel, file):
+    with open_kernel(kernel_file) as (kernel, matrices):
         check_images(f"kernel {kernel_file}", kernel.data_digest, data_file, data.digest, "compute its blocks again")
         results = []
         with reporting(progress, f"{kernel.name}, depth {kernel.depth}", "fits") as report:
@@ -61,11 +60,11 @@ def kernel_results(
                 fits = []
                 for j, draw in enumerate(draws, start=1):
                     name = f"{kernel_file}: {kind} on {draw.train_images} images, repeat {draw.repeat}"
-                    options = {"name": name, "ridges": ridges, "dtype": kernel.dtype}
-                    fits.append(_fit(file[kind], data, draw, options))
+                    options = {"name": name, "ridges": ridges, "dtype": kernel.precision}
+                    fits.append(_fit(matrices[kind], data, draw, options))
                     if report is not None:
                         report(i * len(draws) + j, len(kernel.kinds) * len(draws))
-                results += _rows(kind, fits, _count_correct(file[kind], data, fits), len(data.test_labels))
+                results += _rows(kind, fits, _count_correct(matrices[kind], data, fits), len(data.test_labels))
     return kernel, results
 
 
@@ -74,9 +73,8 @@ def fitting_bytes(n: int, pool: int) -> int:
     return 8 * (4 * n**2 + 2 * TEST_ROWS * pool)
 
 
-def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, options: dict[str, Any]) -> _Fit:
-    # row by row: a selection of thousands of points takes h5py quadratic time
-    K = np.stack([dataset[row][draw.positions] for row in draw.positions])
+def _fit(matrix: KernelMatrix, data: ProcessedData, draw: Draw, options: dict[str, Any]) -> _Fit:
+    K = matrix[draw.positions, draw.positions]
     labels = data.train_labels[draw.positions]
     fit = fit_labels(K, labels, method="eigh", **options)
     plain = fit.ridges.tolist().index(0)
@@ -87,13 +85,13 @@ def _fit(dataset: h5py.Dataset, data: ProcessedData, draw: Draw, options: dict[s
     return _Fit(draw, fit.classes, duals)
 
 
-def _count_correct(dataset: h5py.Dataset, data: ProcessedData, fits: Sequence[_Fit]) -> list[dict[str, int]]:
+def _count_correct(matrix: KernelMatrix, data: ProcessedData, fits: Sequence[_Fit]) -> list[dict[str, int]]:
     """For each fit, the number of test images that each ridge classifies correctly."""
-    n_train, n_test = dataset.shape[1], len(data.test_labels)
+    n_train, n_test = matrix.shape[1], len(data.test_labels)
     counts = [dict.fromkeys(fit.duals, 0) for fit in fits]
     for start in range(0, n_test, TEST_ROWS):
         stop = min(start + TEST_ROWS, n_test)
-        rows, labels = dataset[n_train + start : n_train + stop], data.test_labels[start:stop]
+        rows, labels = matrix[n_train + start : n_train + stop], data.test_labels[start:stop]
         for fit, count in zip(fits, counts, strict=True):
             kernel = rows[:, fit.draw.positions]
             for name, (_, dual) in fit.duals.items():
