@@ -88,6 +88,16 @@ def test_storage_in_float32_is_rounding_of_float32(tmp_path, data_file, data, fu
     solve(merged, data_file, subsets=SUBSETS, ridges=RIDGES)
     assert set(seen) == {"float32"}
 
+    class Recording(Triangle):
+        def load(self, i, j, tile):
+            super().load(i, j, tile)
+            kept.append(self._lower[i, j].dtype)
+
+    kept = []
+    monkeypatch.setattr("exact_cntk.regression.solvers.cg.Triangle", Recording)
+    solve(merged, data_file, subsets=[Subset(24, 1)], ridges=RIDGES, method="cg")
+    assert set(kept) == {np.dtype("float32")}  # half the memory
+
 
 def test_files(tmp_path, kernel_file, data_file, data):
     paths = tmp_path / "metrics.json", tmp_path / "provenance.json"

@@ -79,4 +79,4 @@ class Triangle:
 
 def triangle_dtype(dtype: Any) -> np.dtype:
     """What the numbers of a K of this dtype are kept in."""
-    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
+    return np.dtype(np.float32 if np.dtype(dtype) == np.float32 else np.float64)
