@@ -319,8 +319,9 @@ def _as_known(X: Any) -> Any:
     """What scikit-learn reads correctly, where it does not say in one line what else to pass."""
     known = check.as_known("X", X)
     array = check.as_numpy("X", known)
-    if array.dtype.kind == "c":
-        raise InputError(f"Complex data not supported: X has dtype {array.dtype}; allowed are real numbers")
+    if array.dtype.kind not in "biufO":
+        what = "Complex data not supported: " if array.dtype.kind == "c" else ""  # scikit-learn's words
+        raise InputError(f"{what}X has dtype {array.dtype}; allowed are real numbers")
     if step := check.stacking("X", array):
         raise InputError(f"X has dtype object; allowed are rows (n, features) and images (n, P, Q, C){step}")
     return known

@@ -358,5 +358,7 @@ def test_arrays_that_scikit_learn_would_print_or_not_explain():
     X = np.ones((4, 2, 2, 3))
     with pytest.raises(InputError, match=r"X has dtype object; .* np\.stack\(list\(X\)\)"):
         CNTKClassifier().fit(pd.Series(list(X)), [0, 1, 0, 1])
+    with pytest.raises(InputError, match=r"^X has dtype <U1; allowed are real numbers"):
+        CNTKClassifier().fit([["1", "2"], ["3", "4"]], [0, 1])
     with pytest.raises(InputError, match=r"X is a sparse matrix; .* X\.toarray\(\)"):
         CNTKClassifier().fit(scipy.sparse.csr_array(X.reshape(4, -1)), [0, 1, 0, 1])

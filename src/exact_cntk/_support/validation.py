@@ -3,6 +3,7 @@
 import operator
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -51,18 +52,20 @@ def as_numpy(name: str, value: Any, dtype: Any = None) -> np.ndarray:
 
 def stacking(name: str, array: np.ndarray) -> str:
     """What makes one array of an array of arrays, for the end of a message; empty for any other."""
-    nested = array.dtype.kind == "O" and array.ndim == 1 and array.size and all(np.ndim(part) for part in array)
-    return f": np.stack(list({name})) makes one array of these {len(array)}" if nested else ""
+    if array.dtype.kind != "O" or array.ndim != 1 or not array.size or not all(np.ndim(part) for part in array):
+        return ""
+    as_known(name, list(array))  # which refuses masked entries, as np.stack does not
+    return f": np.stack(list({name})) makes one array of these {len(array)}"
 
 
 def as_known(name: str, value: Any) -> Any:
     """What NumPy and scikit-learn read correctly: torch tensors become arrays; sparse and masked ones are refused.
 
-    In lists and tuples the same is done to every part, at any depth.
+    In lists, tuples and deques the same is done to every part, at any depth.
     """
     if type(value) in _SCALARS:
         return value
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque):
         return [part if type(part) in _SCALARS else as_known(f"{name}[{i}]", part) for i, part in enumerate(value)]
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
         value = _from_torch(name, value)

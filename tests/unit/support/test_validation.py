@@ -1,5 +1,6 @@
 import re
 import warnings
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,8 @@ ROWS = np.ones((3, 8))
             [[np.ma.masked_equal(row, 1) for row in np.ones((2, 3, 1))]],
             "x[0][0] has 3 masked entries; allowed are none",
         ),
+        (deque([np.ma.masked_equal(ROWS, 1)]), "x[0] has 24 masked entries"),
+        (pd.Series([np.ma.masked_equal(ROWS, 1), ROWS]), "x[0] has 24 masked entries"),
         (torch.tensor(ROWS).to_sparse(), "pass x.to_dense()"),
         ([torch.tensor(row).bfloat16() for row in ROWS], "x[0] is a torch tensor that NumPy cannot hold"),
         (
