@@ -1,7 +1,6 @@
 """Kernel regression with the CNTK behind scikit-learn's interface."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from exact_cntk._support import validation as check
 from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.errors import InputError, LayoutWarning
+from exact_cntk.errors import InputError
 from exact_cntk.kernels.cntk import cntk
 from exact_cntk.networks import KINDS, TRAINED
-from exact_cntk.regression.inputs import DEFAULT_RIDGES, as_ridges
+from exact_cntk.regression.inputs import DEFAULT_RIDGES, as_labels, as_numbers, as_ridges, one_hot_step
 from exact_cntk.regression.kernel_regression import kernel_regression
 from exact_cntk.regression.result import KernelRegression, choose
 
@@ -128,21 +127,46 @@ class _CNTKEstimator(BaseEstimator):
 
     def _images(self, X: Any, *, reset: bool, **y: Any) -> Any:
         """Images of shape (n, P, Q, C) out of rows or images; with y, both checked."""
-        first, X = check.is_channels_first(self.channels_first), check.as_known("X", X)
-        y |= {"y": check.as_known("y", y["y"])} if y else {}
+        first, X = check.is_channels_first(self.channels_first), _as_known(X)
+        if not reset:
+            self._require_layout(check.as_numpy("X", X).shape, first)
         checked = validate_data(self, X, reset=reset, allow_nd=True, dtype=[np.float64, np.float32], **y)
         array = checked[0] if y else checked
         if array.ndim == 2:
             images = self._of_rows(array, warn=reset)
         elif array.ndim == 4:
-            images = check.as_images("X", array, self.channels_first)
-            expected = self._image_shape() or images.shape[1:]
-            check.require_image_shape("X", images, expected if reset else self.X_fit_.shape[1:], "")
+            images = check.as_images("X", array, self.channels_first if reset else first)
+            if reset and (shape := self._image_shape()) is not None:
+                check.require_image_shape("X", images, shape, "")
         else:
             stack = "X[:, None]" if first else "X[..., None]"
             hint = f"; a stack of grey images is {stack}" if array.ndim == 3 else ""
             raise InputError(f"X has shape {array.shape}; allowed are rows (n, features) and images (n, P, Q, C){hint}")
+        if reset:
+            self._of_images = array.ndim == 4
         return (images, checked[1]) if y else images
+
+    def _require_layout(self, shape: tuple[int, ...], first: bool) -> None:
+        """Refuse the shape of an X in another layout than that of `fit`; scikit-learn sees its second axis alone."""
+        if len(shape) < 2 or (len(shape) == 2 and not self._of_images):
+            return
+        P, Q, C = self.X_fit_.shape[1:]
+        last, planes, features = (P, Q, C), (C, P, Q), P * Q * C
+        own, other, axes = (planes, last, (0, 3, 1, 2)) if first else (last, planes, (0, 2, 3, 1))
+        if self._of_images and shape[1:] == own:
+            return
+        fitted = f"images of shape {own}" if self._of_images else f"rows of {features} numbers"
+        given, step = f"images of shape {shape[1:]}", ""
+        if len(shape) == 2:
+            given = f"rows of {shape[1]} numbers"
+            step = f"X.reshape(-1, {', '.join(map(str, own))})" if shape[1] == features else ""
+        elif shape[1:] == (P, Q) and C == 1:
+            step = ("X[:, None]" if first else "X[..., None]") if self._of_images else "X.reshape(len(X), -1)"
+        elif shape[1:] in (own, other):
+            turn = "" if shape[1:] == own else f".transpose{axes}"
+            step = f"X{turn}{'' if self._of_images else '.reshape(len(X), -1)'}"
+        hint = f": pass {step}" if step else ""
+        raise InputError(f"X has {given}; allowed are {fitted}, which is what fit was given{hint}")
 
     def _of_rows(self, rows: np.ndarray, *, warn: bool) -> np.ndarray:
         """The images in rows: of the given shape, or of one row of pixels."""
@@ -150,7 +174,7 @@ class _CNTKEstimator(BaseEstimator):
         shape = self._image_shape()
         if shape is None:
             if warn:
-                warnings.warn(_row_warning(features), LayoutWarning, stacklevel=4)  # the caller of `fit`
+                check.warn_of_layout(_row_warning(features))
             shape = (1, features, 1)
         if features != math.prod(shape):
             raise InputError(f"image_shape is {shape}, {math.prod(shape)} numbers, but X has rows of {features}")
@@ -162,8 +186,6 @@ class _CNTKEstimator(BaseEstimator):
         """`image_shape`, checked: channels last, whatever the order of X."""
         if self.image_shape is None:
             return None
-        if not isinstance(self.image_shape, Sequence) or len(self.image_shape) != 3:
-            raise InputError(f"image_shape is {self.image_shape!r}; allowed are None and (rows, columns, channels)")
         return check.as_image_shape("image_shape", self.image_shape, self.channels_first and None)
 
 
@@ -175,7 +197,7 @@ _PARAMETERS = """
         For `lap`, which needs it.
     flips : bool
         Average the kernel over horizontal flips of the images.
-    depth : int or sequence of int, each ≥ 2 (≥ 3 if only hidden layers are trained)
+    depth : int or sequence of int, each from 2 (3 if only hidden layers are trained) to 1000
         Of the network, which has one, where `cntk` returns kernels of several `depths`. From a sequence, the depth with
         the best leave-one-out score is chosen. One kernel pass to the deepest gives all depths, at its cost: much
         cheaper than a grid search over `depth`, which starts a pass for every value.
@@ -197,7 +219,7 @@ _PARAMETERS = """
     channels_first : bool, optional
         True: a row of X has one plane after the other, such as the red, the green and the blue one in CIFAR-10's files;
         images are (n, C, P, Q). `image_shape` stays (P, Q, C). By default channels are last, and shapes that look
-        otherwise, such as (n, 3, 32, 32), are refused; False takes them as they are.
+        otherwise, such as (n, 3, 32, 32), are refused or warned of, as by `cntk`; False takes them as they are.
     backend, dtype, threads, progress
         As in `exact_cntk.cntk`, which explains the architecture's parameters as well. Progress counts pairs of images
         in `fit`, and images in predictions.
@@ -233,14 +255,20 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):  # noqa: D101
     """
 
     def fit(self, X: Any, y: Any) -> "CNTKClassifier":
-        """Fit to images X and labels y of shape (n,)."""
-        if getattr(y, "ndim", 1) == 2 and y.shape[1] > 1:
-            raise InputError(
-                f"y has shape {tuple(y.shape)}; allowed are labels of shape (n,): of one-hot ones, np.argmax(y, axis=1)"
-            )
-        images, y = self._images(X, reset=True, y=y)
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
+        """Fit to images X and labels y of shape (n,).
+
+        Labels are texts, integers or booleans, as `exact_cntk.kernel_regression` takes them, or whole floats.
+        """
+        X = _as_known(X)
+        labels = None if y is None else as_labels("y", y)  # scikit-learn says that there is no y
+        if labels is not None and labels.ndim == 2 and labels.shape[1] > 1:
+            steps = ["np.ravel(y)"] if len(labels) == 1 else one_hot_step("y", labels)
+            hint = f": pass {steps[0]}" if steps else ", one for each image"
+            raise InputError(f"y has shape {labels.shape}; allowed are labels of shape (n,){hint}")
+        images, labels = self._images(X, reset=True, y=labels)
+        labels = column_or_1d(labels, warn=True)
+        if labels.dtype.kind == "f":
+            check_classification_targets(labels)  # which refuses fractions
         self.classes_, codes = np.unique(labels, return_inverse=True)
         self._fit(images, codes)
         return self
@@ -277,13 +305,27 @@ class CNTKRegressor(MultiOutputMixin, RegressorMixin, _CNTKEstimator):  # noqa: 
 
     def fit(self, X: Any, y: Any) -> "CNTKRegressor":
         """Fit to images X and targets y of shape (n,) or (n, k)."""
-        images, y = self._images(X, reset=True, y=y, multi_output=True, y_numeric=True)
+        X = _as_known(X)
+        numbers = None if y is None else as_numbers("y", y)  # scikit-learn says that there is no y
+        images, y = self._images(X, reset=True, y=numbers, multi_output=True, y_numeric=True)
         self._fit(images, np.asarray(y, dtype=np.float64))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions of shape (m,) or (m, k)."""
         return self._scores(X)
+
+
+def _as_known(X: Any) -> Any:
+    """What scikit-learn reads correctly, where it does not say in one line what else to pass."""
+    known = check.as_known("X", X)
+    array = check.as_numpy("X", known)
+    if array.dtype.kind not in "biufO":
+        what = "Complex data not supported: " if array.dtype.kind == "c" else ""  # scikit-learn's words
+        raise InputError(f"{what}X has dtype {array.dtype}; allowed are real numbers")
+    if step := check.stacking("X", array):
+        raise InputError(f"X has dtype object; allowed are rows (n, features) and images (n, P, Q, C){step}")
+    return known
 
 
 def _row_warning(features: int) -> str:

@@ -4,6 +4,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -145,12 +146,12 @@ def test_parameters_survive_cloning():
         ({"readout": "mean"}, "readout is 'mean'"),
         ({"dtype": "half"}, "dtype is 'half'"),
         ({"image_shape": (8, 8, 3)}, r"image_shape is \(8, 8, 3\), 192 numbers, but X has rows of 64"),
-        ({"image_shape": (8, 8)}, r"image_shape is \(8, 8\); allowed are None and \(rows, columns, channels\)"),
-        ({"channels_first": "yes"}, "channels_first is 'yes'; allowed are False and True"),
+        ({"image_shape": (8, 8)}, r"image_shape is \(8, 8\); allowed are three integers: \(rows, columns, channels\)"),
+        ({"channels_first": "yes"}, "channels_first is 'yes'; allowed are None, False and True"),
         ({"get": "nnpg"}, "get is 'nnpg'; .* did you mean 'nngp'"),
         ({"get": ("ntk", "nngp")}, r"get is \('ntk', 'nngp'\); allowed are"),
         ({"progress": 3}, "progress is 3"),
-        ({"image_shape": 64}, "image_shape is 64; allowed are None"),
+        ({"image_shape": 64}, "image_shape is 64; allowed are three integers"),
     ],
 )
 def test_bad_parameters_are_named(digits, parameters, message):
@@ -167,7 +168,7 @@ def test_images_of_another_shape_are_refused(digits):
     with pytest.raises(InputError, match=r"X has shape \(100, 8, 8\); allowed are rows"):
         CNTKClassifier().fit(X.reshape(-1, 8, 8), y)
     model = CNTKClassifier().fit(images, y)
-    with pytest.raises(InputError, match=r"X has images of shape \(8, 4, 2\); allowed is \(8, 8, 1\)"):
+    with pytest.raises(InputError, match=r"X has images of shape \(8, 4, 2\); allowed are images of shape \(8, 8, 1\)"):
         model.predict(images.reshape(-1, 8, 4, 2))
 
 
@@ -284,6 +285,80 @@ def test_labels_as_people_have_them(digits):
         np.testing.assert_array_equal(model.predict(X_test), expected)
     numbers = CNTKClassifier(depth=2, ridge=1.0, image_shape=SHAPE).fit(torch.tensor(X), torch.tensor(y))
     np.testing.assert_array_equal([f"digit {k}" for k in numbers.predict(torch.tensor(X_test))], expected)
-    for one_hot in (np.eye(10)[y], np.eye(10, dtype=int)[y], torch.eye(10)[y]):
+    one_hot = np.eye(10, dtype=int)[y]
+    for matrix in (np.eye(10)[y], one_hot, torch.eye(10)[y], one_hot.tolist(), 2 * one_hot - 1):
         with pytest.raises(InputError, match=r"y has shape \(100, 10\); .* np\.argmax\(y, axis=1\)"):
-            CNTKClassifier(image_shape=SHAPE).fit(X, one_hot)
+            CNTKClassifier(image_shape=SHAPE).fit(X, matrix)
+    with pytest.raises(InputError, match=r"y has shape \(1, 100\); .* np\.ravel\(y\)"):
+        CNTKClassifier(image_shape=SHAPE).fit(X, y[None])
+    with pytest.raises(
+        InputError, match=r"y has shape \(100, 3\); allowed are labels of shape \(n,\), one for each image$"
+    ):
+        CNTKClassifier(image_shape=SHAPE).fit(X, np.tri(100, 3, dtype=int))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([1, 2] * 10, dtype="Int64"),
+        pd.Series([True, False] * 10, dtype="boolean"),
+        pd.Categorical([True, False] * 10),
+        np.array([np.True_, np.False_] * 10, dtype=object),
+        np.array(["a", "b"] * 10, dtype=np.dtypes.StringDType()),
+        [b"a", b"b"] * 10,
+    ],
+)
+def test_classes_are_those_of_kernel_regression(labels):
+    X = np.random.default_rng(0).standard_normal((20, 2, 2, 3))
+    model = CNTKClassifier(depth=2, ridge=1e-3).fit(X, labels)
+    expected = kernel_regression(np.eye(20), labels, ridges=1.0).classes
+    np.testing.assert_array_equal(model.classes_, expected)
+    assert model.classes_.dtype == model.predict(X).dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y", "message"),
+    [
+        (CNTKClassifier, ["a", "b", np.nan, "a"], "y has values of the types float, str"),
+        (CNTKClassifier, np.array([0.0, 1.0] * 2, dtype=object), r"types float; .* np\.asarray\(y, dtype=float\)"),
+        (CNTKClassifier, np.array(["2020", "NaT"] * 2, dtype="datetime64[D]"), "y has dtype datetime64"),
+        (CNTKRegressor, ["1", "2", "3", "4"], "y has dtype <U1; allowed are numbers"),
+        (CNTKRegressor, pd.Categorical(list("abab")), "y has dtype object; .* CNTKClassifier"),
+    ],
+)
+def test_what_is_no_target_is_refused(estimator, y, message):
+    with pytest.raises(InputError, match=message):
+        estimator().fit(np.ones((4, 2, 2, 3)), y)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("rows", [False, True])
+def test_predictions_in_another_layout_are_refused_with_what_mends_it(first, rows):
+    rng = np.random.default_rng(0)
+    last = rng.standard_normal((12, 5, 6, 3))
+    planes = last.transpose(0, 3, 1, 2)
+    own, other = (planes, last) if first else (last, planes)
+    fitted = own.reshape(12, -1) if rows else own
+    model = CNTKRegressor(depth=2, ridge=1.0, image_shape=np.array([5, 6, 3]), channels_first=first)
+    expected = model.fit(fitted, np.arange(12.0)).predict(fitted)
+    for X in (own, other, own.reshape(12, -1)):
+        if X.shape == fitted.shape:
+            continue
+        with pytest.raises(
+            InputError, match=r"X has .*; allowed are .*, which is what fit was given: pass X\."
+        ) as refused:
+            model.predict(X)
+        step = str(refused.value).partition(": pass ")[2]
+        np.testing.assert_array_equal(model.predict(eval(step, {"X": X})), expected)
+    with pytest.raises(InputError, match=r"X has images of shape \(5, 4, 3\); allowed are .* fit was given$"):
+        model.predict(np.ones((2, 5, 4, 3)))
+
+
+def test_arrays_that_scikit_learn_would_print_or_not_explain():
+    X = np.ones((4, 2, 2, 3))
+    with pytest.raises(InputError, match=r"X has dtype object; .* np\.stack\(list\(X\)\)"):
+        CNTKClassifier().fit(pd.Series(list(X)), [0, 1, 0, 1])
+    with pytest.raises(InputError, match=r"^X has dtype <U1; allowed are real numbers"):
+        CNTKClassifier().fit([["1", "2"], ["3", "4"]], [0, 1])
+    with pytest.raises(InputError, match=r"X is a sparse matrix; .* X\.toarray\(\)"):
+        CNTKClassifier().fit(scipy.sparse.csr_array(X.reshape(4, -1)), [0, 1, 0, 1])

@@ -1,19 +1,27 @@
 """Checks of what a user passes in: each error names the argument, its value and what is allowed."""
 
 import operator
+import sys
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from exact_cntk.errors import InputError
+from exact_cntk.errors import InputError, LayoutWarning, shortened
 
-# Numbers of channels of grey and of colour images. An image that has as many rows, and more columns and channels than
-# `MOST_CHANNELS`, has in all likelihood its channels first, as torch orders them.
-USUAL_CHANNELS, MOST_CHANNELS = (1, 3), 4
+# Channels of an image with colours and transparency. An image of no more rows, and of more columns and channels, has in
+# all likelihood its channels first, as torch orders them.
+MOST_CHANNELS = 4
 
+# The schema of a study's parameters has the same two limits.
+DEEPEST = 1000  # fifty times the paper's deepest; memory and time grow with each layer
+LARGEST_FILTER = 1001  # from twice the image on, only the scale changes
 LARGEST_WINDOW = 2**31 - 1  # what the compiled core takes; from twice the image on, only the scale changes
+
+_SCALARS = frozenset({int, float, bool, str, bytes, complex})  # parts of lists that `as_known` need not look at
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
@@ -23,30 +31,49 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """
     array = as_numpy(name, value)
     if array.dtype.kind not in "buif":
-        raise InputError(f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)")
+        raise InputError(
+            f"{name} has dtype {array.dtype}; allowed are real numbers (floats, integers, booleans)"
+            f"{stacking(name, array)}"
+        )
     narrow = array.dtype == np.float32 or np.can_cast(array.dtype, np.float32)
     array = array.astype(np.float32 if narrow else np.float64, copy=False)
     require_finite(name, array)
     return array
 
 
-def as_numpy(name: str, value: Any) -> np.ndarray:
-    """A NumPy array of any dtype, of what `as_array` takes."""
+def as_numpy(name: str, value: Any, dtype: Any = None) -> np.ndarray:
+    """A NumPy array of any dtype, or of a given one, of what `as_array` takes."""
     known = as_known(name, value)
     try:
-        return np.asarray(known)
+        return np.asarray(known, dtype=dtype)
     except ValueError as error:  # nested sequences of unequal lengths
         raise InputError(f"{name} must be an array of numbers: {error}") from None
 
 
+def stacking(name: str, array: np.ndarray) -> str:
+    """What makes one array of an array of arrays, for the end of a message; empty for any other."""
+    if array.dtype.kind != "O" or array.ndim != 1 or not array.size or not all(np.ndim(part) for part in array):
+        return ""
+    as_known(name, list(array))  # which refuses masked entries, as np.stack does not
+    return f": np.stack(list({name})) makes one array of these {len(array)}"
+
+
 def as_known(name: str, value: Any) -> Any:
-    """What NumPy and scikit-learn read correctly: a torch tensor becomes an array, and masked entries are refused."""
+    """What NumPy and scikit-learn read correctly: torch tensors become arrays; sparse and masked ones are refused.
+
+    In lists, tuples and deques the same is done to every part, at any depth.
+    """
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, list | tuple | deque):
+        return [part if type(part) in _SCALARS else as_known(f"{name}[{i}]", part) for i, part in enumerate(value)]
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, recognised without importing torch
-        return _from_torch(name, value)
-    parts = value if isinstance(value, list | tuple) else [value]
-    if masked := sum(int(np.ma.count_masked(part)) for part in parts if isinstance(part, np.ma.MaskedArray)):
+        value = _from_torch(name, value)
+    if isinstance(value, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(value))):
         raise InputError(f"{name} has {masked} masked entries; allowed are none: {name}.filled(value) gives them one")
-    return value
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):  # of SciPy, which need not be imported
+        raise InputError(f"{name} is a sparse matrix; allowed are arrays that hold all entries: pass {name}.toarray()")
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def require_finite(name: str, array: np.ndarray, first: tuple[int, ...] | None = None) -> None:
@@ -66,10 +93,13 @@ def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.
     first = is_channels_first(channels_first)
     array = as_array(name, value)
     if array.ndim != 4:
-        axes = "(images, channels, rows, columns)" if first else "(images, rows, columns, channels)"
+        sides = "channels, rows, columns" if first else "rows, columns, channels"
         stack = f"{name}[:, None]" if first else f"{name}[..., None]"
-        hint = f"; a stack of grey images is {stack}, a single image is {name}[None]" if array.ndim == 3 else ""
-        raise InputError(f"{name} has shape {array.shape}; allowed are 4 dimensions: {axes}{hint}")
+        hint = {
+            2: f"; of rows of pixels, np.reshape(np.asarray({name}), (-1, {sides})) makes images",
+            3: f"; a stack of grey images is {stack}, a single image is {name}[None]",
+        }.get(array.ndim, "")
+        raise InputError(f"{name} has shape {array.shape}; allowed are 4 dimensions: (images, {sides}){hint}")
     if 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape}; allowed are at least one image, pixel and channel")
     if channels_first is None and looks_channels_first(array.shape[1:]):
@@ -79,23 +109,49 @@ def as_images(name: str, value: Any, channels_first: bool | None = False) -> np.
             f"rows, columns, channels): pass {name}.transpose(0, 2, 3, 1), of a tensor {name}.permute(0, 2, 3, 1), or "
             f"channels_first=True; with channels_first=False, these are images of {rows} rows and {channels} channels"
         )
+    if channels_first is None and has_either_order(array.shape[1:]):
+        warn_of_layout(
+            f"{name} has shape {array.shape}, which is taken for (images, rows, columns, channels); pass "
+            f"channels_first=True if it is (images, channels, rows, columns), or channels_first=False if not"
+        )
     return np.ascontiguousarray(np.moveaxis(array, 1, -1) if first else array)
 
 
 def is_channels_first(channels_first: Any) -> bool:
     """The argument `channels_first`, whose None stands for False."""
-    return channels_first is not None and as_flag("channels_first", channels_first)
+    if channels_first is None or isinstance(channels_first, bool | np.bool_):
+        return bool(channels_first)
+    raise InputError(f"channels_first is {channels_first!r}; allowed are None, False and True")
 
 
 def looks_channels_first(shape: Sequence[int]) -> bool:
-    """Whether (P, Q, C) is in all likelihood (C, P, Q): as many rows as colours, and many columns and channels."""
-    return shape[0] in USUAL_CHANNELS and min(shape[1:]) > MOST_CHANNELS
+    """Whether (P, Q, C) is in all likelihood (C, P, Q).
+
+    As many rows as images have channels, and more columns and channels; or three rows, and more columns and as many
+    channels: the colours of a small square.
+    """
+    rows, columns, channels = shape
+    return rows <= MOST_CHANNELS < min(columns, channels) or (rows == 3 and rows < columns == channels)
+
+
+def has_either_order(shape: Sequence[int]) -> bool:
+    """Whether (P, Q, C) may as well be (C, P, Q): a square of at most `MOST_CHANNELS` pixels a side."""
+    rows, columns, channels = shape
+    return 1 < columns == channels <= MOST_CHANNELS and rows <= columns and not looks_channels_first(shape)
+
+
+def warn_of_layout(message: str) -> None:
+    """Give a `LayoutWarning` at the line that called this package, however deep the call."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "exact_cntk":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, LayoutWarning, stacklevel=level)
 
 
 def as_image_shape(name: str, value: Any, channels_first: bool | None) -> tuple[int, int, int]:
     """An image's shape, (rows, columns, channels), integers ≥ 1; `channels_first` as `as_images` takes it."""
     first = is_channels_first(channels_first)
-    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    sizes = _as_list(value)
     if len(sizes) != 3:
         axes = "(channels, rows, columns)" if first else "(rows, columns, channels)"
         raise InputError(f"{name} is {value!r}; allowed are three integers: {axes}")
@@ -140,16 +196,17 @@ def as_vectors(name: str, value: Any) -> np.ndarray:
     return array.astype(np.float64, copy=False)
 
 
-def as_integer(name: str, value: Any, *, at_least: int) -> int:
-    """An integer ≥ `at_least`; booleans and floats are no integers."""
+def as_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """An integer from `at_least` to `at_most`; booleans and floats are no integers."""
+    allowed = f"integers ≥ {at_least}" if at_most is None else f"integers from {at_least} to {at_most}"
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise InputError(f"{name} is {value!r}; allowed are integers ≥ {at_least}") from None
-    if number < at_least:
-        raise InputError(f"{name} is {number}; allowed are integers ≥ {at_least}")
+        raise InputError(f"{name} is {value!r}; allowed are {allowed}") from None
+    if number < at_least or (at_most is not None and number > at_most):
+        raise InputError(f"{name} is {shortened(number)}; allowed are {allowed}")
     return number
 
 
@@ -161,17 +218,32 @@ def as_number(name: str, value: Any) -> float:
     return float(array)
 
 
+def as_depth(name: str, value: Any, *, at_least: int = 2) -> int:
+    """An integer from `at_least` to `DEEPEST`."""
+    depth = as_integer(name, value, at_least=at_least)
+    if depth > DEEPEST:
+        raise InputError(
+            f"{name} is {shortened(depth)}; allowed are integers from {at_least} to {DEEPEST}, fifty times the paper's "
+            "deepest, as time and memory grow with each layer"
+        )
+    return depth
+
+
 def as_depths(name: str, value: Any) -> tuple[int, ...]:
-    """One depth or several as a strictly increasing tuple; a depth is an integer ≥ 2."""
-    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
-    if not values:
+    """One depth or several as a strictly increasing tuple; a depth is an integer from 2 to `DEEPEST`."""
+    if not (values := _as_list(value)):
         raise InputError(f"{name} is empty; allowed are one integer ≥ 2 or a sequence of them")
-    return tuple(sorted({as_integer(name, depth, at_least=2) for depth in values}))
+    return tuple(sorted({as_depth(name, depth) for depth in values}))
 
 
 def as_filter_size(name: str, value: Any) -> int:
-    """An odd integer ≥ 1."""
+    """An odd integer from 1 to `LARGEST_FILTER`."""
     size = as_integer(name, value, at_least=1)
+    if size > LARGEST_FILTER:
+        raise InputError(
+            f"{name} is {shortened(size)}; allowed are odd integers from 1 to {LARGEST_FILTER}: larger than twice any "
+            "image, filters change only the scale"
+        )
     if size % 2 == 0:
         raise InputError(f"{name} is {size}; allowed are odd integers (nearest: {size - 1} and {size + 1})")
     return size
@@ -220,8 +292,7 @@ def as_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
 
 def as_choices(name: str, value: Any, allowed: Sequence[str]) -> tuple[str, ...]:
     """One name or a sequence of names out of `allowed`, as a tuple without repeats."""
-    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
-    if not values:
+    if not (values := _as_list(value)):
         raise InputError(f"{name} is empty; allowed are {', '.join(map(repr, allowed))}")
     return tuple(dict.fromkeys(as_choice(name, item, allowed) for item in values))
 
@@ -235,8 +306,16 @@ def as_progress(name: str, value: Any) -> bool | Callable[[int, int], object]:
     return value
 
 
+def _as_list(value: Any) -> list[Any]:
+    """The values of a sequence, or the only one: a number, a text, an array or tensor without dimensions."""
+    single = not isinstance(value, Iterable) or isinstance(value, str | bytes) or getattr(value, "ndim", 1) == 0
+    return [value] if single else list(value)
+
+
 def _from_torch(name: str, tensor: Any) -> np.ndarray:
     try:
-        return tensor.detach().cpu().numpy()
-    except (TypeError, RuntimeError) as error:  # bfloat16, sparse tensors: NumPy has no such thing
-        raise InputError(f"{name} is a torch tensor that NumPy cannot hold ({error}); pass {name}.float()") from None
+        return tensor.numpy(force=True)  # also of a GPU, with gradients, or negated or conjugated lazily
+    except (TypeError, RuntimeError) as error:  # sparse tensors, bfloat16: NumPy has no such thing
+        step = "float()" if str(getattr(tensor, "layout", "torch.strided")) == "torch.strided" else "to_dense()"
+        cause = str(error).partition("\n")[0]
+        raise InputError(f"{name} is a torch tensor that NumPy cannot hold ({cause}); pass {name}.{step}") from None

@@ -102,7 +102,7 @@ def width_sweep(
         )
     if not 0 < level < 1:
         raise InputError(f"confidence is {confidence!r}; allowed are numbers between 0 and 1")
-    depth = check.as_integer("depth", depth, at_least=2)
+    depth = check.as_depth("depth", depth)
     architecture: dict[str, Any] = {
         "depths": depth,
         "readout": readout,

@@ -114,7 +114,7 @@ class CNN(torch.nn.Module):
         """Draw the weights."""
         super().__init__()
         P, Q, C0 = check.as_image_shape("image_shape", image_shape, channels_first)
-        depth = check.as_integer("depth", depth, at_least=2)
+        depth = check.as_depth("depth", depth)
         family = Family.checked(
             readout=readout,
             trained=check.as_choice("trained", trained, TRAINED),

@@ -72,7 +72,7 @@ def cntk(
         real, finite numbers.
     x2 : array of shape (m, P, Q, C), optional
         Further images. Without, the kernel of x1 with itself: exactly symmetric, at half the cost.
-    depths : int or sequence of int, each ≥ 2
+    depths : int or sequence of int, each from 2 to 1000
         Number of convolutional layers + 1, as in the paper: depth 2 has one convolution, one ReLU and the linear
         readout. One pass to the deepest gives all depths, at its cost.
     readout : {"flatten", "lap", "gap"}
@@ -89,14 +89,15 @@ def cntk(
         Which layers are trained. "hidden" fixes the first and the last one: Θ⁰ = 0, and Θ^L loses its term K^L; at
         depth 2 no layer is left and the NTK is 0. The paper's CNTK-V trains all layers, its CNTK-GAP the hidden ones.
         A sequence computes both in one pass and changes the NTK's keys, see below.
-    filter_size : int, odd
-        q.
+    filter_size : int, odd, at most 1001
+        q. From twice the image's larger side on, a larger one changes only the scale.
     get : {"ntk", "nngp"} or sequence of both
     diagonal : bool
         Compute K(x, x) alone, the diagonal of the kernel of x1 with itself, without the matrix.
     channels_first : bool, optional
-        Whether images are (C, P, Q), as torch orders them, instead of (P, Q, C). By default they are not, and shapes
-        that look like it, such as (n, 3, 32, 32), are refused; False takes them as they are.
+        Whether images are (C, P, Q), as torch orders them, instead of (P, Q, C). By default they are not; shapes that
+        look like it, such as (n, 3, 32, 32), (n, 4, 32, 32) and (n, 3, 4, 4), are refused, and those that may as well
+        be, such as (n, 3, 3, 3), warned of (`exact_cntk.errors.LayoutWarning`). False takes them as they are.
     backend : {"auto", "reference", "cpu", "cuda"}
         `reference`: float64 and slow, straight from the formulas above, for tests; `cpu`: compiled, vectorised, many
         threads; `cuda`: an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, with the extra

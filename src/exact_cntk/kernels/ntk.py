@@ -37,7 +37,7 @@ def ntk(
         Vectors; NumPy array, torch tensor or nested sequence of real, finite numbers.
     x2 : array of shape (m, d), optional
         Further vectors. Without, the kernel of x1 with itself, exactly symmetric.
-    depth : int ≥ 1
+    depth : int from 1 to 1000
         Number of weight layers, L + 1 in the paper, as in `cntk`: depth 2 has one hidden layer, depth 1 is linear.
         All of them are trained, none has a bias.
     get : {"ntk", "nngp"} or sequence of both
@@ -71,7 +71,7 @@ def ntk(
     right = left if x2 is None else check.as_vectors("x2", x2)
     if right.shape[1] != left.shape[1]:
         raise InputError(f"x2 has {right.shape[1]} features; allowed is x1's number of features, {left.shape[1]}")
-    depth = check.as_integer("depth", depth, at_least=1)
+    depth = check.as_depth("depth", depth, at_least=1)
     kinds = check.as_choices("get", get, KINDS)
     if check.as_diagonal(diagonal, x2):
         ones = np.ones(len(left))

@@ -134,8 +134,7 @@ def read_out(tensor: np.ndarray, readout: str, pooling_window: int | None = None
     if readout == "lap":
         assert pooling_window is not None
         for axis in (1, 2, 3, 4):
-            # A window that covers the image from each of its pixels is as good as any larger one.
-            tensor = _window_sum(tensor, min(pooling_window, 2 * tensor.shape[axis] - 1), (axis,))
+            tensor = _window_sum(tensor, pooling_window, (axis,))
         tensor = tensor / float(pooling_window) ** 4
     return np.einsum("bijij->b", tensor)
 
@@ -163,25 +162,30 @@ def same_patches(same: np.ndarray, x: np.ndarray, y: np.ndarray, filter_size: in
     x, y : arrays of shape (B, P, Q, features)
         Only whether a pixel's features are all 0 is looked at: it then equals the padding.
     """
-    r = filter_size // 2
+    P, Q = same.shape[1:3]
+    r = _radius(filter_size, max(P, Q))
     widths = ((0, 0), (r, r), (r, r))
     zero_x = np.pad((x == 0).all(axis=-1), widths, constant_values=True)
     zero_y = np.pad((y == 0).all(axis=-1), widths, constant_values=True)
     padded = np.pad(same, (*widths, (r, r), (r, r))) | (zero_x[:, :, :, None, None] & zero_y[:, None, None, :, :])
-    P, Q = same.shape[1:3]
     result = np.ones_like(same)
-    for a in range(filter_size):
-        for b in range(filter_size):
+    for a in range(2 * r + 1):
+        for b in range(2 * r + 1):
             result &= padded[:, a : a + P, b : b + Q, a : a + P, b : b + Q]
     return result
 
 
 def _window_sum(array: np.ndarray, filter_size: int, axes: tuple[int, ...]) -> np.ndarray:
     """Add the q shifts of `array` along all of `axes` at once, zero outside."""
-    r = filter_size // 2
+    r = _radius(filter_size, max(array.shape[axis] for axis in axes))
     padded = np.pad(array, [(r, r) if axis in axes else (0, 0) for axis in range(array.ndim)])
     result = np.zeros_like(array)
-    for a in range(filter_size):
+    for a in range(2 * r + 1):
         window = [slice(a, a + n) if axis in axes else slice(None) for axis, n in enumerate(array.shape)]
         result += padded[tuple(window)]
     return result
+
+
+def _radius(size: int, side: int) -> int:
+    """(q − 1)/2, but no more than covers the image from each of its pixels: a larger window holds only more zeros."""
+    return min(size // 2, side - 1)

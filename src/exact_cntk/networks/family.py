@@ -116,7 +116,7 @@ class Family:
         if window is not None:
             parts |= {"pooling_window": int(window)}
         family = cls.checked(readout=readout.rstrip("0123456789"), filter_size=int(filter_size), **parts)
-        return family, check.as_integer("layers", int(layers), at_least=1) + 1
+        return family, check.as_integer("layers", int(layers), at_least=1, at_most=check.DEEPEST - 1) + 1
 
     def notation(self, depth: int) -> str:
         """The network of a depth in one line."""

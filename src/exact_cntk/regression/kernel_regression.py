@@ -65,9 +65,9 @@ def kernel_regression(
         Symmetric, positive semi-definite, finite. A dataset is read as the method needs it: whole, or by tiles.
     y : array of shape (n,) or (n, k)
         One-dimensional integers, booleans or texts, also as objects or pandas' categoricals, are class labels, coded
-        as in the paper: 0.9 for the own class and −0.1 for the others. Anything else is numeric targets (a
-        one-dimensional regression target in integers wants ``y.astype(float)``); labels in a column, of shape (n, 1),
-        and one-hot integers are refused.
+        as in the paper: 0.9 for the own class and −0.1 for the others. Floats, and a matrix of integers of at least
+        three values, are numeric targets (integers that are targets otherwise want ``y.astype(float)``). Refused are
+        labels in a column, of shape (n, 1), and a matrix of two values: one-hot labels, or several for a point.
     K_test : array of shape (m, n), optional
         Kernel of test with training points.
     ridges : float or sequence of float, each ≥ 0, or "loo"
@@ -223,7 +223,8 @@ def _result(
     if not solved.any():
         raise InputError(
             f"ridges is {ridges.tolist()}; K + λI is singular to working precision for each of them, as it is at λ = 0 "
-            f"with duplicates among the {len(targets)} training points: add a larger ridge (1e-8, say), or remove them"
+            f"with duplicates or near-duplicates among the {len(targets)} training points: add a larger ridge (1e-8, "
+            "say), or remove them"
         )
     Y = targets.reshape(len(targets), -1)
     points = np.arange(len(Y)) if held is None else held.points

@@ -92,7 +92,7 @@ class KernelRegression:
         Parameters
         ----------
         index : int, optional
-            Which ridge; by default `best`.
+            Which ridge, from the end if negative; by default `best`.
         K_test : array of shape (m, n), optional
             Kernel of new points with training points; by default the one that `predictions` were made from.
 
@@ -106,7 +106,8 @@ class KernelRegression:
                 "predicted labels need class labels as y: integers, booleans or texts of shape (n,); of one-hot "
                 "numbers, np.argmax(y, axis=1)"
             )
-        index = self.best if index is None else index
+        r = len(self.ridges)
+        index = self.best if index is None else check.as_integer("index", index, at_least=-r, at_most=r - 1)
         if not self.solved[index]:
             raise InputError(f"ridge {self.ridges[index]:g} was not solved: {self.why_unsolved(index)}")
         if K_test is not None:

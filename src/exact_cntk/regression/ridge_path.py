@@ -318,10 +318,11 @@ def _factorise(A: np.ndarray, diagonal: np.ndarray) -> bool:
 def not_psd(smallest: float, largest: float, allowed: float, *, bound: bool = False) -> NotPositiveSemidefiniteError:
     """The error for a kernel with an eigenvalue below −allowed; where `bound`, there may be a smaller one still."""
     beyond = ("at most ", "at least") if bound else ("", "at most")
+    explained = f"eigenvalues down to {-allowed:.3g}" if allowed > 0 else "none of these, as none is positive"
     return NotPositiveSemidefiniteError(
         f"K is not positive semi-definite: its smallest eigenvalue is {beyond[0]}{smallest:.6g}, its largest "
-        f"{beyond[1]} {largest:.6g}. Rounding explains eigenvalues down to {-allowed:.3g}, and nothing is added to K "
-        "to hide it: check how K was computed; if its entries are less precise than that, say so by tolerance"
+        f"{beyond[1]} {largest:.6g}. Rounding explains {explained}, and nothing is added to K to hide it: "
+        "check how K was computed; if its entries are less precise than that, say so by tolerance"
     )
 
 

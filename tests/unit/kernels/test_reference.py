@@ -224,3 +224,12 @@ def test_symmetric_case_equals_the_general_one_and_reports_half_the_pairs(monkey
 def test_hidden_layers_of_depth_two_are_none():
     spec = KernelSpec(Family("gap", ("hidden",)), (2,), ("ntk",))
     assert (reference.compute(random_images(2, 3, 3, 1), None, spec).kernels == 0).all()
+
+
+@pytest.mark.parametrize("readout", ["flatten", "gap"])
+def test_the_largest_filters_change_only_the_scale(readout):
+    x, y = random_images(2, 3, 4, 2)
+    spec = everything((3,), readout, filter_size=7)  # 2·4 − 1 pixels cover the image from each of its own
+    largest = everything((3,), readout, filter_size=1001)
+    kernels = [reference.kernels_of_pairs(x[None], y[None], case) for case in (spec, largest)]
+    np.testing.assert_allclose(kernels[1], kernels[0] * (7 / 1001) ** 4, rtol=1e-12)  # 1/q² for each of two layers

@@ -163,7 +163,7 @@ def test_duplicates_make_ridge_zero_unsolved_and_nothing_else(method):
         assert np.isfinite(values[1:]).all()
     with pytest.raises(InputError, match="ridge 0 was not solved"):
         result.predicted_labels(0)
-    with pytest.raises(InputError, match=r"ridges is \[0.0\]; K \+ λI is singular .* duplicates among the 31"):
+    with pytest.raises(InputError, match=r"ridges is \[0.0\]; K \+ λI is singular .* near-duplicates among the 31"):
         kernel_regression(K, labels, K_test, method=method)
 
 
@@ -338,3 +338,12 @@ def test_accuracy_needs_predictions_and_as_many_labels():
         kernel_regression(K, labels).test_accuracy(test_labels)
     with pytest.raises(InputError, match="one label for each of 12 test points"):
         kernel_regression(K, labels, K_test).test_accuracy(test_labels[1:])
+
+
+@pytest.mark.parametrize("method", ["eigh", "cg"])
+def test_rounding_explains_nothing_where_no_eigenvalue_is_positive(method):
+    K = -np.diag(np.arange(1.0, 21.0))
+    with pytest.raises(
+        regression_module.NotPositiveSemidefiniteError, match=r"Rounding explains none of these, as none"
+    ):
+        kernel_regression(K, np.arange(20) % 4, ridges=1.0, method=method)
