@@ -99,6 +99,10 @@ class Files:
     def blocks(self) -> list[Path]:
         return make_blocks(self.folder / "blocks", self.data, self.full)
 
+    @property
+    def first_block(self) -> Path:
+        return self.folder / "blocks" / "0-0.h5"
+
     def kernel(self, full: np.ndarray | None = None) -> Path:
         path = self.folder / "kernels" / "kernel.h5"
         merge_blocks(make_blocks(self.folder / "blocks", self.data, self.full if full is None else full), 3, path)
@@ -256,7 +260,16 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
         lambda files: merge(files, [*(blocks := files.blocks())[1:], spoilt(blocks[0], "ntk/depth_03")]),
         r"0-0\.h5: ntk/depth_03 has nan at row 3, column 2",
     ),
-    ("NaN in a kernel", lambda files: solve(files, kernel=spoilt(files.kernel(), "ntk")), r"K\[3, 2\] is nan"),
+    (
+        "NaN in a block of a kernel",
+        lambda files: (solve(files, kernel=files.kernel()), spoilt(files.first_block, "ntk/depth_03"))[0],
+        r"block .*0-0\.h5 is not the one that kernel .*kernel\.h5 was merged from: delete the kernel and merge again",
+    ),
+    (
+        "missing block of a kernel",
+        lambda files: (solve(files, kernel=files.kernel()), removed(files.first_block))[0],
+        r"block .*0-0\.h5, which kernel .*kernel\.h5 was merged from, is missing: run the study again",
+    ),
     ("NaN as ridge", lambda files: solve(files, ridges="0,nan"), "ridges must be finite"),
     (
         "missing images",
