@@ -1,4 +1,4 @@
-"""All blocks of a pass as the kernels of the pool's first images, put together in memory."""
+"""All blocks of a pass as the kernels of the pool's first images, of which some rows are in memory at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,29 +38,37 @@ class BlockSet:
         """Pairs of images that were computed."""
         return sum(header.position.pairs for header in self.headers.values())
 
-    def kernel(self, kind: str, depth: int, trained: str | None = None) -> np.ndarray:
-        """One kernel of the pass, of shape (n + n_test, n), float64; the symmetric part is filled.
+    def kernel(self, kind: str, depth: int, trained: str | None = None, *, rows: slice) -> np.ndarray:
+        """Rows of one kernel of the pass, of shape (rows, n), float64; the symmetric part is filled.
 
         Parameters
         ----------
         kind, depth, trained
             `trained` where the blocks have the NTK of several choices of trained layers.
+        rows : slice
+            Of the n images of the pool and the test images after them.
 
         Raises
         ------
         UserError
             A block is damaged, has NaN, or does not hold this kernel.
         """
-        kernel = np.empty((self.n + self.header.n_test, self.n))
+        kernel = np.empty((rows.stop - rows.start, self.n))
         for path, header in self.headers.items():
+            places = [
+                (_moved(place.rows, header.n_train, self.n), place.cols)
+                for place in placements(header.position, header.n_train)
+            ]
+            if not any(span.start < rows.stop and span.stop > rows.start for span, _ in places):
+                continue
             with Block(path) as block:
                 values = read_values(block, (kind, depth, *([trained] if trained else [])))
-            own, *mirrored = (
-                (_moved(rows, header.n_train, self.n), cols)
-                for rows, cols in placements(header.position, header.n_train)
-            )
-            for (rows, cols), part in [(own, values), *((place, values.T) for place in mirrored)]:
-                kernel[rows.start : rows.stop, cols.start : cols.stop] = part
+            for (span, cols), part in zip(places, (values, values.T), strict=False):
+                first, last = max(span.start, rows.start), min(span.stop, rows.stop)
+                if first < last:
+                    kernel[first - rows.start : last - rows.start, cols.start : cols.stop] = part[
+                        first - span.start : last - span.start
+                    ]
         return kernel
 
 

@@ -96,12 +96,36 @@ def fit_and_test(
     `K_test`, the kernel of the test images with the training images, comes in one or several arrays of shape (some, n).
     """
     regression = fit_labels(K, labels, name=name, **options)
-    try:
-        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-            scores = np.concatenate([regression.predict(rows) for rows in K_test], axis=1)
-    except InputError as error:
-        raise UserError(f"{name}: {error}") from error
-    return Fit(regression, right_answers(scores, regression.classes, test_labels))
+    return test_fits([(regression, slice(None))], K_test, test_labels, name=name)[0]
+
+
+def test_fits(
+    regressions: Sequence[tuple[KernelRegression, slice]],
+    K_test: Iterable[np.ndarray],
+    test_labels: np.ndarray,
+    *,
+    name: str,
+) -> list[Fit]:
+    """Test fits to slices of a training pool on the same test images, all of them before more of `K_test` is made.
+
+    `K_test`, the kernel of the test images with the pool's n images, comes in one or several arrays of shape (some, n).
+    """
+    correct: list[list[np.ndarray]] = [[] for _ in regressions]
+    done = 0
+    for rows in K_test:
+        labels = test_labels[done : done + len(rows)]
+        done += len(rows)
+        for (regression, chunk), parts in zip(regressions, correct, strict=True):
+            try:
+                with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+                    scores = regression.predict(rows[:, chunk])
+            except InputError as error:
+                raise UserError(f"{name}: {error}") from error
+            parts.append(right_answers(scores, regression.classes, labels))
+    return [
+        Fit(regression, np.concatenate(parts, axis=1))
+        for (regression, _), parts in zip(regressions, correct, strict=True)
+    ]
 
 
 def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:

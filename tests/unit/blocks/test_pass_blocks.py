@@ -43,8 +43,11 @@ def test_block_set_is_what_the_public_function_gives(data, blocks):
     assert held.pairs == N * (N + 1) // 2 + N * TEST
     for key, kernel in expected.items():
         # the triangle and the rectangle go through the float32 recursion in another order of pairs
-        np.testing.assert_allclose(held.kernel(*key), kernel, rtol=1e-5)
-        assert np.array_equal(held.kernel(*key)[:N], held.kernel(*key)[:N].T)
+        whole = held.kernel(*key, rows=slice(0, N + TEST))
+        np.testing.assert_allclose(whole, kernel, rtol=1e-5)
+        assert np.array_equal(whole[:N], whole[:N].T)
+        for rows in (slice(3, 6), slice(6, N + 1), slice(N + 2, N + TEST)):  # within blocks, over their edges
+            assert np.array_equal(held.kernel(*key, rows=rows), whole[rows])
 
 
 def test_header_tells_the_pass(blocks):

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from exact_cntk.data import describe
 from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.regression.ridge_path import required_bytes
+from exact_cntk.regression.solvers.choice import Problem
+from exact_cntk.study.fits import testing_bytes
 from exact_cntk.study.sections.architectures.plan import architecture_outputs, passes
 from exact_cntk.study.work import SIDE_BY_SIDE, Fits, Work
 
@@ -26,8 +29,9 @@ def expected_work(params: Mapping[str, Any]) -> list[Work]:
 
 def expected_memory(params: Mapping[str, Any]) -> int:
     """Peak memory of solving one architecture, bytes; for its blocks see `exact_cntk.study.passes.pass_memory`."""
-    n = params["architectures"]["train_images"]
-    return ITEM_BYTES * n * (n + params["prepare"]["test_images"]) + required_bytes(n, "eigh")
+    classes, ridges = len(describe(params["prepare"]).class_names), len(params["solve"]["ridges"])
+    problem = Problem(params["architectures"]["train_images"], classes, ridges)
+    return ITEM_BYTES * problem.n**2 + required_bytes(problem.n, "eigh") + testing_bytes(problem)
 
 
 def expected_disk(params: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from exact_cntk._support.cut import cut
 from exact_cntk._support.machine import require_memory
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk._support.stated_files import read_stated
@@ -16,9 +17,10 @@ from exact_cntk.data import ProcessedData, load_processed
 from exact_cntk.errors import InputError
 from exact_cntk.kernels.cost import ITEM_BYTES
 from exact_cntk.networks import Output, kernel_key
+from exact_cntk.regression.result import KernelRegression
 from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import check_images, describe_data, write_result
-from exact_cntk.study.fits import Fit, check_ridges, fit_and_test
+from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_labels, test_fits, testing_bytes
 from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
@@ -112,24 +114,26 @@ class _Problem:
 
     def solve(self, output: Output) -> list[dict[str, Any]]:
         """The results of one architecture, of all training sets."""
-        kernel = self.blocks.kernel(*kernel_key(output, nested=self.blocks.header.network.nested))
-        architecture = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
+        key = kernel_key(output, nested=self.blocks.header.network.nested)
+        n, n_test = self.blocks.n, self.blocks.header.n_test
         name = f"{output.kind} of {self.blocks.header.name} at depth {output.depth}"
+        sets = [(subset, repeat, chunk) for subset in self.subsets for repeat, chunk in enumerate(subset.chunks)]
+        kernel = self.blocks.kernel(*key, rows=slice(0, n))
+        regressions = [(self._fit(kernel, chunk, name), chunk) for _, _, chunk in sets]
+        del kernel
+        rows = (self.blocks.kernel(*key, rows=slice(n + part.start, n + part.stop)) for part in cut(n_test, TEST_ROWS))
+        fits = test_fits(regressions, rows, self.data.test_labels, name=name)
+        architecture = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
         return [
-            architecture
-            | {"train_images": subset.train_images, "repeat": repeat}
-            | self._fit(kernel, chunk, f"{name}, on images {chunk.start}:{chunk.stop}").both_protocols()
-            for subset in self.subsets
-            for repeat, chunk in enumerate(subset.chunks)
+            architecture | {"train_images": subset.train_images, "repeat": repeat} | fit.both_protocols()
+            for (subset, repeat, _), fit in zip(sets, fits, strict=True)
         ]
 
-    def _fit(self, kernel: np.ndarray, chunk: slice, name: str) -> Fit:
-        return fit_and_test(
+    def _fit(self, kernel: np.ndarray, chunk: slice, name: str) -> KernelRegression:
+        return fit_labels(
             kernel[chunk, chunk],
             self.data.train_labels[chunk],
-            [kernel[self.blocks.n :, chunk]],
-            self.data.test_labels,
-            name=name,
+            name=f"{name}, on images {chunk.start}:{chunk.stop}",
             ridges=self.ridges,
             dtype=self.blocks.header.precision,
             max_memory_gib=self.max_memory_gib,
@@ -171,10 +175,10 @@ def measured_seconds(blocks: Sequence[Path], timings: Path) -> float | None:
 
 
 def _memory(block_set: BlockSet, data: ProcessedData, ridges: int, max_memory_gib: float | None) -> int:
-    """Peak in bytes: one kernel of the full set and what solving it takes."""
+    """Peak in bytes, at most: one kernel of the full set, what solving it takes, and a few rows of the test images."""
     problem = Problem(block_set.n, len(data.class_names), ridges, in_memory=True, overwrite=False)
     solver = choose_solver(problem, method=METHOD, max_memory_gib=max_memory_gib)
-    return ITEM_BYTES * (block_set.n + block_set.header.n_test) * block_set.n + solver.memory
+    return ITEM_BYTES * block_set.n**2 + solver.memory + testing_bytes(problem)
 
 
 def run(job: Job, context: Context) -> str:
