@@ -110,7 +110,7 @@ def provenance(
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
     from exact_cntk.study.provenance import timing as measured
-    from exact_cntk.study.schema import read_yaml
+    from exact_cntk.study.yaml_files import read_yaml
 
     try:
         digest = {} if data is None else read_stated(data)

@@ -21,8 +21,9 @@ from exact_cntk.study.limits import (
     plan_contradictions,
 )
 from exact_cntk.study.names import name_contradictions
-from exact_cntk.study.schema import fit_schema, read_yaml
+from exact_cntk.study.schema import fit_schema
 from exact_cntk.study.sections._collect import section_contradictions
+from exact_cntk.study.yaml_files import read_yaml
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
