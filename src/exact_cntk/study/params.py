@@ -5,12 +5,12 @@ The schema, ``workflow/schemas/params.schema.yaml``, checks single keys; this mo
 `exact_cntk.study.checks` does so for sections and `exact_cntk.study.names` for names.
 """
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from exact_cntk._support.outputs import is_printable
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError, shortened
 from exact_cntk.study.checks import named_families, something_trained
@@ -103,7 +103,9 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     except InputError as error:
         yield f"prepare.{error}"
         return
-    if wrong := next((letter for letter in prepare["source"] or "" if letter in "{}" or not _printable(letter)), None):
+    if wrong := next(
+        (letter for letter in prepare["source"] or "" if letter in "{}" or not is_printable(letter)), None
+    ):
         yield (
             f"prepare.source: {prepare['source']!r} contains {wrong!r}, which is not allowed in file names of "
             f"the workflow; rename the file or folder, or make a link to it"
@@ -111,11 +113,6 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:
             yield f"prepare.{key}: {prepare[key]} is more than the {images} images of the source"
-
-
-def _printable(letter: str) -> bool:
-    """Whether a letter is no control character, line end or surrogate."""
-    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:
