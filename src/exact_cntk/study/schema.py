@@ -1,4 +1,4 @@
-"""Parameters and their schema: reading values, and explaining errors.
+"""Parameters, documents and their schemas: reading values, and explaining errors.
 
 The same parameters come in several notations with the same meaning. Snakemake's ``--config "solve={'ridges': [0]}"``
 hands nested numbers over as strings; DVC writes YAML 1.2, in which 1e-08 is a number, while PyYAML reads YAML 1.1,
@@ -51,6 +51,20 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
     return dict.fromkeys(validator.schema["properties"]) | checked
 
 
+def check_form(document: dict[str, Any], schema: Path) -> None:
+    """Check a document as it was read, in which nothing is mended, against a schema.
+
+    Raises
+    ------
+    InputError
+        Naming a key that does not fit, its value and what is allowed.
+    """
+    for key, value in _numbers(document):
+        _refuse_unusual(key, value)
+    for error in _form_validator(schema).iter_errors(document):
+        raise InputError(_explain(error))
+
+
 def _plain(value: object, counter: Iterator[int]) -> Any:
     """Copy nested mappings and sequences into dicts and lists, and count values."""
     if next(counter) > MOST_VALUES:
@@ -81,10 +95,21 @@ def _refuse_unusual(key: str, value: int | float) -> None:
 
 @cache
 def _validator(schema: Path) -> Any:
-    """Validator of a schema; an integer is an int, because 60.0 can be neither a range nor part of a file name."""
+    """Validator of the parameters' schema."""
+    return _strict(read_schema(schema))
+
+
+@cache
+def _form_validator(schema: Path) -> Any:
+    """Validator of a document's schema."""
+    return _strict(read_yaml(schema))
+
+
+def _strict(schema: dict[str, Any]) -> Any:
+    """Validator in which an integer is an int, because 60.0 can be neither a range nor part of a file name."""
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
-    return validator(read_schema(schema))
+    return validator(schema)
 
 
 def read_schema(path: Path) -> dict[str, Any]:
