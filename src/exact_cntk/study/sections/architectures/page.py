@@ -42,7 +42,7 @@ TEXT = (
     "the last layer fixed, CNN-GP with only the last layer trained: the Gaussian process of the same network). Each is "
     "tested with few training images, on several disjoint sets, and with the full training set. The question is how "
     "well the ranking with few images finds the architecture that is best with all, and how much time it saves. Costs "
-    "are exact counts of covariance entries passed through ReLU layers; the seconds in the last tables are measured, "
+    "are exact counts of covariance entries passed through ReLU layers. Seconds, which only the report shows, are measured "
     "and differ from run to run."
 )
 CAPTIONS = {
