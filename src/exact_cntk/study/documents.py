@@ -137,7 +137,12 @@ def read_document(
 
 
 def read_documents(
-    data: Mapping[str, Any], files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+    data: Mapping[str, Any],
+    files: Iterable[str | Path],
+    format_version: int = 1,
+    *,
+    keys: Iterable[str] = (),
+    schema: Path | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """Read the JSON files of a section, in order, and check that they belong to the study; other files are passed over.
 
@@ -150,7 +155,7 @@ def read_documents(
     """
     documents = {}
     for path in (path for path in map(Path, files) if path.suffix == ".json"):
-        document = read_document(path, "results", format_version, keys={"data", *keys})
+        document = read_document(path, "results", format_version, keys={"data", *keys}, schema=schema)
         stated = document["data"].get("digest") if isinstance(document["data"], dict) else None
         check_images(str(path), str(stated), "the metrics of the study", data["digest"], "compute this file again")
         documents[path] = document
