@@ -252,7 +252,7 @@ class Malicious:
 # What is wrong; the command line, from the files; what its one line must say. Files that it must not write are out.*
 COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
     ("even filter", lambda files: block(files, filter_size=4), "filter_size is 4; allowed are odd"),
-    ("depth 1", lambda files: block(files, depths=1), "depths is 1; allowed are integers ≥ 2"),
+    ("depth 1", lambda files: block(files, depths=1), "--depths is '1': '1' is no whole number from 2 to 1000"),
     ("unknown readout", lambda files: block(files, readout="flaten"), "readout is 'flaten'.*did you mean 'flatten'"),
     ("NaN in images", lambda files: block(files, data=files.nan_images()), r"x1\[5, 0, 0, 0\] is nan"),
     (
@@ -270,7 +270,7 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
         lambda files: (solve(files, kernel=files.kernel()), removed(files.first_block))[0],
         r"block .*0-0\.h5, which kernel .*kernel\.h5 was merged from, is missing: run the study again",
     ),
-    ("NaN as ridge", lambda files: solve(files, ridges="0,nan"), "ridges must be finite"),
+    ("NaN as ridge", lambda files: solve(files, ridges="0,nan"), "--ridges is '0,nan': 'nan' is no number from 0"),
     (
         "missing images",
         lambda files: block(files, data=removed(files.data_file)),

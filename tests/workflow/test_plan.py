@@ -101,6 +101,13 @@ def test_typo_is_one_line_from_every_command(fresh):
         assert "Traceback" not in output
 
 
+def test_no_cores(fresh):
+    """Also where nothing is to be done."""
+    for cores in ("0", "-1", "two", "1_0"):
+        output = fresh.run("python", "workflow/scripts/run_study.py", f"--cores={cores}", code=2)
+        assert output == f"run_study: error: --cores is '{cores}'; allowed are all, or a whole number from 1 on\n"
+
+
 def test_a_key_given_twice_is_one_line(fresh):
     with (fresh / "params.yaml").open("a", encoding="utf-8") as file:
         file.write("study: other\n")

@@ -13,9 +13,9 @@ from exact_cntk.errors import UserError
 from exact_cntk.study.documents import write_json
 from exact_cntk.study.params import SCHEMA, check_params
 from exact_cntk.study.passes import kernel_blocks, kernel_depths, storage
-from exact_cntk.study.schema import read_yaml
 from exact_cntk.study.sections import KEYS, has_parameters, plan, present
 from exact_cntk.study.sections._collect import all_passes, planned_jobs
+from exact_cntk.study.yaml_files import read_yaml
 from snakemake.exceptions import WorkflowError
 
 KILLED = (

@@ -6,6 +6,7 @@ python workflow/scripts/run_study.py [--cores N] [--configfile FILE] [anything e
 import argparse
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     given, passed_on = parser.parse_known_args(arguments)
     os.chdir(ROOT)
     try:
+        check_cores(given.cores)
         study = load_params(given.configfile or "params.yaml")["study"]
         check_folders()
         with sole_run() as lock:
@@ -57,6 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
     elif code == INTERRUPTED:
         print("Interrupted. What is finished stays: the same command goes on from there.", file=sys.stderr)
     return code
+
+
+def check_cores(given: str) -> None:
+    """Refuse, also where nothing is left to do, what is no number of cores."""
+    if given != "all" and not re.fullmatch(r"[1-9][0-9]{,4}", given):
+        raise UserError(f"--cores is {given!r}; allowed are all, or a whole number from 1 on")
 
 
 def check_folders() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from exact_cntk.errors import UserError
 
-# Errors of a file system that is full, over quota, read-only or another user's, or has a file where a folder should be
-# or the reverse: never a bug of this program.
+# Errors of a file system that is full, over quota, read-only or another user's, has a file where a folder should be or
+# the reverse, or takes no such name: never a bug of this program.
 FILE_SYSTEM_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-    | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+    | {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
 
 
@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
-        temporary = path.with_name(f"{_prefix(path)}{os.getpid()}.tmp")
+        temporary = temporary_name(path)
+        _require_new_files(path.parent, temporary)
         try:
             yield temporary
             _sync(temporary)
@@ -80,6 +81,20 @@ def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
     while left:
         written = os.pwrite(descriptor, left, offset)
         left, offset = left[written:], offset + written
+
+
+def temporary_name(path: Path) -> Path:
+    """Where this process writes `path`."""
+    return path.with_name(f"{_prefix(path)}{os.getpid()}.tmp")
+
+
+def _require_new_files(folder: Path, temporary: Path) -> None:
+    """Find out whether a folder takes new files: one like /proc says that they are missing, as a bug would."""
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except FileNotFoundError as error:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder)) from error
 
 
 def _prefix(path: Path) -> str:

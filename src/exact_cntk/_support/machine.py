@@ -129,12 +129,19 @@ def require_memory(what: str, need: int, limit_gib: float | None = None) -> None
 
 def require_writable(folder: Path, remedy: str) -> None:
     """Refuse to start where `folder`, or the nearest one above it that is there, takes no files."""
-    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    existing = next(path for path in [folder, *folder.absolute().parents] if _exists(path))
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}, in {existing}; {remedy}") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # its name is too long
+        return False
 
 
 def require_disk(what: str, need: int, path: Path) -> None:

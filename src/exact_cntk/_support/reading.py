@@ -13,7 +13,10 @@ def check_regular(path: Path) -> int:
 
     To open a pipe, or to read a device, may never end.
     """
-    status = path.stat()
+    try:
+        status = path.stat()
+    except ValueError as error:  # of a name with a null byte
+        raise OSError(f"{str(path)!r} is no name of a file: {error}") from None
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{path} is a {'folder' if stat.S_ISDIR(status.st_mode) else 'device or pipe'}, not a file")
     return status.st_size
@@ -33,11 +36,31 @@ def read_text(path: Path) -> str:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Read a JSON object, as `parse_object`."""
+    return parse_object(read_text(path))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object from its text; ValueError if it is none, gives a key twice or has NaN or infinity, as JSON has not.
+
+    Of a key given twice, the last would win.
+    """
     try:
-        document = json.loads(read_text(path))
+        document = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
     if not isinstance(document, dict):
         raise ValueError("it is no JSON object")
     return document
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it gives the key {max(names, key=names.count)!r} twice")
+    return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has {constant}, which is no number of JSON")

@@ -3,10 +3,11 @@
 Verbs import what they need when they run, so that `--help` and short jobs start at once.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ import typer
 from typer.core import TyperGroup
 
 import exact_cntk
+from exact_cntk._support.atomic import FILE_SYSTEM_ERRNOS
 from exact_cntk._support.console import escape_output
 from exact_cntk._support.statement import claim
 from exact_cntk.cli import data, kernel, section, study
+from exact_cntk.cli.verb import Verb
 from exact_cntk.errors import UserError
 
 PROGRAM = "exact-cntk"
@@ -49,6 +52,7 @@ class _Commands(TyperGroup):
 def _one_line() -> Iterator[None]:
     try:
         yield
+        sys.stdout.flush()
     except UserError as error:
         _fail(f"error: {error}", USAGE)
     except UsageError as error:
@@ -56,6 +60,13 @@ def _one_line() -> Iterator[None]:
             raise
         command = error.ctx.command_path if error.ctx else PROGRAM
         _fail(f"error: {error.format_message()} (see `{command} --help`)", USAGE)
+    except OSError as error:
+        # Of a file, errors that are not this program's are a UserError, or have its name.
+        if error.errno not in FILE_SYSTEM_ERRNOS or error.filename is not None:
+            raise
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what still waits to be written
+        _fail(f"error: cannot write the standard output: {error.strerror}; name another place for it", USAGE)
     except KeyboardInterrupt:
         _fail("interrupted; finished work is kept, run again to continue", INTERRUPTED)
 
@@ -113,7 +124,7 @@ def _program(
 app.add_typer(data.app, name="data")
 app.add_typer(section.app, name="section")
 for verb in (kernel.block, kernel.merge, study.solve, study.summary, study.report, kernel.estimate):
-    app.command()(verb)
+    app.command(cls=Verb)(verb)
 
 
 def main() -> None:

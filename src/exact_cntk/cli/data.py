@@ -1,22 +1,24 @@
 """`exact-cntk data`: from the official archive to the file that the kernels read."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exact_cntk._support.console import log
+from exact_cntk._support.console import LARGEST_SEED, MOST_IMAGES, log, whole
+from exact_cntk._support.outputs import check_outputs
+from exact_cntk._support.reading import parse_object
+from exact_cntk.cli.verb import Verb
 from exact_cntk.data import SOURCES
 from exact_cntk.data._source import RAW_FOLDER
 from exact_cntk.data.sources import find_source
-from exact_cntk.errors import InputError
+from exact_cntk.errors import InputError, shortened
 
 app = typer.Typer(no_args_is_help=True, help="Fetch and prepare the images.")
 DOWNLOADS = [name for name, source in SOURCES.items() if source.download]
 
 
-@app.command()
+@app.command(cls=Verb)
 def fetch(
     dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(DOWNLOADS)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the archive.", metavar="DIR")] = RAW_FOLDER,
@@ -32,7 +34,7 @@ def fetch(
     log(f"{archive.fetch(out, url=url)}: the official archive of {dataset}, md5 verified")
 
 
-@app.command()
+@app.command(cls=Verb)
 def prepare(
     dataset: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}.")],
     out: Annotated[
@@ -48,22 +50,41 @@ def prepare(
     ] = False,
     resolution: Annotated[
         int | None,
-        typer.Option(help="Rows of the images, by averages over boxes that the data set allows. [default: native]"),
+        typer.Option(
+            parser=whole(1, MOST_IMAGES),
+            help="Rows of the images, by averages over boxes that the data set allows. [default: native]",
+            metavar="N",
+        ),
     ] = None,
     classes: Annotated[
         list[int] | None,
-        typer.Option("--class", help="Keep this class; repeat for more, renumbered in this order. [default: all]"),
+        typer.Option(
+            "--class",
+            parser=whole(0, MOST_IMAGES),
+            help="Keep this class; repeat for more, renumbered in this order. [default: all]",
+            metavar="N",
+        ),
     ] = None,
-    train_images: Annotated[int | None, typer.Option(help="Size of the training pool. [default: all]")] = None,
+    train_images: Annotated[
+        int | None,
+        typer.Option(parser=whole(1, MOST_IMAGES), help="Size of the training pool. [default: all]", metavar="N"),
+    ] = None,
     selection: Annotated[
         str,
         typer.Option(
             help="The pool: the first images, or a random draw balanced over classes.", metavar="first|stratified"
         ),
     ] = "first",
-    seed: Annotated[int, typer.Option(help="Seed of the stratified selection.")] = 0,
+    seed: Annotated[
+        int, typer.Option(parser=whole(0, LARGEST_SEED), help="Seed of the stratified selection.", metavar="N")
+    ] = 0,
     test_images: Annotated[
-        int | None, typer.Option(help="Number of images from the start of the test set. [default: all]")
+        int | None,
+        typer.Option(
+            parser=whole(1, MOST_IMAGES),
+            help="Number of images from the start of the test set. [default: all]",
+            metavar="N",
+        ),
     ] = None,
 ) -> None:
     """Scale, downsample and standardise the images, and choose the training pool and the test images.
@@ -71,11 +92,16 @@ def prepare(
     Mean and standard deviation are those of the whole training set, whichever images are chosen.
     """
     from exact_cntk.data import prepare as prepare_data
+    from exact_cntk.data._processed import sidecar_path
 
     try:
-        own = dict(json.loads(options))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"options: {options!r} is no JSON object such as {{}} ({error})") from None
+        own = parse_object(options)
+    except ValueError as error:
+        raise InputError(
+            f"--options is {shortened(options)}, but must be a JSON object such as {{}}: {error}"
+        ) from None
+    if out.suffix == ".h5" and source is not None:
+        check_outputs({"the summary next to --out": sidecar_path(out)}, [("--source", source)])
     data = prepare_data(
         dataset,
         out,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from exact_cntk._support.console import LARGEST_SIZE, parse_names, whole
+
 Verb = Callable[..., None]
 
 # Parts of `exact_cntk.networks.Family` → type, default and text of their options.
@@ -22,7 +24,12 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "pooling_window": (
         Annotated[
-            int | None, typer.Option(help="Pixels along a side of a window of the readout lap, odd.", metavar="N")
+            int | None,
+            typer.Option(
+                parser=whole(1, LARGEST_SIZE),
+                help="Pixels along a side of a window of the readout lap, odd.",
+                metavar="N",
+            ),
         ],
         None,
     ),
@@ -40,7 +47,13 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[bool, typer.Option("--flips", help="Average over horizontal flips, at twice the cost.")],
         False,
     ),
-    "filter_size": (Annotated[int, typer.Option(help="Pixels along a side of a filter, odd.", metavar="N")], 3),
+    "filter_size": (
+        Annotated[
+            int,
+            typer.Option(parser=whole(1, LARGEST_SIZE), help="Pixels along a side of a filter, odd.", metavar="N"),
+        ],
+        3,
+    ),
 }
 
 
@@ -63,7 +76,8 @@ def with_family(verb: Verb) -> Verb:
         from exact_cntk.networks import Family  # with NumPy, which `--help` does without
 
         parts = {name: given.pop(name) for name in _OPTIONS}
-        verb(network=Family.checked(**parts | {"trained": parts["trained"].split(",")}), **given)
+        trained = parse_names("--trained", parts["trained"], "all, hidden or all,hidden")
+        verb(network=Family.checked(**parts | {"trained": trained}), **given)
 
     signature = inspect.signature(verb)
     parameters = []

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exact_cntk._support.console import Data, FamilyName, MaxMemory, log, on_terminal, parse_list
+from exact_cntk._support.console import (
+    LARGEST_DEPTH,
+    MOST_SECONDS,
+    Data,
+    FamilyName,
+    MaxMemory,
+    Threads,
+    log,
+    number,
+    on_terminal,
+    parse_list,
+    parse_names,
+    whole,
+)
 from exact_cntk.cli.family import with_family
 
 if TYPE_CHECKING:
@@ -31,7 +44,7 @@ def block(
     storage: Annotated[
         str, typer.Option(help="Precision of the kernels in the file.", metavar="float32|float64")
     ] = "float64",
-    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one for each core]", metavar="N")] = None,
+    threads: Threads = None,
     timing: Annotated[
         Path | None, typer.Option(help="Also record the seconds of the job and of the kernel.", metavar="FILE.json")
     ] = None,
@@ -57,8 +70,8 @@ def block(
         out,
         name=family,
         network=network,
-        depths=parse_list("--depths", depths, int),
-        kinds=kinds.split(","),
+        depths=parse_list("--depths", depths, whole(2, LARGEST_DEPTH)),
+        kinds=parse_names("--kinds", kinds, "ntk, nngp or ntk,nngp"),
         rows=parse_span(rows, "--rows"),
         cols=parse_span(cols, "--cols"),
         backend=backend,
@@ -75,7 +88,9 @@ def block(
 
 
 def merge(
-    depth: Annotated[int, typer.Option(help="One of the depths of the blocks.", metavar="N")],
+    depth: Annotated[
+        int, typer.Option(parser=whole(2, LARGEST_DEPTH), help="One of the depths of the blocks.", metavar="N")
+    ],
     out: Annotated[Path, typer.Option(help="The kernel.", metavar="FILE.h5")],
     blocks: Annotated[list[Path] | None, typer.Argument(help="All blocks of one pass.", metavar="BLOCK")] = None,
     listed: Annotated[
@@ -94,10 +109,12 @@ def merge(
     Example:
       exact-cntk merge --depth 3 --out cntk-v-depth-03.h5 blocks/*.h5
     """
+    from exact_cntk._support.outputs import check_outputs
     from exact_cntk._support.progress import reporting
     from exact_cntk.blocks import merge_blocks, read_list
 
     paths = [*(blocks or []), *(read_list(listed) if listed else [])]
+    check_outputs({"--out": out}, [("--blocks", path) for path in paths])
     start = time.perf_counter()
     with reporting(on_terminal(), "merge", "blocks") as report:
         kernel = merge_blocks(paths, depth, out, max_memory_gib=max_memory_gib, progress=report)
@@ -110,7 +127,10 @@ def merge(
 
 def estimate(
     params: Annotated[Path, typer.Option(help="Parameters of a study.", metavar="FILE.yaml")] = Path("params.yaml"),
-    calibration: Annotated[float, typer.Option(help="Seconds to measure; 0: not at all.", metavar="SECONDS")] = 2.0,
+    calibration: Annotated[
+        float,
+        typer.Option(parser=number(0, MOST_SECONDS), help="Seconds to measure; 0: not at all.", metavar="SECONDS"),
+    ] = 2.0,
 ) -> None:
     """Estimate what a study costs before it starts.
 

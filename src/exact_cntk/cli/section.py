@@ -1,19 +1,28 @@
 """`exact-cntk section`: what a study computes besides its kernels, with tables, figures and provenance."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exact_cntk._support.console import MaxMemory, StudyDir, log, on_terminal
+from exact_cntk._support.console import (
+    LARGEST_SEED,
+    MOST_RESAMPLES,
+    MaxMemory,
+    StudyDir,
+    Threads,
+    log,
+    on_terminal,
+    whole,
+)
+from exact_cntk.cli.verb import Verb
 
 app = typer.Typer(no_args_is_help=True, help="Compute and show a section of a study.", rich_markup_mode=None)
 
 Key = Annotated[str, typer.Argument(help="Name of the section, as in params.yaml.", metavar="KEY")]
 
 
-@app.command()
+@app.command(cls=Verb)
 def run(
     key: Key,
     job: Annotated[str, typer.Argument(help="One of its jobs. [default: list them]", metavar="JOB")] = "",
@@ -24,7 +33,7 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="Its images. [default: data/processed/<study>.h5]", metavar="FILE.h5")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: one for each core]", metavar="N")] = None,
+    threads: Threads = None,
     max_memory_gib: MaxMemory = None,
 ) -> None:
     """Do one job of a section, and write its files into the study's folder.
@@ -56,7 +65,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(cls=Verb)
 def show(
     key: Key,
     study_dir: StudyDir,
@@ -68,8 +77,10 @@ def show(
         list[Path] | None,
         typer.Option(help="Metrics files of the study, repeatable. [default: all in DIR/metrics]", metavar="FILE.json"),
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap samples for intervals.", metavar="N")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", metavar="N")] = 0,
+    resamples: Annotated[
+        int, typer.Option(parser=whole(1, MOST_RESAMPLES), help="Bootstrap samples for intervals.", metavar="N")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(parser=whole(0, LARGEST_SEED), help="Seed of the bootstrap.", metavar="N")] = 0,
 ) -> None:
     """Write tables and figures of one section of a study.
 
@@ -86,7 +97,7 @@ def show(
         log(str(path))
 
 
-@app.command()
+@app.command(cls=Verb)
 def provenance(
     parameters: Annotated[Path, typer.Option(help="Parameters of the section.", metavar="FILE.yaml")],
     out: Annotated[Path, typer.Option(help="Where to write.", metavar="FILE.json")],
@@ -103,14 +114,14 @@ def provenance(
         --parameters results/digits/cnns/parameters.yaml
         --out results/digits/section_provenance/cnns.json
     """
-    from exact_cntk._support.reading import read_text
+    from exact_cntk._support.reading import parse_object, read_text
     from exact_cntk._support.stated_files import read_stated
     from exact_cntk._support.statement import check_data, check_parameters
     from exact_cntk.errors import UserError
     from exact_cntk.study.documents import write_result
     from exact_cntk.study.provenance import section_provenance
     from exact_cntk.study.provenance import timing as measured
-    from exact_cntk.study.schema import read_yaml
+    from exact_cntk.study.yaml_files import read_yaml
 
     try:
         digest = {} if data is None else read_stated(data)
@@ -123,8 +134,8 @@ def provenance(
     try:
         text = read_text(parameters)
         # The workflow's are JSON, whose 1e-05 is a text in YAML.
-        given = json.loads(text) if text.startswith(("{", "null")) else read_yaml(parameters)
-    except (OSError, ValueError, RecursionError) as error:
+        given = parse_object(text) if text.startswith("{") else read_yaml(parameters)
+    except (OSError, ValueError) as error:
         raise UserError(f"{parameters} cannot be read: {error}; delete it and run the study again") from error
     check_parameters(str(parameters), {"parameters": given})
     write_result(out, section_provenance(given or {}, digest))

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk._support.console import KernelData, Ridges, StudyDir, StudyName, log, on_terminal, parse_list
+from exact_cntk._support.console import (
+    LARGEST_RIDGE,
+    KernelData,
+    Ridges,
+    StudyDir,
+    StudyName,
+    gib,
+    log,
+    number,
+    on_terminal,
+    parse_list,
+    study_name,
+)
+from exact_cntk.errors import InputError
 
 
 def solve(
@@ -31,7 +44,8 @@ def solve(
         ),
     ] = "auto",
     max_memory_gib: Annotated[
-        float | None, typer.Option(help="Use a method that needs no more memory, or fail.", metavar="GIB")
+        float | None,
+        typer.Option(parser=gib, help="Use a method that needs no more memory, or fail.", metavar="GIB"),
     ] = None,
     checkpoints: Annotated[
         Path | None,
@@ -60,6 +74,11 @@ def solve(
     from exact_cntk.study.subsets import parse_subset
 
     start = time.perf_counter()
+    if study is None:
+        try:
+            study = study_name(data.stem)
+        except typer.BadParameter as error:
+            raise InputError(f"--study is not given, and --data's name {error.message}; give --study") from None
     subsets = [parse_subset(item) for text in subset for item in text.split(",")]
     with sole_device() if prefers_gpu(max(size.train_images for size in subsets), method) else nullcontext():
         metrics = solve_to_files(
@@ -69,7 +88,7 @@ def solve(
             provenance,
             timing_file=timing,
             subsets=subsets,
-            ridges=parse_list("--ridges", ridges, float),
+            ridges=parse_list("--ridges", ridges, number(0, LARGEST_RIDGE)),
             study=study,
             method=method,
             max_memory_gib=max_memory_gib,

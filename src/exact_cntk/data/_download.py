@@ -11,12 +11,13 @@ import shutil
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from exact_cntk.errors import UserError
+from exact_cntk.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -53,8 +54,7 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
         Another file has the name; another process is downloading it; the disk is full; the server refuses, cannot be
         reached or offers another file; the md5 is wrong (the part is then deleted).
     """
-    if not url.startswith(("http://", "https://")):
-        raise UserError(f"url must start with http:// or https://, got {url!r}")
+    _check_url(url)
     if path.exists():
         _check_existing(path, md5)
         return path
@@ -70,8 +70,21 @@ def download(url: str, path: Path, *, md5: str, n_bytes: int, progress: bool = T
         part.replace(path)
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        raise UserError(f"{path}: cannot be written: {reason}; the next download resumes from {part.name}") from error
+        kept = part.is_file()
+        remedy = f"the next download resumes from {part.name}" if kept else "name another folder"
+        raise UserError(f"{path}: cannot be written: {reason}; {remedy}") from error
     return path
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no address of a server, which other functions raise all kinds of errors of."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not re.fullmatch(r"[!-~]+", url):
+        raise UserError(f"url is {shortened(url)}; it must start with http:// or https:// and name a server, in ASCII")
 
 
 def _check_existing(path: Path, md5: str) -> None:

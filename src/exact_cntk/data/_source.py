@@ -86,7 +86,7 @@ class Download:
     def fetch(self, folder: str | Path, *, url: str | None = None, progress: bool = True) -> Path:
         """Download it into `folder`, from a mirror if `url` is given; see `exact_cntk.data._download.download`."""
         out = Path(folder) / self.path.name
-        return download(url or self.url, out, md5=self.md5, n_bytes=self.n_bytes, progress=progress)
+        return download(self.url if url is None else url, out, md5=self.md5, n_bytes=self.n_bytes, progress=progress)
 
 
 class Source(ABC):

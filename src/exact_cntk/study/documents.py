@@ -12,7 +12,7 @@ import numpy as np
 from exact_cntk._support.atomic import write_bytes
 from exact_cntk._support.stated_files import read_stated, stated
 from exact_cntk.data import ProcessedData
-from exact_cntk.errors import UserError
+from exact_cntk.errors import InputError, UserError
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -101,30 +101,48 @@ def unpack_answers(text: str, test_images: int, name: str, accuracy: float | Non
 
 
 def read_document(
-    path: Path, what: str, format_version: int = 1, *, keys: Iterable[str] = (), remedy: str = "compute this file again"
+    path: Path,
+    what: str,
+    format_version: int = 1,
+    *,
+    keys: Iterable[str] = (),
+    schema: Path | None = None,
+    remedy: str = "compute this file again",
 ) -> dict[str, Any]:
     """Read a JSON document; `what` it should be and the `remedy` otherwise are for messages.
 
     Raises
     ------
     UserError
-        It cannot be read, does not have the checksum that `write_result` gives it, has another format version or lacks
-        a key.
+        It cannot be read, does not have the checksum that `write_result` gives it, has another format version, lacks
+        a key, or does not have the form of the `schema`.
     """
     try:
         document = read_stated(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as {what}: {error}; {remedy}") from error
     version = document.get("format_version")
-    if version != format_version:
+    if version != format_version or type(version) is not int:
         raise UserError(f"{path}: format_version = {version!r}; allowed: {format_version}; {remedy}")
     if missing := set(keys) - document.keys():
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
+    if schema is not None:
+        from exact_cntk.study.schema import check_form  # with jsonschema, which jobs that only write do without
+
+        try:
+            check_form(document, schema)
+        except InputError as error:
+            raise UserError(f"{path} is not as {what} are written, {error}; {remedy}") from error
     return document
 
 
 def read_documents(
-    data: Mapping[str, Any], files: Iterable[str | Path], format_version: int = 1, *, keys: Iterable[str] = ()
+    data: Mapping[str, Any],
+    files: Iterable[str | Path],
+    format_version: int = 1,
+    *,
+    keys: Iterable[str] = (),
+    schema: Path | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """Read the JSON files of a section, in order, and check that they belong to the study; other files are passed over.
 
@@ -137,7 +155,7 @@ def read_documents(
     """
     documents = {}
     for path in (path for path in map(Path, files) if path.suffix == ".json"):
-        document = read_document(path, "results", format_version, keys={"data", *keys})
+        document = read_document(path, "results", format_version, keys={"data", *keys}, schema=schema)
         stated = document["data"].get("digest") if isinstance(document["data"], dict) else None
         check_images(str(path), str(stated), "the metrics of the study", data["digest"], "compute this file again")
         documents[path] = document

@@ -5,12 +5,12 @@ The schema, ``workflow/schemas/params.schema.yaml``, checks single keys; this mo
 `exact_cntk.study.checks` does so for sections and `exact_cntk.study.names` for names.
 """
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from exact_cntk._support.outputs import is_printable
 from exact_cntk.data import describe
 from exact_cntk.errors import InputError, shortened
 from exact_cntk.study.checks import named_families, something_trained
@@ -21,8 +21,9 @@ from exact_cntk.study.limits import (
     plan_contradictions,
 )
 from exact_cntk.study.names import name_contradictions
-from exact_cntk.study.schema import fit_schema, read_yaml
+from exact_cntk.study.schema import fit_schema
 from exact_cntk.study.sections._collect import section_contradictions
+from exact_cntk.study.yaml_files import read_yaml
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
 
@@ -102,7 +103,9 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     except InputError as error:
         yield f"prepare.{error}"
         return
-    if wrong := next((letter for letter in prepare["source"] or "" if letter in "{}" or not _printable(letter)), None):
+    if wrong := next(
+        (letter for letter in prepare["source"] or "" if letter in "{}" or not is_printable(letter)), None
+    ):
         yield (
             f"prepare.source: {prepare['source']!r} contains {wrong!r}, which is not allowed in file names of "
             f"the workflow; rename the file or folder, or make a link to it"
@@ -110,11 +113,6 @@ def _data_contradictions(prepare: Mapping[str, Any]) -> Iterator[str]:
     for key, images in (("train_images", described.train_images), ("test_images", described.test_images)):
         if prepare[key] > images:
             yield f"prepare.{key}: {prepare[key]} is more than the {images} images of the source"
-
-
-def _printable(letter: str) -> bool:
-    """Whether a letter is no control character, line end or surrogate."""
-    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _kernel_contradictions(params: Mapping[str, Any]) -> Iterator[str]:

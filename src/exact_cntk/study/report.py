@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from exact_cntk._support.atomic import write_bytes
+from exact_cntk._support.outputs import check_outputs
 from exact_cntk._support.reading import read_text
 from exact_cntk._support.stated_files import belongs, read_stated, stated_text
 from exact_cntk.errors import UserError
@@ -55,12 +56,10 @@ def write_report(
     """
     directory = Path(study_dir)
     chosen = sorted((directory / "metrics").glob("*.json")) if metrics is None else [Path(path) for path in metrics]
-    pages = read_pages(section_pages(directory) if sections is None else sections)
-    if not pages:
-        raise UserError(
-            f"{directory / 'sections'} holds no section: run the workflow, or `exact-cntk section show`, first"
-        )
+    paths = section_pages(directory) if sections is None else [Path(path) for path in sections]
+    pages = read_pages(paths)
     out = directory / "report.html" if out is None else Path(out)
+    check_outputs({"--out": out}, [("the study", path) for path in (*chosen, *paths)])
     loader = jinja2.PackageLoader("exact_cntk.study")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     study = load(directory, chosen) if chosen else None

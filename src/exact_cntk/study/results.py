@@ -1,6 +1,7 @@
 """Load the metrics files of a study into tidy data frames."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exact_cntk.blocks import kernel_name
 from exact_cntk.data import describe
 from exact_cntk.errors import UserError
 from exact_cntk.networks import Family
@@ -30,8 +32,8 @@ _PATH = ("test_accuracy", "loo_accuracy", "loo_error", "residual_norm", "conditi
 # What chose a ridge; in metrics files where it was not leave-one-out.
 SELECTION = "selection"
 
-# What a metrics file must have.
-_KEYS = ("study", "family", "readout", "trained", "filter_size", "depth", "data", "results")
+SCHEMA = Path(__file__).with_name("metrics.schema.yaml")
+_REMEDY = "solve this kernel again, with `exact-cntk solve` or the workflow"
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ def load(study_dir: str | Path, metrics: Iterable[str | Path] | None = None) -> 
     for path, document in documents.items():
         remedy = "remove the file that does not belong to the study"
         check_images(str(path), document["data"]["digest"], first, reference["data"]["digest"], remedy)
+        if document["study"] != reference["study"]:
+            raise UserError(
+                f"{path} is of the study {document['study']!r}, {first} of {reference['study']!r}; {remedy}"
+            )
         for result in document["results"]:
             row = kernel_columns(document, result["kind"]) | {"depth": document["depth"]}
             row |= {name: result[name] for name in ("train_images", "repeat")}
@@ -216,12 +222,37 @@ def _documents(directory: Path, metrics: Iterable[str | Path] | None) -> dict[Pa
     paths = sorted((directory / "metrics").glob("*.json") if metrics is None else map(Path, metrics))
     if not paths:
         raise UserError(f"{directory / 'metrics'} holds no metrics: run the workflow, or `exact-cntk solve`, first")
-    remedy = "solve this kernel again"
-    documents = {path: read_document(path, "metrics", FORMAT_VERSION, keys=_KEYS, remedy=remedy) for path in paths}
-    for path, document in documents.items():
-        if not document["results"]:
-            raise UserError(f"{path} holds no results: solve.subsets and kernels.kinds must not be empty")
+    documents = {}
+    for path in paths:
+        document = read_document(path, "metrics", FORMAT_VERSION, schema=SCHEMA, remedy=_REMEDY)
+        for complaint in _contradictions(path, document):
+            raise UserError(f"{path}: {complaint}; {_REMEDY}")
+        documents[path] = document
     return documents
+
+
+def _contradictions(path: Path, document: dict[str, Any]) -> Iterator[str]:
+    """Yield what a schema cannot say: values that contradict each other, or the name of the file."""
+    name = kernel_name(document["family"], document["depth"])
+    if re.fullmatch(r".+-depth-\d+", path.stem) and path.stem != name:
+        yield f"its content is of {name}"
+    for i, result in enumerate(document["results"]):
+        key, ridges, found = f"results[{i}]", result["ridges"], result["test_accuracy"]
+        if wrong := next((name for name in _PATH if len(result[name]) != len(ridges)), None):
+            yield f"{key}.{wrong} has {len(result[wrong])} values for {len(ridges)} ridges"
+            return
+        if result["loo_ridge"] not in ridges:
+            yield f"{key}.loo_ridge, {result['loo_ridge']}, is none of its ridges"
+            return
+        if result["test_images"] != (first := document["results"][0]["test_images"]):
+            yield f"{key}.test_images is {result['test_images']}, and {first} in results[0]"
+        for name, ridge in (("accuracy", 0), ("accuracy_loo_ridge", result["loo_ridge"])):
+            if result[name] != (expected := found[ridges.index(ridge)]):
+                yield f"{key}.{name} is {result[name]}, and {expected} in test_accuracy"
+        if (result["accuracy"] is None) != (result["test_correct_hex"] is None):
+            yield f"{key} has an accuracy without answers, or the reverse"
+        if (spectrum := result["eigenvalues"]) and len(spectrum["rank"]) != len(spectrum["value"]):
+            yield f"{key}.eigenvalues has {len(spectrum['rank'])} ranks for {len(spectrum['value'])} values"
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Parameters and their schema: reading values, and explaining errors.
+"""Parameters, documents and their schemas: reading values, and explaining errors.
 
 The same parameters come in several notations with the same meaning. Snakemake's ``--config "solve={'ridges': [0]}"``
 hands nested numbers over as strings; DVC writes YAML 1.2, in which 1e-08 is a number, while PyYAML reads YAML 1.1,
@@ -6,7 +6,6 @@ where it is a string; 60.0 and 6e1 are as whole as 60.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache, reduce
@@ -16,53 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 from jsonschema.exceptions import ValidationError
 
-from exact_cntk._support.reading import read_text
 from exact_cntk.errors import InputError, nearest, shortened
 from exact_cntk.study.sections import KEYS, has_parameters, schema_file
+from exact_cntk.study.yaml_files import MOST_VALUES, join, read_scalar, read_yaml, too_many
 
 # Whole numbers up to here are exact for whoever reads them as floating-point numbers, as JSON's readers may.
 LARGEST_WHOLE = 2**53
-# A number of YAML 1.2 that YAML 1.1 takes for a string.
-_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
-_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
-# Values of a file, counted as they are written out: an anchor of YAML that repeats another may hold billions.
-MOST_VALUES = 5_000
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which no key is given twice, of which the last would win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Refuse a key that is there already, by its line."""
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
-            if key.value in seen:
-                raise InputError(f"{key.value}: given twice, again in line {key.start_mark.line + 1}; keep one of them")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises
-    ------
-    InputError
-        Naming the file: it cannot be read, is not YAML, or gives a key twice.
-    """
-    try:
-        return yaml.load(read_text(path), _Loader)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); give a parameter file like params.yaml"
-        ) from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date, an encoding or nesting beyond all bounds
-        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
 
 
 def fit_schema(params: object, schema: Path) -> dict[str, Any]:
@@ -76,9 +36,7 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
     try:
         checked = _plain(params, count())
     except RecursionError:
-        raise InputError(
-            f"the file: a value holds itself, is nested without end, or there are more than {MOST_VALUES}; write it out"
-        ) from None
+        raise InputError(too_many()) from None
     validator = _validator(schema)
     while True:
         for key, value in _numbers(checked):
@@ -91,6 +49,20 @@ def fit_schema(params: object, schema: Path) -> dict[str, Any]:
         first = min(errors, key=lambda error: (error.validator != "additionalProperties", error.json_path))
         raise InputError(_explain(first))
     return dict.fromkeys(validator.schema["properties"]) | checked
+
+
+def check_form(document: dict[str, Any], schema: Path) -> None:
+    """Check a document as it was read, in which nothing is mended, against a schema.
+
+    Raises
+    ------
+    InputError
+        Naming a key that does not fit, its value and what is allowed.
+    """
+    for key, value in _numbers(document):
+        _refuse_unusual(key, value)
+    for error in _form_validator(schema).iter_errors(document):
+        raise InputError(_explain(error))
 
 
 def _plain(value: object, counter: Iterator[int]) -> Any:
@@ -123,10 +95,21 @@ def _refuse_unusual(key: str, value: int | float) -> None:
 
 @cache
 def _validator(schema: Path) -> Any:
-    """Validator of a schema; an integer is an int, because 60.0 can be neither a range nor part of a file name."""
+    """Validator of the parameters' schema."""
+    return _strict(read_schema(schema))
+
+
+@cache
+def _form_validator(schema: Path) -> Any:
+    """Validator of a document's schema."""
+    return _strict(read_yaml(schema))
+
+
+def _strict(schema: dict[str, Any]) -> Any:
+    """Validator in which an integer is an int, because 60.0 can be neither a range nor part of a file name."""
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
-    return validator(read_schema(schema))
+    return validator(schema)
 
 
 def read_schema(path: Path) -> dict[str, Any]:
@@ -159,24 +142,12 @@ def _readings(value: object) -> Iterator[int | float | bool | None]:
     """Yield possible meanings of a value: the number, truth value or null in a string, a whole number."""
     if isinstance(value, str):
         try:
-            value = _read_scalar(value)
+            value = read_scalar(value)
         except ValueError:
             return
         yield value
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_WHOLE:
         yield int(value)
-
-
-def _read_scalar(text: str) -> int | float | bool | None:
-    """Read a number, truth value or null as in a YAML file; ValueError if the text is none of these."""
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    loader = yaml.SafeLoader("")
-    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
-    if tag not in _SCALARS or not text or text != text.strip():
-        raise ValueError(text)
-    value: int | float | bool | None = loader.construct_object(yaml.ScalarNode(tag, text))
-    return value
 
 
 def _explain(error: ValidationError) -> str:
@@ -185,10 +156,10 @@ def _explain(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         allowed = list(error.schema["properties"])
         unknown = next(name for name in error.instance if name not in allowed)
-        return f"{_join(key, unknown)}: unknown key{nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
+        return f"{join(key, unknown)}: unknown key{nearest(unknown, allowed)}; allowed here: {', '.join(allowed)}"
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{_join(key, missing)}: this key is missing; every key must be given"
+        return f"{join(key, missing)}: this key is missing; every key must be given"
     if error.validator == "enum":
         allowed = [str(name) for name in error.validator_value]
         given = shortened(error.instance)
@@ -203,11 +174,4 @@ def _explain(error: ValidationError) -> str:
 
 
 def _key(path: Sequence[str | int]) -> str:
-    key = ""
-    for part in path:
-        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
-    return key
-
-
-def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
+    return reduce(join, path, "")

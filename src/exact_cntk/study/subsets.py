@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from exact_cntk.errors import InputError
+from exact_cntk.errors import InputError, shortened
 
 
 class Subset(NamedTuple):
@@ -25,10 +25,10 @@ class Subset(NamedTuple):
 
 
 def parse_subset(text: str) -> Subset:
-    """Read "200x5": 200 training images, 5 repeats; InputError unless it is two positive numbers."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    """Read "200x5": 200 training images, 5 repeats; InputError unless it is two positive numbers, below 10⁹."""
+    match = re.fullmatch(r"([1-9][0-9]{,8})x([1-9][0-9]{,8})", text)
     if not match:
-        raise InputError(f"subset is {text!r}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")
+        raise InputError(f"subset is {shortened(text)}, but must be IMAGESxREPEATS, both at least 1, for example 200x5")
     return Subset(int(match[1]), int(match[2]))
 
 

@@ -30,7 +30,7 @@ def write_summary(study_dir: str | Path, sections: Iterable[str | Path] | None =
     Raises
     ------
     UserError
-        As `sections.read_pages`; and if the disk is full or not writable.
+        As `sections.read_pages`; there is no section; and if the disk is full or not writable.
     """
     tree: dict[str, object] = {}
     for page in read_pages(section_pages(study_dir) if sections is None else sections):

@@ -5,13 +5,14 @@ import errno
 import fcntl
 import hashlib
 import http.server
+import os
 import shutil
 import threading
 from http import HTTPStatus
 
 import pytest
 
-from exact_cntk.data import _download
+from exact_cntk.data import SOURCES, _download
 from exact_cntk.data._download import download
 from exact_cntk.errors import UserError
 
@@ -249,3 +250,22 @@ def test_two_downloads_do_not_share_a_part(server, path):
             fetch(server, path)
     fetch(server, path)
     assert_complete(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "ftp://a.org/x", "http://[::1", "http://", "http://a.org:x/y", "http://a.org/\u00e9", "http://a.org/a b\n"],
+)
+def test_what_is_no_address(path, url):
+    with pytest.raises(UserError, match=r"url is '.* it must start with http"):
+        download(url, path, md5=MD5, n_bytes=len(CONTENT), wait_seconds=0)
+    with pytest.raises(UserError, match="it must start with http"):
+        SOURCES["cifar10"].download.fetch(path.parent, url=url)
+    assert not path.parent.exists()
+
+
+def test_no_folder(server, path):
+    """Nothing is promised of a part that is not there."""
+    os.mkfifo(path.parent)
+    with pytest.raises(UserError, match="cannot be written: File exists; name another folder"):
+        fetch(server, path)

@@ -172,7 +172,7 @@ def test_unreadable_files_are_one_line(tmp_path):
     assert "\n" not in str(error.value)
     for text in ("study: 2026-13-45\n", "[" * 10_000, "seed: " + "9" * 10_000):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match=r"broken\.yaml: is not YAML"):
+        with pytest.raises(UserError, match=r"broken\.yaml: (is not YAML|.* is nested without end)"):
             load_params(path)
     path.write_text("- a list\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"broken\.yaml: the file"):

@@ -157,13 +157,13 @@ class TestErrors:
     def test_missing_key(self, tmp_path):
         path = write_study(tmp_path)[0]
         _edit(path, lambda document: document.pop("depth"))
-        with pytest.raises(UserError, match="lacks depth"):
+        with pytest.raises(UserError, match="depth: this key is missing"):
             results.load(tmp_path)
 
     def test_no_results(self, tmp_path):
         path = write_study(tmp_path)[0]
         _edit(path, lambda document: document.update(results=[]))
-        with pytest.raises(UserError, match="holds no results"):
+        with pytest.raises(UserError, match=r"results: \[\] should be non-empty; solve this kernel again"):
             results.load(tmp_path)
 
     def test_other_data(self, tmp_path):

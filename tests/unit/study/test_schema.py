@@ -96,6 +96,8 @@ def test_a_value_is_what_its_key_wants(key, value, wanted):
         ("solve.ridges", ["0", "x"], ["solve.ridges[1]: 'x' is not of type 'number'"]),
         ("solve.ridges", ["0", "1 "], ["solve.ridges[1]: '1 '"]),
         ("solve.ridges", ["0", "true"], ["solve.ridges[1]: 'true'"]),
+        ("prepare.train_images", "060", ["prepare.train_images: '060' is not of type 'integer'"]),
+        ("prepare.train_images", "1:00", ["prepare.train_images: '1:00' is not of type 'integer'"]),
         ("solve.ridges", "0", ["solve.ridges: '0' is not of type 'array'"]),
         ("prepare.train_images", "60.5", ["prepare.train_images: '60.5' is not of type 'integer'"]),
         ("prepare.train_images", 60.5, ["prepare.train_images: 60.5 is not of type 'integer'"]),
@@ -170,8 +172,11 @@ def test_no_pattern_takes_a_line_break():
     ("text", "words"),
     [
         ("study: a\nsolve: {ridges: [0]}\nstudy: b\n", "study: given twice, again in line 3; keep one of them"),
-        ("solve:\n  ridges: [0]\n  subsets: []\n  ridges: [0, 1]\n", "ridges: given twice, again in line 4"),
-        ("solve:\n  subsets:\n    - {repeats: 1, repeats: 2}\n", "repeats: given twice, again in line 3"),
+        ("solve:\n  ridges: [0]\n  subsets: []\n  ridges: [0, 1]\n", "solve.ridges: given twice, again in line 4"),
+        (
+            "solve:\n  subsets:\n    - {repeats: 1, repeats: 2}\n",
+            "solve.subsets[0].repeats: given twice, again in line 3",
+        ),
         ('{"study": "a", "study": "b"}', "study: given twice, again in line 1"),
     ],
 )

@@ -68,3 +68,18 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "folder").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
         write_bytes(tmp_path / "folder" / "file", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("/proc/x", "Permission denied"), ("a" * 300, "File name too long"), ("loop/x", "File exists")],
+)
+def test_names_that_cannot_be(tmp_path, name, words):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match=rf"^cannot write .*: .*{words}"):
+        write_bytes(tmp_path / name, b"")
+
+
+def test_a_missing_file_within_is_a_bug(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file") as temporary:
+        temporary.write_bytes((tmp_path / "missing").read_bytes())

@@ -134,8 +134,11 @@ def measured_page(page: Path) -> Path:
 
 
 def section_pages(study_dir: str | Path) -> list[Path]:
-    """List the pages of sections that are there."""
-    return sorted((Path(study_dir) / "sections").glob("*.json"))
+    """List the pages of sections that are there; UserError if there is none."""
+    folder = Path(study_dir) / "sections"
+    if pages := sorted(folder.glob("*.json")):
+        return pages
+    raise UserError(f"{folder} holds no section: run the workflow, or `exact-cntk section show`, first")
 
 
 def read_pages(paths: Iterable[str | Path]) -> list[dict[str, Any]]:

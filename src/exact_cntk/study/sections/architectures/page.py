@@ -14,8 +14,8 @@ from exact_cntk.study.results import Study
 from exact_cntk.study.sections.architectures.figures import PROTOCOL, cost_figure, ranking_figure, search_figure
 from exact_cntk.study.sections.architectures.plan import FORMAT_VERSION, KEY
 from exact_cntk.study.sections.architectures.results import (
-    FIELDS,
     PROTOCOLS,
+    SCHEMA,
     Search,
     correlations,
     ranking,
@@ -42,8 +42,8 @@ TEXT = (
     "the last layer fixed, CNN-GP with only the last layer trained: the Gaussian process of the same network). Each is "
     "tested with few training images, on several disjoint sets, and with the full training set. The question is how "
     "well the ranking with few images finds the architecture that is best with all, and how much time it saves. Costs "
-    "are exact counts of covariance entries passed through ReLU layers; the seconds in the last tables are measured, "
-    "and differ from run to run."
+    "are exact counts of covariance entries passed through ReLU layers. Seconds, which only the report shows, are "
+    "measured and differ from run to run."
 )
 CAPTIONS = {
     "architecture_ranking": (
@@ -66,7 +66,7 @@ _MOST_ROWS = 40  # of the ranking in the report; the CSV file has all
 
 def load(study: Study, files: Sequence[Path], *, resamples: int, seed: int) -> Search:
     """Read the files of all passes."""
-    documents = read_documents(study.data, files, format_version=FORMAT_VERSION, keys=FIELDS)
+    documents = read_documents(study.data, files, format_version=FORMAT_VERSION, schema=SCHEMA)
     return read_search(list(documents.items()), resamples=resamples, seed=seed)
 
 

@@ -31,11 +31,7 @@ _COLUMNS = (
 )
 STATISTICS = {"spearman": spearman, "pearson": pearson, "regret": regret}
 
-# Required keys of a file.
-FIELDS = (
-    *("study", "data", "family", "readout", "pooling_window", "flips", "filter_size", "train_images", "test_images"),
-    *("element_layers_per_pair", "results"),
-)
+SCHEMA = Path(__file__).with_name("results.schema.yaml")  # of the files
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Search:
 
 
 def read_search(documents: Sequence[tuple[Path, Mapping[str, Any]]], *, resamples: int = 2000, seed: int = 0) -> Search:
-    """Put the files of all passes together: (path, document) pairs with the keys `FIELDS`, of the same images.
+    """Put the files of all passes together: (path, document) pairs of the form `SCHEMA`, of the same images.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from exact_cntk.study.results import Study
 from exact_cntk.study.stats.statistics import COVERAGE
 
 BASELINES = {"rbf": "RBF kernel", "logistic": "logistic regression", "forest": "random forest"}
-_KEYS = ("method", "parameters", "sets", "test_images", "results")
+SCHEMA = Path(__file__).with_name("results.schema.yaml")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     """
     rows: list[dict[str, Any]] = []
     sets: dict[str, Any] | None = None
-    for path, document in read_documents(study.data, files, keys=_KEYS).items():
+    for path, document in read_documents(study.data, files, schema=SCHEMA).items():
         sets = sets or document["sets"]
         if document["sets"]["digest"] != sets["digest"]:
             raise UserError(

@@ -171,9 +171,22 @@ def test_unfinished_jobs_are_no_results(folder, tmp_path):
     assert open_section("small_data", copy)[1].sets["seed"] == 0
 
 
-def test_text_in_place_of_a_number_is_named(folder, tmp_path):
-    damaged = changed(folder, tmp_path / "bad", lambda document: document["results"][0].update(accuracy="high"))
-    with pytest.raises(UserError, match=r"files of the section small_data in .* are not what its rules make"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accuracy", "high"),
+        ("accuracy", 5.0),
+        ("train_images", 6.5),
+        ("repeat", True),
+        ("correct", "3"),
+        ("chosen", []),
+    ],
+)
+def test_another_form_is_named(folder, tmp_path, name, value):
+    damaged = changed(folder, tmp_path / "bad", lambda document: document["results"][0].update({name: value}))
+    with pytest.raises(
+        UserError, match=rf"\.json is not as results are written, results\[0\]\.{name}: .*; compute this"
+    ):
         write_section("small_data", damaged)
 
 
