@@ -97,9 +97,7 @@ def prepare(
     try:
         own = parse_object(options)
     except ValueError as error:
-        raise InputError(
-            f"--options is {shortened(options)}, but must be a JSON object such as {{}}: {error}"
-        ) from None
+        raise InputError(f"--options: {shortened(options)} is no JSON object such as {{}} ({error})") from None
     if out.suffix == ".h5" and source is not None:
         check_outputs({"the summary next to --out": sidecar_path(out)}, [("--source", source)])
     data = prepare_data(

@@ -78,7 +78,7 @@ def test_lists():
         ("estimate --calibration -1", "'--calibration': '-1' is no number from 0 to 10000"),
         ("estimate --calibration inf", "'--calibration': 'inf' is no number from 0 to 10000"),
         ("data prepare digits --out d.h5 --seed 999999999999999999999999", "whole number from 0 to 4294967295"),
-        ("data prepare digits --out d.h5 --options []", "--options is '[]', but must be a JSON object"),
+        ("data prepare digits --out d.h5 --options []", "--options: '[]' is no JSON object such as {}"),
         ("data prepare digits --out d.h5 --options " + "[" * 100_000, "its values are nested too deep"),
         ('data prepare digits --out d.h5 --options {"a":1,"a":2}', "it gives the key 'a' twice"),
         ("data prepare digits --out d.h5 --options " + '{"a":NaN}', "it has NaN, which is no number of JSON"),

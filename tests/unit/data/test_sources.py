@@ -190,7 +190,7 @@ def test_a_new_source_is_prepared(tmp_path, squares):
     assert load_processed(out).mean < data.mean
     for wrong in ("step=3", "[1]", '{"step": 3'):
         said = run("prepare", "squares", "--options", wrong, "--out", out, error=InputError)
-        assert said.startswith(f"options: {wrong!r} is no JSON object")
+        assert said.startswith(f"--options: {wrong!r} is no JSON object")
 
 
 def test_parameters_of_a_new_source_are_checked(squares):

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from synthetic import write_study
 
 from exact_cntk.errors import UserError
 from exact_cntk.study import results
-from exact_cntk.study.documents import write_result
+from exact_cntk.study.documents import read_document, write_result
+from exact_cntk.study.sections import KEYS, plan, schema_file
+from exact_cntk.study.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[3]
 
@@ -134,3 +137,12 @@ def test_what_is_written_passes(study, tmp_path):
     assert load_changed(study, tmp_path, "results.0.selection", "held-out tenth").name == "made-up"
     for folder in sorted((ROOT / "docs/results").glob("*/metrics")):
         assert results.load(folder.parent).name == "cifar10-real"
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if plan(key).SECTION.steps])
+def test_every_section_has_a_form_of_its_results(tmp_path, key):
+    schema = schema_file(key).with_name("results.schema.yaml")
+    Draft202012Validator.check_schema(read_yaml(schema))
+    write_result(tmp_path / "a.json", {"format_version": 1, "study": "a", "data": {}, "family": 5, "method": "rbf"})
+    with pytest.raises(UserError, match=r"a\.json is not as results are written, .*; compute this file again"):
+        read_document(tmp_path / "a.json", "results", schema=schema)

@@ -23,6 +23,8 @@ jobs.py
         Do a job, and return a line for the log; `exact_cntk.study.sections._run.Context` says what there is.
 cost.py
     What its jobs cost, for ``exact-cntk estimate``; see `exact_cntk.study.sections._collect`.
+results.schema.yaml
+    The form of the files that its jobs write, for `read_documents`.
 page.py, with results.py and figures.py as it needs them
     load(study, files, *, resamples, seed) -> Results
         `study` is the loaded `exact_cntk.study.results.Study`, None for a section that does not need metrics; `files`

@@ -17,7 +17,7 @@ from exact_cntk.study.documents import read_documents, unpack_answers
 from exact_cntk.study.results import Study
 from exact_cntk.study.show import references
 
-KEYS = ("family", "readout", "depth", "width", "train_images", "runs", "rate", "validation", "accuracy", "protocol")
+SCHEMA = Path(__file__).with_name("results.schema.yaml")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def load(study: Study, files: Sequence[Path], *, resamples: int = 0, seed: int =
     UserError
         A file is missing, damaged or made from other images.
     """
-    documents = read_documents(study.data, files, keys=KEYS)
+    documents = read_documents(study.data, files, schema=SCHEMA)
     if not documents:
         raise UserError("the section cnns has no results: run its jobs first, see `exact-cntk section run cnns`")
     ordered = sorted(documents.items(), key=lambda item: (item[1]["readout"], item[1]["family"], item[1]["depth"]))

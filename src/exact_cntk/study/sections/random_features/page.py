@@ -60,7 +60,7 @@ def load(study: Study, files: Sequence[str | Path], *, resamples: int = 0, seed:
     problems: list[dict[str, Any]] = []
     path_rows: list[dict[str, Any]] = []
     sweeps: list[dict[str, Any]] = []
-    for path, document in read_documents(study.data, files, keys=NEEDED).items():
+    for path, document in read_documents(study.data, files, schema=SCHEMA).items():
         if document["source"] == "sweep":
             sweeps.extend(_sweep_rows(document))
             continue
@@ -271,7 +271,7 @@ def summary(results: Results) -> dict[str, Any]:
     return tree
 
 
-NEEDED = ("study", "family", "readout", "trained", "filter_size", "source")
+SCHEMA = Path(__file__).with_name("results.schema.yaml")
 PATH = ["test_accuracy", "loo_accuracy", "loo_error", "condition_number"]
 # Heading → column of `losses`.
 _PARTS = {
