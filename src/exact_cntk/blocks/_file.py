@@ -244,6 +244,8 @@ class Block:
         )
 
     def _check_version(self, attributes: Mapping[str, Any]) -> None:
+        if not {"family", "rows", "depth"} & attributes.keys():
+            raise UserError(f"{self.path} is no block; name files that `exact-cntk block` or the workflow has made")
         if "depth" in attributes:
             raise UserError(f"{self.path} is a merged kernel, not a block: name the files that it was merged from")
         version = attributes.get("format_version")

@@ -5,6 +5,7 @@ one column for each image of the pool. Both parts are cut into pieces of one siz
 the pool or rows of the test set. Of the pool's symmetric part only the lower triangle of blocks is computed.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,10 +66,10 @@ def parse_span(text: str, name: str) -> Span:
     InputError
         If it is not two numbers with start < stop.
     """
-    start, colon, stop = text.partition(":")
-    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+    edges = re.fullmatch(r"(\d{1,12}):(\d{1,12})", text, re.ASCII)
+    if edges is None or int(edges[1]) >= int(edges[2]):
         raise InputError(f"{name} is {text!r}; allowed is START:STOP with 0 <= START < STOP, for example 0:500")
-    return Span(int(start), int(stop))
+    return Span(int(edges[1]), int(edges[2]))
 
 
 def spans(start: int, stop: int, length: int) -> list[Span]:

@@ -205,6 +205,8 @@ def _damaged(path: Path) -> UserError:
 
 
 def _check_version(path: Path, attributes: Mapping[str, Any]) -> None:
+    if not {"family", "rows", "depth"} & attributes.keys():
+        raise UserError(f"{path} is no kernel; name a file that `exact-cntk merge` or the workflow has made")
     if "rows" in attributes:
         raise UserError(f"{path} is a block, not a merged kernel: merge all blocks of its pass with `exact-cntk merge`")
     version = attributes.get("format_version")

@@ -71,7 +71,9 @@ def test_a_block_of_another_grid_overlaps(sizes, other, draw):
     assert isinstance(fault, Overlap) and fault.second == len(positions) - 1
 
 
-@pytest.mark.parametrize("text", ["", "5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "0:5:10", "1.0:2"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "0:5:10", "1.0:2", "0:" + 5000 * "9", "0:٥"]
+)
 def test_bad_span(text):
     with pytest.raises(InputError, match=r"--rows is .*; allowed is START:STOP"):
         parse_span(text, "--rows")

@@ -247,6 +247,13 @@ def test_foreign_kernel(tmp_path, block_files, out):
         pass
     with pytest.raises(UserError, match="is a block, not a merged kernel"), open_kernel(block_files[0]):
         pass
+    images = tmp_path / "images.h5"
+    with h5py.File(images, "w") as file:
+        file["images"] = np.zeros(3)
+    with pytest.raises(UserError, match=r"images\.h5 is no kernel; name a file that"), open_kernel(images):
+        pass
+    with pytest.raises(UserError, match=r"images\.h5 is no block; name files that"):
+        merge_blocks([images], 3, out)
     merge_blocks(block_files, 3, out)
     with pytest.raises(UserError, match="is a merged kernel, not a block"):
         merge_blocks([*block_files, out], 3, tmp_path / "again.h5")
