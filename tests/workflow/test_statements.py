@@ -57,7 +57,7 @@ EDITS = {
     "kernel": (
         ("trained: all, filter_size: 3, depth_passes", "trained: all, filter_size: 5, depth_passes"),
         {"kernel_block", "merge_kernel", "solve", "small_data_kernel", "section_provenance"},
-        "cntk-v-depth-03.h5 is made again: filter_size was 3 and is 5.",
+        "blocks/cntk-v-d3-4/0-0.h5 is made again: filter_size was 3 and is 5.",
     ),
     "dtype": (
         ("dtype: float32", "dtype: float64"),
