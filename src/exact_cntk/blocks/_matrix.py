@@ -210,9 +210,9 @@ class KernelMatrix:
             i, j = np.searchsorted(rows, (top[k], bottom[k]))
             p, q = np.searchsorted(cols, (left[k], right[k]))
             if i < j and p < q:
-                one = _Wanted(rows[i:j] - top[k], cols[p:q] - left[k], out[i:j, p:q])
+                entries = _Wanted(rows[i:j] - top[k], cols[p:q] - left[k], out[i:j, p:q])
                 number, mirrored = self._parts[k]
-                wanted.setdefault(number, []).append(one.mirrored() if mirrored else one)
+                wanted.setdefault(number, []).append(entries.mirrored() if mirrored else entries)
         for number, places in wanted.items():
             first, *others = places
             for other in others:  # at most one, the mirror image: often of the same entries, which are then read once
@@ -261,7 +261,7 @@ def _selected(key: Any, length: int) -> tuple[np.ndarray, Any]:
         raise IndexError(f"index {key!r} is no number, slice or list of numbers")
     if wanted.size and not (-length <= wanted.min() and wanted.max() < length):
         raise IndexError(f"an index of {wanted.min()} to {wanted.max()} leaves the {length} that there are")
-    found, back = np.unique(wanted % length, return_inverse=True)
+    distinct, back = np.unique(wanted % length, return_inverse=True)
     if wanted.ndim == 0:
-        return found, 0
-    return found, slice(None) if len(found) == wanted.size and np.array_equal(found, wanted) else back
+        return distinct, 0
+    return distinct, slice(None) if len(distinct) == wanted.size and np.array_equal(distinct, wanted) else back

@@ -238,12 +238,12 @@ def _read(path: Path, file: h5py.File) -> _Stated:
 def _blocks_in(listed: np.ndarray, kernel: Kernel) -> list[MergedBlock]:
     return [
         MergedBlock(
-            os.fsdecode(one["file"]),
-            Position(*(Span(*one[name].tolist()) for name in ("rows", "cols"))),
-            one["sha256"].decode(),
-            {kind: one[kind].decode() for kind in kernel.kinds},
+            os.fsdecode(row["file"]),
+            Position(*(Span(*row[name].tolist()) for name in ("rows", "cols"))),
+            row["sha256"].decode(),
+            {kind: row[kind].decode() for kind in kernel.kinds},
         )
-        for one in listed
+        for row in listed
     ]
 
 
@@ -255,8 +255,8 @@ def _is_virtual(dataset: object, kind: str, kernel: Kernel, blocks: Sequence[Mer
         (block.file, dataset_name(kind, kernel.depth), tuple((span.start, span.stop - 1) for span in block.position))
         for block in blocks
     }
-    found = {
+    mapped = {
         (source.file_name, source.dset_name, tuple(zip(*source.vspace.get_select_bounds(), strict=True)))
         for source in dataset.virtual_sources()
     }
-    return dataset.id.get_type().equal(TYPES[kernel.storage]) and found == wanted
+    return dataset.id.get_type().equal(TYPES[kernel.storage]) and mapped == wanted

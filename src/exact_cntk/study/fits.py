@@ -96,10 +96,10 @@ def fit_and_test(
     `K_test`, the kernel of the test images with the training images, comes in one or several arrays of shape (some, n).
     """
     regression = fit_labels(K, labels, name=name, **options)
-    return test_fits([(regression, slice(None))], K_test, test_labels, name=name)[0]
+    return score_fits([(regression, slice(None))], K_test, test_labels, name=name)[0]
 
 
-def test_fits(
+def score_fits(
     regressions: Sequence[tuple[KernelRegression, slice]],
     K_test: Iterable[np.ndarray],
     test_labels: np.ndarray,

@@ -20,7 +20,7 @@ from exact_cntk.networks import Output, kernel_key
 from exact_cntk.regression.result import KernelRegression
 from exact_cntk.regression.solvers.choice import Problem, choose_solver
 from exact_cntk.study.documents import check_images, describe_data, write_result
-from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_labels, test_fits, testing_bytes
+from exact_cntk.study.fits import TEST_ROWS, check_ridges, fit_labels, score_fits, testing_bytes
 from exact_cntk.study.resume import FinishedParts
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
@@ -122,7 +122,7 @@ class _Problem:
         regressions = [(self._fit(kernel, chunk, name), chunk) for _, _, chunk in sets]
         del kernel
         rows = (self.blocks.kernel(*key, rows=slice(n + part.start, n + part.stop)) for part in cut(n_test, TEST_ROWS))
-        fits = test_fits(regressions, rows, self.data.test_labels, name=name)
+        fits = score_fits(regressions, rows, self.data.test_labels, name=name)
         architecture = {"depth": output.depth, "kind": output.kind, "trained": output.trained}
         return [
             architecture | {"train_images": subset.train_images, "repeat": repeat} | fit.both_protocols()
