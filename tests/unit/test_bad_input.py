@@ -23,7 +23,7 @@ import exact_cntk
 from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, kernel_regression, ntk
 from exact_cntk.blocks import merge_blocks
 from exact_cntk.cli import app
-from exact_cntk.data._cifar10_files import ARCHIVE, OFFICIAL_MD5
+from exact_cntk.data._cifar10_versions import ARCHIVE, PYTHON
 from exact_cntk.data._processed import ProcessedData, write_processed
 
 ROOT = Path(__file__).parents[2]
@@ -152,7 +152,7 @@ class Files:
         """A folder with the names of the official files, each a pickle of the content."""
         folder = self.folder / "cifar-10-batches-py"
         folder.mkdir()
-        for name in OFFICIAL_MD5:
+        for name in PYTHON.file_md5:
             (folder / name).write_bytes(pickle.dumps({name: content}, protocol=2))
         return folder
 
@@ -362,7 +362,7 @@ COMMANDS: list[tuple[str, Callable[[Files], list[str]], str]] = [
     (
         "wrong md5 of a folder",
         lambda files: prepare(files, files.cifar()),
-        f"data_batch_1 has md5 .*, not {OFFICIAL_MD5['data_batch_1']}",
+        f"data_batch_1 has md5 .*, not {PYTHON.file_md5['data_batch_1']}",
     ),
     (
         "wrong md5 of an existing file",

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exact_cntk.data._cifar10_files import ARCHIVE, read_source, source_files
+from exact_cntk.data._cifar10_files import read_source, source_files
+from exact_cntk.data._cifar10_versions import ARCHIVE
 from exact_cntk.data._dataset import Dataset
 from exact_cntk.data._source import Description, Source
 
@@ -27,7 +28,7 @@ class CIFAR10(Source):
     verifiable = True
 
     def files(self, path: Path) -> list[Path]:
-        """List the archive alone, or the seven files of the folder."""
+        """List the archive alone, or the files of the folder."""
         return source_files(path)
 
     def load(self, prepare: Mapping[str, Any]) -> Dataset:
@@ -66,7 +67,8 @@ def load_cifar10(source: str | Path | None = None, *, allow_unverified: bool = F
     Parameters
     ----------
     source : path, optional
-        A .tar.gz archive, the folder ``cifar-10-batches-py``, or the folder that holds it. By default
+        The .tar.gz archive of the Python or the binary version, the folder that it unpacks to
+        (``cifar-10-batches-py`` or ``cifar-10-batches-bin``), or the folder that holds that. By default
         ``data/raw/cifar-10-python.tar.gz`` below the working directory.
     allow_unverified : bool
         Accept files whose checksums are not the official ones (another encoding of the images, a part of them). The

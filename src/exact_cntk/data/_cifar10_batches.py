@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from exact_cntk.data._cifar10_files import SourceFiles
+from exact_cntk.data._cifar10_versions import SourceFiles
 from exact_cntk.data._dataset import Dataset, display_name
 from exact_cntk.data._source import Description
 from exact_cntk.data._unpickle import load_pickled_dict
@@ -16,12 +16,17 @@ _LONGEST_NAME = 100  # characters, of a class
 
 
 def read_batches(files: SourceFiles, path: Path, described: Description) -> Dataset:
-    """Take the images and labels out of the seven files at `path`, which are as described except for their number."""
+    """Take the images and labels out of the files at `path`, which are as described except for their number."""
     _refuse_repeated_batch(files, path)
-    class_names = _class_names(files, path, len(described.class_names))
-    batches = [
-        _batch(files.contents[name], f"{path}: {name}", described) for name in files.contents if name != "batches.meta"
-    ]
+    if files.version.pickled:
+        class_names, rows_and_labels = _class_names(files, path, len(described.class_names)), _pickled_rows
+    else:
+        class_names, rows_and_labels = described.class_names, _binary_rows
+    batches = []
+    for name in (name for name in files.contents if name != "batches.meta"):
+        rows, labels = rows_and_labels(files.contents[name], f"{path}: {name}", math.prod(described.shape))
+        _check_labels(labels, f"{path}: {name}", len(described.class_names))
+        batches.append((_images(rows, described.shape), labels.astype(np.int64)))
     verified, digest = not files.unofficial, files.digest
     return Dataset(
         name=display_name(described.name, verified=verified, source_digest=digest),
@@ -61,9 +66,8 @@ def _class_names(files: SourceFiles, path: Path, n_classes: int) -> tuple[str, .
     return texts
 
 
-def _batch(content: bytes, name: str, described: Description) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, P, Q, C) and labels (n,) of one file, whose rows are channel-major."""
-    n_values, n_classes = math.prod(described.shape), len(described.class_names)
+def _pickled_rows(content: bytes, name: str, n_values: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, n_values) of a file of the Python version, and as many integers."""
     batch = load_pickled_dict(content, name)
     rows = batch.get("data")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != n_values:
@@ -75,11 +79,26 @@ def _batch(content: bytes, name: str, described: Description) -> tuple[np.ndarra
         labels = np.array(labels)
     if not isinstance(labels, np.ndarray) or labels.shape != (len(rows),) or labels.dtype.kind not in "iu":
         raise UserError(f"{name}: labels must be {len(rows)} integers, one per image, got {_describe(labels)}")
+    return rows, labels
+
+
+def _binary_rows(content: bytes, name: str, n_values: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, n_values) of a file of the binary version, each after the byte that is its label, and the labels."""
+    if not content or len(content) % (1 + n_values):
+        raise UserError(f"{name}: {len(content)} bytes; it must be images of {1 + n_values} bytes each")
+    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, 1 + n_values)
+    return records[:, 1:], records[:, 0]
+
+
+def _check_labels(labels: np.ndarray, name: str, n_classes: int) -> None:
     if labels.min() < 0 or labels.max() >= n_classes:
         raise UserError(f"{name}: labels must be in 0…{n_classes - 1}, got {labels.min()}…{labels.max()}")
-    P, Q, C = described.shape
-    images = np.ascontiguousarray(rows.reshape(-1, C, P, Q).transpose(0, 2, 3, 1))
-    return images, labels.astype(np.int64)
+
+
+def _images(rows: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """(n, P, Q, C) of channel-major rows."""
+    P, Q, C = shape
+    return np.ascontiguousarray(rows.reshape(-1, C, P, Q).transpose(0, 2, 3, 1))
 
 
 def _describe(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The seven files of CIFAR-10 out of an archive or a folder, with the checksums that say whether they are official.
+"""The files of CIFAR-10 out of an archive or a folder, official unless told otherwise.
 
 Nothing is unpickled here: bytes are hashed first. Archives are read in place, never extracted, so a member's path
 is only ever compared with a known name.
@@ -11,64 +11,29 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from exact_cntk.data._source import Download
+from exact_cntk.data._cifar10_versions import VERSIONS, SourceFiles, Version
 from exact_cntk.errors import UserError
 
-ARCHIVE = Download(
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
-    n_bytes=170_498_071,
-)
-FOLDER_NAME = "cifar-10-batches-py"
-# In the order in which they are read and digested.
-OFFICIAL_MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3f5",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-}
 # The official ones have 31 MB; the bounds keep a forged archive from filling the memory, or taking long.
 _MAX_BYTES = 64 * 2**20
-_MAX_UNPACKED = (len(OFFICIAL_MD5) + 1) * _MAX_BYTES
+_MAX_UNPACKED = 8 * _MAX_BYTES
 _MAX_MEMBERS = 1000  # the official one has 8
 _MAX_HEADER = 2**20  # of a member: its name, and whatever else may be said of it
 _UNPACK: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 # tarfile takes numbers and texts in headers as they are.
 _FORGED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError)
 _UNREADABLE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, *_FORGED)
-_GIVE = f"give as source the archive, the extracted folder {FOLDER_NAME} or the folder that contains it"
+_FOLDERS = " or ".join(version.folder for version in VERSIONS)
+_GIVE = f"give as source the archive, the extracted folder {_FOLDERS}, or the folder that contains it"
 _REMEDY = "set allow_unverified to use it anyway; every table and figure made from it then says so"
 
 
-@dataclass(frozen=True, eq=False)
-class SourceFiles:
-    """The content of the seven files by name, in the order of `OFFICIAL_MD5`."""
-
-    contents: dict[str, bytes]
-
-    @property
-    def digest(self) -> str:
-        """What ``sha256sum data_batch_1 … test_batch batches.meta | sha256sum`` prints, whatever the container."""
-        lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in self.contents.items())
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    @property
-    def unofficial(self) -> dict[str, str]:
-        """The md5 of each file that is not the official one."""
-        digests = {name: hashlib.md5(content, usedforsecurity=False) for name, content in self.contents.items()}
-        return {name: md5.hexdigest() for name, md5 in digests.items() if md5.hexdigest() != OFFICIAL_MD5[name]}
-
-
 def source_files(source: Path) -> list[Path]:
-    """List the files that are read, and must not change: the archive alone, or the seven files of the folder.
+    """List the files that are read, and must not change: the archive alone, or those of the folder.
 
     Raises
     ------
@@ -92,21 +57,30 @@ def source_files(source: Path) -> list[Path]:
 
 
 def _folder_files(source: Path) -> list[Path]:
-    folder = source / FOLDER_NAME if (source / FOLDER_NAME).is_dir() else source
-    for name in OFFICIAL_MD5:
+    version, folder = _folder_version(source)
+    for name in version.file_md5:
         if not (folder / name).is_file():
-            expected = ", ".join(OFFICIAL_MD5)
+            expected = ", ".join(version.file_md5)
             raise UserError(f"{folder}: has no file {name}; an extracted CIFAR-10 has {expected}; {_GIVE}")
-    return [folder / name for name in OFFICIAL_MD5]
+    return [folder / name for name in version.file_md5]
+
+
+def _folder_version(source: Path) -> tuple[Version, Path]:
+    """The version in a folder, the first that it holds any file of, and where its files are."""
+    for version in VERSIONS:
+        folder = source / version.folder if (source / version.folder).is_dir() else source
+        if any((folder / name).is_file() for name in version.file_md5):
+            return version, folder
+    return VERSIONS[0], source
 
 
 def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
-    """Read the seven files of CIFAR-10 and refuse what is not official unless told otherwise.
+    """Read the files of CIFAR-10 and refuse what is not official unless told otherwise.
 
     Parameters
     ----------
     source : Path
-        A .tar.gz archive, the folder ``cifar-10-batches-py`` or the one that holds it.
+        A .tar.gz archive of either version, the folder that it unpacks to, or the one that holds that.
     allow_unverified : bool
         Accept any archive and any files of these names.
 
@@ -117,18 +91,18 @@ def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:
     """
     paths = source_files(source)
     if paths != [source]:
-        files = _read_folder(paths)
+        files = _read_folder(_folder_version(source)[0], paths)
         if files.unofficial and not allow_unverified:
             name, md5 = next(iter(files.unofficial.items()))
-            raise UserError(
-                f"{source}: not the official CIFAR-10: {name} has md5 {md5}, not {OFFICIAL_MD5[name]}; {_REMEDY}"
-            )
+            official = files.version.file_md5[name]
+            raise UserError(f"{source}: not the official CIFAR-10: {name} has md5 {md5}, not {official}; {_REMEDY}")
         return files
     with _open(source) as stream:
         _check_size(source.stat().st_size, _MAX_UNPACKED, source)
         md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if md5 != ARCHIVE.md5 and not allow_unverified:
-            raise UserError(f"{source}: not the official archive: md5 {md5}, not {ARCHIVE.md5}; {_REMEDY}")
+        archives = [version.archive_md5 for version in VERSIONS]
+        if md5 not in archives and not allow_unverified:
+            raise UserError(f"{source}: not the official archive: md5 {md5}, not {' or '.join(archives)}; {_REMEDY}")
         stream.seek(0)  # the bytes that were hashed, not whatever has the name by now
         return _read_archive(stream, source)
 
@@ -140,13 +114,13 @@ def _open(path: Path) -> BufferedReader:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _read_folder(paths: list[Path]) -> SourceFiles:
+def _read_folder(version: Version, paths: list[Path]) -> SourceFiles:
     contents = {}
     for path in paths:
         with _open(path) as stream:
             _check_size(path.stat().st_size, _MAX_BYTES, path)
             contents[path.name] = stream.read()
-    return SourceFiles(contents)
+    return SourceFiles(version, contents)
 
 
 def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
@@ -161,7 +135,7 @@ def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
                         f"{source}: {_shown(name)} has {member.size} bytes and is file {count + 1} in the archive; "
                         f"allowed are {_MAX_MEMBERS} files of at most {_MAX_BYTES} bytes: pack those of CIFAR-10 alone"
                     )
-                if name not in OFFICIAL_MD5:
+                if not any(name in version.file_md5 for version in VERSIONS):
                     continue
                 if not member.isreg() or member.issparse() or name in contents:
                     raise UserError(f"{source}: {name} must be one regular file in the archive")
@@ -171,10 +145,11 @@ def _read_archive(stream: IO[bytes], source: Path) -> SourceFiles:
     except _UNREADABLE as error:
         reason = _shown(str(error) or type(error).__name__)
         raise UserError(f"{source}: not a complete tar archive: {reason}") from error
-    missing = [name for name in OFFICIAL_MD5 if name not in contents]
+    version = max(VERSIONS, key=lambda version: len(contents.keys() & version.file_md5.keys()))
+    missing = [name for name in version.file_md5 if name not in contents]
     if missing:
-        raise UserError(f"{source}: has no file {', '.join(missing)}; is it the Python version of CIFAR-10?")
-    return SourceFiles({name: contents[name] for name in OFFICIAL_MD5})
+        raise UserError(f"{source}: has no file {', '.join(missing)}; is it CIFAR-10?")
+    return SourceFiles(version, {name: contents[name] for name in version.file_md5})
 
 
 class _Unpacked:

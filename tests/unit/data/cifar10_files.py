@@ -1,4 +1,4 @@
-"""A tiny CIFAR-10 with the layout of the official one, pickled as Python 2 did."""
+"""A tiny CIFAR-10 with the layout of the official one: pickled as Python 2 did, or binary."""
 
 import struct
 import tarfile
@@ -52,6 +52,14 @@ def make_batches() -> dict[str, dict[bytes, object]]:
     return batches
 
 
+def binary_contents(batches: dict[str, dict[bytes, object]]) -> dict[str, bytes]:
+    """Files of the binary version: of each image its label, one byte, and its row of pixels."""
+    return {
+        f"{name}.bin": np.column_stack([np.array(batches[name][b"labels"], np.uint8), batches[name][b"data"]]).tobytes()
+        for name in BATCHES
+    }
+
+
 def write_archive(path: Path, contents: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name, content in contents.items():
@@ -61,9 +69,9 @@ def write_archive(path: Path, contents: dict[str, bytes]) -> Path:
     return path
 
 
-def write_folder(parent: Path, contents: dict[str, bytes]) -> Path:
-    folder = parent / "cifar-10-batches-py"
+def write_folder(parent: Path, contents: dict[str, bytes], name: str = "cifar-10-batches-py") -> Path:
+    folder = parent / name
     folder.mkdir(parents=True)
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
     return folder

@@ -12,9 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from cifar10_files import BATCHES, IMAGES_PER_BATCH, make_batches, python2_dumps, write_archive, write_folder
+from cifar10_files import (
+    BATCHES,
+    IMAGES_PER_BATCH,
+    binary_contents,
+    make_batches,
+    python2_dumps,
+    write_archive,
+    write_folder,
+)
 
-from exact_cntk.data import _cifar10_files, fetch_cifar10, load_cifar10
+from exact_cntk.data import _cifar10_files, _cifar10_versions, fetch_cifar10, load_cifar10
 from exact_cntk.errors import UserError
 
 
@@ -25,9 +33,16 @@ def md5_of(content: bytes) -> str:
 @pytest.fixture
 def official(monkeypatch, contents, archive):
     """Declare the tiny data set the official one."""
-    monkeypatch.setattr(_cifar10_files, "OFFICIAL_MD5", {name: md5_of(content) for name, content in contents.items()})
-    made = replace(_cifar10_files.ARCHIVE, md5=md5_of(archive.read_bytes()))
-    monkeypatch.setattr(_cifar10_files, "ARCHIVE", made)
+    python = replace(
+        _cifar10_versions.PYTHON,
+        archive_md5=md5_of(archive.read_bytes()),
+        file_md5={name: md5_of(content) for name, content in contents.items()},
+    )
+    binary = replace(
+        _cifar10_versions.BINARY,
+        file_md5={name: md5_of(content) for name, content in binary_contents(make_batches()).items()},
+    )
+    monkeypatch.setattr(_cifar10_files, "VERSIONS", (python, binary))
 
 
 @pytest.mark.usefixtures("official")
@@ -39,6 +54,49 @@ def test_archive_and_folder_hold_the_same(archive, folder):
         assert data.source_digest == load_cifar10(archive).source_digest
         assert data.train_images.shape == (5 * IMAGES_PER_BATCH, 32, 32, 3)
         assert data.test_images.shape == (IMAGES_PER_BATCH, 32, 32, 3)
+
+
+@pytest.mark.usefixtures("official")
+def test_the_binary_version_holds_the_same_images_and_labels(folder, tmp_path):
+    contents = binary_contents(make_batches())
+    binary = write_folder(tmp_path / "binary", contents, name="cifar-10-batches-bin")
+    expected = load_cifar10(folder)
+    for source in (binary, binary.parent):
+        data = load_cifar10(source)
+        assert data.verified
+        assert data.class_names == expected.class_names
+        for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            np.testing.assert_array_equal(getattr(data, part), getattr(expected, part))
+            assert getattr(data, part).dtype == getattr(expected, part).dtype
+    archive = write_archive(tmp_path / "cifar-10-binary.tar.gz", contents)
+    assert load_cifar10(archive, allow_unverified=True).source_digest == data.source_digest
+    with (binary / "test_batch.bin").open("ab") as stream:
+        stream.write(bytes(3073))
+    with pytest.raises(UserError, match=rf"test_batch.bin has md5 .*, not {md5_of(contents['test_batch.bin'])}"):
+        load_cifar10(binary)
+    assert not load_cifar10(binary, allow_unverified=True).verified
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "0 bytes; it must be images of 3073 bytes each"),
+        (bytes(3072), "3072 bytes; it must be images of 3073 bytes each"),
+        (b"\x0a" + bytes(3072), r"labels must be in 0…9, got 10…10"),
+    ],
+)
+def test_contents_of_the_binary_version_are_checked(tmp_path, content, said):
+    contents = binary_contents(make_batches()) | {"data_batch_3.bin": content}
+    folder = write_folder(tmp_path, contents, name="cifar-10-batches-bin")
+    with pytest.raises(UserError, match=rf"data_batch_3.bin: {said}"):
+        load_cifar10(folder, allow_unverified=True)
+
+
+def test_a_file_of_the_binary_version_is_missing(tmp_path):
+    folder = write_folder(tmp_path, binary_contents(make_batches()), name="cifar-10-batches-bin")
+    (folder / "data_batch_5.bin").unlink()
+    with pytest.raises(UserError, match=r"has no file data_batch_5\.bin"):
+        load_cifar10(folder, allow_unverified=True)
 
 
 def test_pixels_and_labels_are_in_place(folder):
@@ -208,8 +266,8 @@ def test_fetch_keeps_no_archive_of_another_content(tmp_path):
 
 def test_dvc_points_to_the_archive_that_fetch_brings():
     pointer = yaml.safe_load((Path(__file__).parents[3] / "data/raw/cifar-10-python.tar.gz.dvc").read_text())
-    assert pointer["deps"][0]["path"] == _cifar10_files.ARCHIVE.url
+    assert pointer["deps"][0]["path"] == _cifar10_versions.ARCHIVE.url
     (out,) = pointer["outs"]
-    assert out["path"] == _cifar10_files.ARCHIVE.path.name
-    assert out["md5"] == _cifar10_files.ARCHIVE.md5
-    assert out["size"] == _cifar10_files.ARCHIVE.n_bytes
+    assert out["path"] == _cifar10_versions.ARCHIVE.path.name
+    assert out["md5"] == _cifar10_versions.ARCHIVE.md5
+    assert out["size"] == _cifar10_versions.ARCHIVE.n_bytes

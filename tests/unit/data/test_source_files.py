@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from exact_cntk.data import _cifar10_files, load_cifar10, source_files
+from exact_cntk.data import _cifar10_versions, load_cifar10, source_files
 from exact_cntk.errors import UserError
 
 NAMES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch", "batches.meta"]
-GIVE = "give as source the archive, the extracted folder cifar-10-batches-py or the folder that contains it"
+GIVE = (
+    "give as source the archive, the extracted folder cifar-10-batches-py or cifar-10-batches-bin, or the folder that "
+    "contains it"
+)
 
 
 def test_an_archive_is_one_file_and_a_folder_seven(archive, folder):
@@ -80,4 +83,4 @@ def test_listing_files_loads_neither_numpy_nor_torch():
 
 
 def test_order_is_that_of_the_digest():
-    assert list(_cifar10_files.OFFICIAL_MD5) == NAMES
+    assert list(_cifar10_versions.PYTHON.file_md5) == NAMES
