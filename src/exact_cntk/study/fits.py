@@ -116,16 +116,21 @@ def score_fits(
         labels = test_labels[done : done + len(rows)]
         done += len(rows)
         for (regression, chunk), parts in zip(regressions, correct, strict=True):
-            try:
-                with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
-                    scores = regression.predict(rows[:, chunk])
-            except InputError as error:
-                raise UserError(f"{name}: {error}") from error
-            parts.append(right_answers(scores, regression.classes, labels))
+            parts.append(score_rows(regression, rows[:, chunk], labels, name=name))
     return [
         Fit(regression, np.concatenate(parts, axis=1))
         for (regression, _), parts in zip(regressions, correct, strict=True)
     ]
+
+
+def score_rows(regression: KernelRegression, K_test: np.ndarray, labels: np.ndarray, *, name: str) -> np.ndarray:
+    """Which test images each ridge classifies correctly: of rows (m, n) of the kernel, bool of shape (r, m)."""
+    try:
+        with np.errstate(invalid="ignore"):  # NaN where a ridge was not solved
+            scores = regression.predict(K_test)
+    except InputError as error:
+        raise UserError(f"{name}: {error}") from error
+    return right_answers(scores, regression.classes, labels)
 
 
 def fit_labels(K: Any, labels: np.ndarray, *, name: str, **options: Any) -> KernelRegression:

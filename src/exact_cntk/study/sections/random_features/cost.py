@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exact_cntk._support.cut import cut
 from exact_cntk.networks import Family
+from exact_cntk.study.fits import TEST_ROWS
 from exact_cntk.study.passes import image_shape
 from exact_cntk.study.sections.random_features.plan import DTYPES, HALVINGS, WORK_GIB, count_features, jobs
 from exact_cntk.study.work import Work
@@ -30,7 +32,7 @@ def expected_memory(params: Mapping[str, Any]) -> int:
     """
     section = params["random_features"]
     n, m = section["train_images"], section["test_images"]
-    kernels = 8 * len(params["kernels"]["kinds"]) * len(DTYPES) * n * (n + m)
+    kernels = 8 * len(params["kernels"]["kinds"]) * n * (len(DTYPES) * n + min(m, TEST_ROWS))
     solving = 8 * (5 * n**2 + len(params["solve"]["ridges"]) * 10 * (n + m))
     weights = 2 * 8 * section["depths"][-1] * (9 * section["width"] ** 2)
     return kernels + solving + weights + int(WORK_GIB["cpu"] * 2**30)
@@ -51,7 +53,8 @@ def _operations(params: Mapping[str, Any]) -> Iterator[float]:
     for name in section["families"]:
         for depth in section["depths"]:
             network = (families[name], shape, depth, section["width"], work)
-            yield section["draws"] * (1 + FLOAT64) * (_empirical(*network, n, n) / 2 + _empirical(*network, m, n))
+            tests = sum(_empirical(*network, part.stop - part.start, n) for part in cut(m, TEST_ROWS))
+            yield section["draws"] * (1 + FLOAT64) * (_empirical(*network, n, n) / 2 + tests)
         for width in sweep["widths"] if sweep is not None else ():
             network = (families[name], shape, sweep["depth"], width, work)
             operations = _empirical(*network, sweep["images"], sweep["images"]) / 2

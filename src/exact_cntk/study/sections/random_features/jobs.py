@@ -6,22 +6,23 @@ the exact kernels in the same way.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
-from exact_cntk.blocks import Kernel, open_kernel
+from exact_cntk.blocks import Kernel, KernelMatrix, open_kernel
 from exact_cntk.data import load_processed
 from exact_cntk.errors import InputError, UserError
 from exact_cntk.networks import Family
 from exact_cntk.study.documents import check_images, describe_data, rounded, write_result
-from exact_cntk.study.fits import check_ridges
+from exact_cntk.study.fits import TEST_ROWS, check_ridges
 from exact_cntk.study.sections._run import Context
 from exact_cntk.study.sections._section import Job
-from exact_cntk.study.sections.random_features.fits import Images, nested_results
+from exact_cntk.study.sections.random_features.fits import Images, NestedFits
 from exact_cntk.study.sections.random_features.plan import DTYPES, GPU_PART, WORK_GIB, count_features
 
 FORMAT_VERSION = 1
@@ -68,7 +69,7 @@ def solve_draw(
     -------
     dict
         The content of the result file; `results` has one entry per depth, kind, precision and training-set size, see
-        `nested_results`.
+        `NestedFits.results`.
 
     Raises
     ------
@@ -83,15 +84,11 @@ def solve_draw(
     options = {**family.arguments(), "get": tuple(kinds), "width": width, "draws": [draw], "device": device}
     with reporting(progress, f"random features of {name}, draw {draw}", "depths") as report:
         for done, depth in enumerate(depths, start=1):
-            kernels = {dtype: _draw_kernels(images, depth, dtype, options) for dtype in DTYPES}
-            for kind, dtype in itertools.product(kinds, DTYPES):
+            fits = _fits_of_draw(images, {**options, "depths": depth}, name, ridges, method)
+            for (kind, dtype), nested in fits.items():
                 features = count_features(images.data.train_images.shape[1:], family, kind, depth, width)
-                exact = kernels["float64"][kind][0] if dtype == "float32" else None
-                solving = {"ridges": ridges, "dtype": dtype, "method": method}
-                where = f"{name}, {kind}, depth {depth}, draw {draw}"
                 lead = {"kind": kind, "depth": depth, "dtype": dtype, "features": features}
-                entries = nested_results(*kernels[dtype][kind], images, exact, dtype, solving, where)
-                results += [lead | entry for entry in entries]
+                results += [lead | entry for entry in nested.results()]
             if report is not None:
                 report(done, len(depths))
     drawn = {"source": "features", "width": width, "draw": draw}
@@ -122,17 +119,9 @@ def solve_exact(
                 _check_kernel(path, kernel, data_file, images)
                 families.add((kernel.name, kernel.network))
                 for kind in kernel.kinds:
-                    K = matrices[kind][:train_images, :train_images]
-                    K_test = matrices[kind][kernel.n_train : kernel.n_train + test_images, :train_images]
-                    for dtype in dict.fromkeys([kernel.precision, "float32"]):
-                        train, test = (
-                            (A.astype(dtype) if dtype != kernel.precision else A).astype(float) for A in (K, K_test)
-                        )
-                        solving = {"ridges": ridges, "dtype": dtype}
-                        exact = K if dtype != kernel.precision else None
+                    for dtype, nested in _fits_of_kernel(kernel, matrices[kind], images, ridges, f"{path}: {kind}"):
                         lead = {"kind": kind, "depth": kernel.depth, "features": None, "dtype": dtype}
-                        entries = nested_results(train, test, images, exact, dtype, solving, f"{path}: {kind}")
-                        results += [lead | entry for entry in entries]
+                        results += [lead | entry for entry in nested.results()]
             if report is not None:
                 report(done, len(kernel_files))
     if len(families) != 1:
@@ -198,17 +187,54 @@ def sweep_widths(
     return head | _stated(name, family) | {"source": "sweep", "depth": depth, "images": images, "sweeps": sweeps}
 
 
-def _draw_kernels(
-    images: Images, depth: int, dtype: str, options: Mapping[str, Any]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By kind: the training images' kernel, and that of the test images with them."""
+def _fits_of_draw(
+    images: Images, network: Mapping[str, Any], name: str, ridges: Sequence[float], method: str
+) -> dict[tuple[str, str], NestedFits]:
+    """The tested fits of one drawn network, by kind and precision; its arguments are those of `empirical_kernel`."""
+    train, test = images.data.train_images[: images.train], images.data.test_images[: images.test]
+    kernels = {dtype: _empirical_kernels(train, None, network, dtype) for dtype in DTYPES}
+    fits = {}
+    for kind, dtype in itertools.product(network["get"], DTYPES):
+        exact = kernels["float64"][kind] if dtype == "float32" else None
+        solving = {"ridges": ridges, "dtype": dtype, "method": method}
+        where = f"{name}, {kind}, depth {network['depths']}, draw {network['draws'][0]}"
+        fits[kind, dtype] = NestedFits(kernels[dtype][kind], images, exact, dtype, solving, where)
+    del kernels
+    for part, dtype in itertools.product(cut(images.test, TEST_ROWS), DTYPES):
+        for kind, rows in _empirical_kernels(test[part], train, network, dtype).items():
+            fits[kind, dtype].test(rows)
+    return fits
+
+
+def _empirical_kernels(
+    x1: np.ndarray, x2: np.ndarray | None, network: Mapping[str, Any], dtype: str
+) -> dict[str, np.ndarray]:
+    """The kernels of a single draw, by kind."""
     from exact_cntk.finite import empirical_kernel
 
-    train, test = images.data.train_images[: images.train], images.data.test_images[: images.test]
-    arguments: dict[str, Any] = {**options, "depths": depth, "dtype": dtype}
-    arguments["max_memory_gib"] = _work_gib(options["device"])
-    K, K_test = empirical_kernel(train, **arguments), empirical_kernel(test, train, **arguments)
-    return {kind: (K[kind, depth][0], K_test[kind, depth][0]) for kind, _ in K}
+    arguments: dict[str, Any] = {**network, "dtype": dtype, "max_memory_gib": _work_gib(network["device"])}
+    kernels = empirical_kernel(x1, x2, **arguments)
+    return {key[0]: kernel[0] for key, kernel in kernels.items()}
+
+
+def _fits_of_kernel(
+    kernel: Kernel, matrix: KernelMatrix, images: Images, ridges: Sequence[float], where: str
+) -> Iterator[tuple[str, NestedFits]]:
+    """The tested fits of an exact kernel, by precision: as it is stored, and rounded to float32."""
+    K = matrix[: images.train, : images.train].astype(float)
+    for dtype in dict.fromkeys([kernel.precision, "float32"]):
+        rounds, solving = dtype != kernel.precision, {"ridges": ridges, "dtype": dtype}
+        in_dtype, exact = (_rounded(K, dtype), K) if rounds else (K, None)
+        nested = NestedFits(in_dtype, images, exact, dtype, solving, where)
+        for part in cut(images.test, TEST_ROWS):
+            rows = matrix[kernel.n_train + part.start : kernel.n_train + part.stop, : images.train].astype(float)
+            nested.test(_rounded(rows, dtype) if rounds else rows)
+        yield dtype, nested
+
+
+def _rounded(K: np.ndarray, dtype: str) -> np.ndarray:
+    """K in float64, rounded to a precision."""
+    return K.astype(dtype).astype(float)
 
 
 def _document(

@@ -28,6 +28,8 @@ from exact_cntk.study.subsets import Subset
 pytest.importorskip("torch")
 
 from exact_cntk.finite import random_features
+from exact_cntk.study.sections.random_features import jobs
+from exact_cntk.study.sections.random_features.fits import NestedFits
 from exact_cntk.study.sections.random_features.jobs import solve_draw, solve_exact, sweep_widths
 
 RIDGES = [0.0, 1e-6, 1e-2]
@@ -113,6 +115,25 @@ def test_every_size_is_solved_on_the_first_images(data_file: Path, data: Process
     assert half["test_accuracy"] == alone["test_accuracy"]
     assert "eigenvalues" in alone and "eigenvalues" not in half
     assert {entry["train_images"] for entry in document["results"]} == {24, 12, 6}
+
+
+def test_test_images_come_in_batches(
+    data_file: Path, data: ProcessedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel_file = make_kernel(tmp_path, data, linear_kernel(data))
+    images = {name: DRAW[name] for name in ("train_images", "test_images", "ridges")}
+    whole = [solve_draw(data_file, *VANILLA, draw=0, **DRAW), solve_exact([kernel_file], data_file, **images)]
+    rows: list[int] = []
+    test = NestedFits.test
+
+    def counted(fits: NestedFits, K_test: np.ndarray) -> None:
+        rows.append(len(K_test))
+        test(fits, K_test)
+
+    monkeypatch.setattr(jobs, "TEST_ROWS", 5)
+    monkeypatch.setattr(NestedFits, "test", counted)
+    assert [solve_draw(data_file, *VANILLA, draw=0, **DRAW), solve_exact([kernel_file], data_file, **images)] == whole
+    assert max(rows) == 5 and sum(rows) % N_TEST == 0
 
 
 def test_same_arguments_same_bytes(data_file: Path, data: ProcessedData, tmp_path: Path) -> None:
