@@ -105,19 +105,21 @@ def to_svg(figure: Figure) -> str:
 
 
 def _break_long_lines(figure: Figure) -> None:
-    """Break titles and labels that would run into the axes to their right, or out of the figure."""
-    texts = {axes: (axes.get_title(loc="left"), axes.get_xlabel()) for axes in figure.axes}
-    for axes in texts:  # a text that is too wide would make the axes narrower
+    """Break titles and labels that would run into the axes next to their own, or out of the figure."""
+    texts = {axes: (axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
+    for axes in texts:  # a text that is too long would make the axes smaller
         axes.set_title("", loc="left")
-        axes.set_xlabel("")
+        axes.set(xlabel="", ylabel="")
     figure.draw_without_rendering()
     boxes = {axes: axes.get_window_extent() for axes in texts}
-    for axes, (heading, label) in texts.items():
+    points = 0.96 * 72 / figure.dpi  # a pixel, less a space between two texts
+    for axes, (heading, below, left) in texts.items():
         box = boxes[axes]
         to_the_right = [b.x0 for b in boxes.values() if b.x0 >= box.x1 and b.y0 < box.y1 and b.y1 > box.y0]
-        room = 0.96 * 72 / figure.dpi * (min(to_the_right, default=figure.bbox.x1) - box.x0)  # less a space
+        room = points * (min(to_the_right, default=figure.bbox.x1) - box.x0)
         axes.set_title(_broken(heading, room, SETTINGS["axes.titlesize"]), loc="left")
-        axes.set_xlabel(_broken(label, room, SETTINGS["axes.labelsize"]))
+        axes.set_xlabel(_broken(below, room, SETTINGS["axes.labelsize"]))
+        axes.set_ylabel(_broken(left, points * box.height, SETTINGS["axes.labelsize"]))
 
 
 def _broken(text: str, room: float, size: float) -> str:

@@ -42,7 +42,7 @@ def accuracy(study: Study) -> Figure:
         for panel, family in zip(axes[i], families, strict=True):
             rows = table[(table.family == family) & (table.train_images == size)]
             problems = study.accuracy[study.accuracy.train_images == size]
-            _accuracy_curves(panel, rows, ridge_names(problems), unsolved(problems)[0])
+            _accuracy_curves(panel, rows, ridge_names(study.accuracy), unsolved(problems)[0])
             _paper_curve(panel, study, rows)
             depth_axis(panel, study.depths)
             panel.set_title(f"{_family_title(rows)}, n\u00a0=\u00a0{size}", loc="left")
@@ -130,8 +130,8 @@ def _draw_path(axes: Axes, values: Any, scale: int, chosen: float, colour: tuple
 
 @mpl.rc_context(SETTINGS)
 def spectra(study: Study) -> Figure:
-    """Eigenvalues of the training kernel, relative to the largest, against rank."""
-    size = study.train_sizes[-1]
+    """Eigenvalues of the largest training kernels that have a recorded spectrum, relative to the largest, by rank."""
+    size = study.train_sizes[-1] if study.spectra.empty else int(study.spectra.train_images.max())
     names = study.accuracy.drop_duplicates(["family", "kind"]).set_index(["family", "kind"]).kernel
     table = study.spectra[(study.spectra.train_images == size) & (study.spectra.repeat == 0)]
     families, kinds = (names.index.unique(level) for level in ("family", "kind"))
@@ -214,7 +214,8 @@ CAPTIONS: dict[str, str] = {
     "see (by leave-one-out, or in a held-out tenth of a set too large for it), along the ridge path of the largest "
     "training set; ridges are relative to the mean of the kernel's diagonal. Stars: the ridge with the best accuracy "
     "on such training images (ties are broken by the squared error).",
-    "spectra": "Eigenvalues of the largest training kernel against rank, relative to the largest eigenvalue.",
+    "spectra": "Eigenvalues of the training kernels against rank, relative to the largest eigenvalue, for the largest "
+    "training sets small enough for an eigendecomposition.",
     "condition_number": "Condition number of the training kernel without ridge: largest eigenvalue over smallest, or, "
     "for kernels too large for eigenvalues, an estimate in the 1-norm or, by conjugate gradients, a lower bound; the "
     "median over subsets.",

@@ -80,9 +80,20 @@ def test_accuracy_shows_both_ridges_of_both_kinds_in_percent(study):
 def test_figures_say_what_chose_the_ridge(tmp_path):
     write_study(tmp_path, depths=(3, 6), subsets=((50, 1), (20, 2)), n_test=40, held_out_above=30)
     study = results.load(tmp_path)
-    assert "NTK, ridge chosen by a held-out tenth" in _texts(figures.accuracy(study))
+    chosen = {text for text in _texts(figures.accuracy(study)) if text.startswith("NTK, ridge")}
+    assert chosen == {"NTK, ridge chosen by leave-one-out or a held-out tenth"}
     assert "a held-out tenth\nsquared error" in _texts(figures.ridge_path(study))
     assert "leave-one-out\nsquared error" in _texts(figures.ridge_path(study, 20))
+
+
+def test_spectra_are_those_of_the_largest_sets_that_have_one(tmp_path):
+    write_study(tmp_path / "a", depths=(3, 6), subsets=((50, 1), (20, 2)), n_test=40, held_out_above=30)
+    figure = figures.spectra(results.load(tmp_path / "a"))
+    texts = _texts(figure)
+    assert "Spectra of the training kernels, n = 20" in texts and "no spectrum was recorded" not in texts
+    assert all(len(panel.get_lines()) == 2 for panel in figure.axes)
+    write_study(tmp_path / "b", depths=(3, 6), subsets=((50, 1),), n_test=40, held_out_above=30)
+    assert "no spectrum was recorded" in _texts(figures.spectra(results.load(tmp_path / "b")))
 
 
 def test_the_paper_s_curve_only_on_the_paper_s_data(tmp_path, study):
@@ -151,6 +162,18 @@ def test_studies_of_any_shape_can_be_drawn(tmp_path, shape):
 def test_no_metrics_is_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="holds no metrics"):
         write_section("accuracy", tmp_path)
+
+
+@mpl.rc_context(style.SETTINGS)
+def test_labels_of_axes_above_each_other_do_not_overlap():
+    figure, axes = style.new_figure(3, 1, row_height=1.5)
+    for panel in axes[:, 0]:
+        panel.set_ylabel("the accuracy of several kernels with long names (%)")
+    style.to_svg(figure)
+    figure.draw_without_rendering()
+    boxes = [panel.yaxis.label.get_window_extent() for panel in axes[:, 0]]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
 
 
 @mpl.rc_context(style.SETTINGS)
