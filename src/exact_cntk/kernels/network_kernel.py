@@ -155,7 +155,8 @@ def _by_recursion(
     progress: bool | Progress,
 ) -> dict[str, np.ndarray]:
     n, m, pixels = len(x1), len(x1 if x2 is None else x2), x1.shape[1] * x1.shape[2]
-    require_memory(f"the reference kernel of {n} × {m} images of {pixels:,} pixels", 8 * (2 * n * m + _TENSORS * pixels**2))
+    needed = 8 * (2 * n * m + _TENSORS * pixels**2)
+    require_memory(f"the reference kernel of {n} × {m} images of {pixels:,} pixels", needed)
     with (
         reporting(check.as_progress("progress", progress), "kernel", "pairs") as report,
         np.errstate(over="ignore", invalid="ignore"),
