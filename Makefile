@@ -26,7 +26,7 @@ study: install  ## Run the study of params.yaml, print its table and the path of
 
 test: install  ## Check formatting, lint and types, then run the tests
 	@pre-commit run --all-files
-	@python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 soak: install  ## Try out damaged parameters, kills and files at random, for hours: make soak SEED=1
 	@python -m pytest tests/soak --seed $(SEED)
@@ -78,7 +78,7 @@ clean:  ## Remove what set-up and builds made; data and results stay
 
 $(PACKAGES): requirements.lock tools/install_torch.py | .venv/bin/python
 	@echo "Installing $$(grep -c '^[a-z0-9]' requirements.lock) pinned packages into .venv (2 minutes, 2 GB)"
-	@python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@python tools/install_torch.py
 	@touch $@
 
