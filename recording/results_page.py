@@ -27,6 +27,7 @@ from recording.recorded import Recorded, collect_pieces, collect_study, read, st
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "results.md"
 FIGURE = "learning-curve.svg"
 SIZES = (2000, 50_000)  # the paper's numbers of training images
+FEWEST_DEPTHS = 4  # whose order can be told from chance: of three, no p is below 1/6
 
 
 def write_page(folder: Path = RESULTS, page: Path = PAGE) -> str:
@@ -138,30 +139,27 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     for panel, readout in zip(axes[0], readouts, strict=True):
         shown = table[table.readout == readout].sort_values("train_images")
         for depth, rows in shown.groupby("depth"):
-            for number, (images, points) in enumerate(rows.groupby("images", sort=False)):
+            for images, points in rows.groupby("images"):
                 copy = images != "official files"
                 error = 100 * points.accuracy_std.fillna(points.accuracy_se)
                 style = {"color": colors[depth], "elinewidth": 1, "marker": "o", "ls": "--" if copy else "-"}
                 style |= {"markerfacecolor": "white"} if copy else {}
-                label = f"depth {depth}" if number == 0 else None
-                panel.errorbar(points.train_images, 100 * points.accuracy, error, **style, label=label)
+                panel.errorbar(points.train_images, 100 * points.accuracy, error, **style)
+            panel.plot([], [], color=colors[depth], label=f"depth {depth}")
             for size in SIZES:
                 paper = references.paper_kernel(readout, size)
                 if paper is not None:
                     value = paper[paper.depth == depth].accuracy
                     panel.plot([size] * len(value), 100 * value, color=colors[depth], marker="x", ls="", ms=7)
         panel.plot([], [], color=GREY, marker="x", ls="", ms=7, label="the paper's Table 1")
-        if table.images.nunique() > 1:
-            panel.plot([], [], color=GREY, marker="o", ls="-", label="official files")
-            panel.plot([], [], color=GREY, marker="o", ls="--", markerfacecolor="white", label="JPEG copy")
+        panel.plot([], [], color=GREY, marker="o", ls="-", label="official files")
+        panel.plot([], [], color=GREY, marker="o", ls="--", markerfacecolor="white", label="JPEG copy")
         panel.set_xscale("log")
         panel.set_xlabel("training images")
         panel.set_title(f"CNTK, {READOUT_NAMES[readout]}", loc="left")
     axes[0, 0].set_ylabel("test accuracy (%)")
     figure.suptitle("Test accuracy against the number of training images\nCIFAR-10, no ridge", x=0.01, ha="left")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("depth"))
-    legend(figure, [handles[i] for i in order], [labels[i] for i in order], columns=4)
+    legend(figure, *axes[0, 0].get_legend_handles_labels(), columns=4)
     return figure
 
 
@@ -205,8 +203,7 @@ def _jpeg(accuracies: pd.DataFrame) -> list[str]:
 
 def _few_images(runs: Recorded) -> list[str]:
     """Coefficients, p and regret of small training sets against the largest and against the paper's columns."""
-    analysis = analyse(runs.study)
-    if not analysis.own:
+    if len(runs.study.depths) < FEWEST_DEPTHS or not (analysis := analyse(runs.study)).own:
         return []
     table = people_table(analysis.own)
     table = table.drop(columns=[name for name in table.columns if "τ" in name])
