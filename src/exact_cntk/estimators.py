@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from exact_cntk._support.cut import cut
 from exact_cntk._support.progress import Progress, reporting
 from exact_cntk.errors import InputError
 from exact_cntk.kernels.cntk import cntk
-from exact_cntk.networks import KINDS, TRAINED
+from exact_cntk.kernels.network_kernel import kernel
+from exact_cntk.networks import KINDS, TRAINED, Layer, Network
 from exact_cntk.regression.inputs import DEFAULT_RIDGES, as_labels, as_numbers, as_ridges, one_hot_step
 from exact_cntk.regression.kernel_regression import kernel_regression
 from exact_cntk.regression.result import KernelRegression, choose
@@ -30,6 +32,7 @@ class _CNTKEstimator(BaseEstimator):
     def __init__(
         self,
         *,
+        network: str | Network | Sequence[Layer] | None = None,
         readout: Literal["flatten", "lap", "gap"] = "flatten",
         pooling_window: int | None = None,
         flips: bool = False,
@@ -46,6 +49,7 @@ class _CNTKEstimator(BaseEstimator):
         threads: int | None = None,
         progress: bool | Progress = False,
     ) -> None:
+        self.network = network
         self.readout = readout
         self.pooling_window = pooling_window
         self.flips = flips
@@ -73,14 +77,14 @@ class _CNTKEstimator(BaseEstimator):
                 raise InputError(
                     f'ridge is {self.ridge!r}; allowed are one number ≥ 0, or "loo" with ridges as its path'
                 )
-        self.depths_ = check.as_depths("depth", self.depth)
+        self.depths_ = self._depths()
         if (self.get, self.trained, self.depths_[0]) == ("ntk", "hidden", 2):
             raise InputError("depth 2 has no hidden layer, so trained='hidden' trains nothing; allowed are depths ≥ 3")
         kernels = self._kernels(images, None, self.depths_, self.progress)
         fits = {
             depth: kernel_regression(kernels[depth], targets, ridges=path, dtype=self.dtype) for depth in self.depths_
         }
-        self.depth_ = min(fits, key=lambda depth: (_score(fits[depth]), depth))
+        self.depth_ = min(fits, key=lambda depth: (_score(fits[depth]), depth or 0))
         best = fits[self.depth_]
         self.ridges_ = path
         self.ridge_ = best.best_ridge
@@ -89,6 +93,16 @@ class _CNTKEstimator(BaseEstimator):
         self.loo_error_ = np.array([fits[depth].loo_error for depth in self.depths_])
         if best.loo_accuracy is not None:
             self.loo_accuracy_ = np.array([fits[depth].loo_accuracy for depth in self.depths_])
+
+    def _depths(self) -> tuple[int | None, ...]:
+        """The depths to choose from; None stands for that of `network`, which states all of its layers."""
+        if self.network is None:
+            return check.as_depths("depth", self.depth)
+        defaults = signature(type(self)).parameters
+        for name in ("readout", "pooling_window", "flips", "depth", "filter_size"):
+            if np.any((value := getattr(self, name)) != defaults[name].default):
+                raise InputError(f"{name} is {value!r} beside network; a network has all of its layers: leave it out")
+        return (None,)
 
     def _scores(self, X: Any) -> np.ndarray:
         """Predictions of the targets, of shape (m,) or (m, k)."""
@@ -103,25 +117,30 @@ class _CNTKEstimator(BaseEstimator):
         return scores
 
     def _kernels(
-        self, x1: np.ndarray, x2: np.ndarray | None, depths: tuple[int, ...], progress: bool | Progress
-    ) -> dict[int, np.ndarray]:
+        self, x1: np.ndarray, x2: np.ndarray | None, depths: tuple[int | None, ...], progress: bool | Progress
+    ) -> dict[int | None, np.ndarray]:
         """The kernel at each depth; `trained` and `get` are no sequences, as an estimator has a single kernel."""
         kind = check.as_choice("get", self.get, KINDS)
+        options: dict[str, Any] = {
+            "trained": check.as_choice("trained", self.trained, TRAINED),
+            "get": kind,
+            "channels_first": False,
+            "backend": self.backend,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "progress": progress,
+        }
+        if self.network is not None:
+            return {None: kernel(Network(self.network), x1, x2, **options)[kind]}
         kernels = cntk(
             x1,
             x2,
-            depths=depths,
+            depths=tuple(depth for depth in depths if depth is not None),
             readout=self.readout,
             pooling_window=self.pooling_window,
             flips=self.flips,
-            trained=check.as_choice("trained", self.trained, TRAINED),
             filter_size=self.filter_size,
-            get=kind,
-            channels_first=False,
-            backend=self.backend,
-            dtype=self.dtype,
-            threads=self.threads,
-            progress=progress,
+            **options,
         )
         return {depth: kernels[kind, depth] for depth in depths}
 
@@ -192,6 +211,9 @@ class _CNTKEstimator(BaseEstimator):
 _PARAMETERS = """
     Parameters
     ----------
+    network : str, Network or sequence of layers, optional
+        A network of any layers, as `exact_cntk.kernel` takes it, in place of `readout`, `pooling_window`, `flips`,
+        `depth` and `filter_size`, which describe one of the paper's family.
     readout : {"flatten", "lap", "gap"}
     pooling_window : int, odd
         For `lap`, which needs it.
@@ -235,7 +257,7 @@ class CNTKClassifier(ClassifierMixin, _CNTKEstimator):  # noqa: D101
     Attributes
     ----------
     classes_ : array of shape (k,)
-    depth_, ridge_ : int and float
+    depth_, ridge_ : int, or None with `network`, and float
         As chosen: the highest leave-one-out accuracy, then the lowest squared error.
     depths_, ridges_ : tuple and array
         The candidates that they were chosen from.
@@ -292,7 +314,7 @@ class CNTKRegressor(MultiOutputMixin, RegressorMixin, _CNTKEstimator):  # noqa: 
 {_PARAMETERS}
     Attributes
     ----------
-    depth_, ridge_ : int and float
+    depth_, ridge_ : int, or None with `network`, and float
         As chosen: the lowest mean squared leave-one-out error.
     depths_, ridges_ : tuple and array
         The candidates that they were chosen from.

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from exact_cntk import CNTKClassifier, CNTKRegressor, cntk, estimators, kernel_regression
+from exact_cntk import CNTKClassifier, CNTKRegressor, Network, cntk, estimators, kernel, kernel_regression
 from exact_cntk.errors import InputError, LayoutWarning
 
 SHAPE = (8, 8, 1)
@@ -54,6 +54,35 @@ def test_classifier_is_kernel_regression_with_the_cntk(digits):
     np.testing.assert_array_equal(model.decision_function(X_test), expected.predictions[0])
     assert model.score(X_test, y_test) == expected.test_accuracy(y_test)[0] > 0.8
     assert (model.depth_, model.ridge_) == (4, 1e-3)
+
+
+def test_a_network_of_any_layers(digits):
+    X, y, X_test, _ = (part[:40] for part in digits)
+    text = "conv3 relu pool2 conv3[bias=0.1] erf gap dense"
+    model = CNTKClassifier(network=text, ridge=1e-3, image_shape=SHAPE).fit(X, y)
+    images, tests = X.reshape(-1, *SHAPE), X_test.reshape(-1, *SHAPE)
+    expected = kernel_regression(kernel(text, images)["ntk"], y, kernel(text, tests, images)["ntk"], ridges=1e-3)
+    np.testing.assert_allclose(model.decision_function(X_test), expected.predictions[0], atol=1e-12)
+    assert model.depth_ is None and model.loo_accuracy_.shape == (1, 1)
+    assert clone(model).network == text
+    same = CNTKClassifier(network=Network(text), ridge=1e-3, image_shape=SHAPE).fit(X, y)
+    np.testing.assert_array_equal(same.predict(X_test), model.predict(X_test))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"depth": 4}, "depth is 4 beside network"),
+        ({"readout": "gap"}, "readout is 'gap' beside network"),
+        ({"flips": True}, "flips is True beside network"),
+        ({"network": "conv3 relu gap"}, "must be dense"),
+        ({"network": 3}, "network is 3"),
+    ],
+)
+def test_a_network_states_all_of_its_layers(digits, parameters, said):
+    X, y, _, _ = digits
+    with pytest.raises(InputError, match=said):
+        CNTKClassifier(**({"network": "conv3 relu gap dense", "image_shape": SHAPE} | parameters)).fit(X, y)
 
 
 def test_local_pooling_and_flips_reach_the_kernel(digits):
