@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from exact_cntk._support.console import LARGEST_SEED, MOST_IMAGES, log, whole
+from exact_cntk._support.console import LARGEST_SEED, MOST_IMAGES, log, number, whole
 from exact_cntk._support.outputs import check_outputs
 from exact_cntk._support.reading import parse_object
 from exact_cntk.cli.verb import Verb
 from exact_cntk.data import SOURCES
-from exact_cntk.data._source import RAW_FOLDER
+from exact_cntk.data._source import RAW_FOLDER, WHITENING_LIMITS
 from exact_cntk.data.sources import find_source
 from exact_cntk.errors import InputError, shortened
 
@@ -86,6 +86,14 @@ def prepare(
             metavar="N",
         ),
     ] = None,
+    whitening: Annotated[
+        float | None,
+        typer.Option(
+            parser=number(*WHITENING_LIMITS),
+            help="ZCA whitening with this regularisation, relative to the mean eigenvalue. [default: none]",
+            metavar="NUMBER",
+        ),
+    ] = None,
 ) -> None:
     """Scale, downsample and standardise the images, and choose the training pool and the test images.
 
@@ -112,6 +120,7 @@ def prepare(
         selection=selection,
         seed=seed,
         test_images=test_images,
+        whitening=whitening,
     )
     shape = "x".join(map(str, data.train_images.shape[1:]))
     log(

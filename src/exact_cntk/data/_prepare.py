@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 from exact_cntk._support import validation as check
 from exact_cntk.data._dataset import Dataset
 from exact_cntk.data._processed import ProcessedData, write_processed
+from exact_cntk.data._source import WHITENING_LIMITS
+from exact_cntk.data._whitening import Whitening
 from exact_cntk.data.sources import SOURCES, describe
 from exact_cntk.errors import InputError, UserError
 
 SELECTIONS = ("first", "stratified")
+Scaling = tuple[int, int, list[float], list[float]]  # box, full scale, mean and standard deviation by channel
 _CHUNK_IMAGES = 2000  # images in float64 or int64 at a time, to keep the memory to that of the result
 
 
@@ -31,13 +34,15 @@ def prepare(
     selection: str = "first",
     seed: int = 0,
     test_images: int | None = None,
+    whitening: float | None = None,
 ) -> ProcessedData:
     r"""Turn a data set into the images that the kernels read, and write them to `out`.
 
     In this order: pixels are divided by full scale (the value of a white one), averaged over boxes of
     (rows / resolution)² pixels, and standardised, (x − mean_c) / std_c, with mean and standard deviation (ddof 0) of
     each channel c over all pixels of the *whole* training set at that resolution, whichever classes and however many
-    images are chosen below. Everything is float64 until the result is rounded to float32.
+    images are chosen below. With `whitening`, they are then whitened (ZCA), fitted on the same training set. Everything
+    is float64 until the result is rounded to float32.
 
     Parameters
     ----------
@@ -65,6 +70,9 @@ def prepare(
         Seed of the draw; without effect for "first".
     test_images : int, optional
         Number of images from the start of the test set, after the choice of classes. Default: all.
+    whitening : float, optional
+        Regularisation of `exact_cntk.data._whitening.Whitening`, relative to the mean eigenvalue, 1e-9 to 1e6. Default:
+        no whitening.
 
     Returns
     -------
@@ -81,7 +89,8 @@ def prepare(
     Notes
     -----
     Source: Arora et al. 2019 (arXiv 1904.11955), appendix A and the authors' code. Mean and standard deviation come
-    from exact integer sums, so they have the same bits on every machine.
+    from exact integer sums, so they have the same bits on every machine; whitened images have not, as their last digits
+    depend on the machine's linear algebra, and neither has their digest.
     """
     chosen: dict[str, Any] = {
         "dataset": dataset,
@@ -94,6 +103,9 @@ def prepare(
     described, origin = describe(chosen), SOURCES[dataset]
     check.as_choice("selection", selection, SELECTIONS)
     seed = check.as_integer("seed", seed, at_least=0)
+    least, most = WHITENING_LIMITS
+    if whitening is not None and not least <= check.as_number("whitening", whitening) <= most:
+        raise InputError(f"whitening is {whitening!r}; allowed are numbers from {least:g} to {most:g}, and None")
     own = origin.complete_options(chosen["options"])
     raw = origin.load(chosen | {"options": own})
     kept = [int(k) for k in classes] or list(range(len(raw.class_names)))
@@ -114,6 +126,7 @@ def prepare(
             "selection": selection,
             "seed": seed if selection == "stratified" else None,
             "test_images": len(test),
+            **({} if whitening is None else {"whitening": float(whitening)}),
         },
     )
     write_processed(Path(out), data)
@@ -126,13 +139,18 @@ def _processed(
     """The images at the indices `train` and `test`, standardised, with labels renumbered by `kept`."""
     box = raw.train_images.shape[1] // resolution
     mean, std = channel_statistics(raw.train_images, box, raw.full_scale)
+    scaling = (box, raw.full_scale, mean, std)
+    whiten = None
+    if "whitening" in parameters:
+        everything = slice(0, len(raw.train_images))
+        whiten = Whitening(lambda: _standardised(raw.train_images, everything, *scaling), parameters["whitening"])
     renumbered = np.full(len(raw.class_names), -1, dtype=np.int64)
     renumbered[kept] = np.arange(len(kept))
     return ProcessedData.with_digest(
-        train_images=_standardise(raw.train_images[train], box, raw.full_scale, mean, std),
+        train_images=_prepared(raw.train_images, train, scaling, whiten),
         train_labels=renumbered[raw.train_labels[train]],
         train_index=train,
-        test_images=_standardise(raw.test_images[test], box, raw.full_scale, mean, std),
+        test_images=_prepared(raw.test_images, test, scaling, whiten),
         test_labels=renumbered[raw.test_labels[test]],
         test_index=test,
         dataset=raw.name,
@@ -174,17 +192,31 @@ def _box_sums(images: np.ndarray, box: int) -> np.ndarray:
     return images.reshape(n, P // box, box, Q // box, box, C).sum(axis=(2, 4), dtype=np.uint16)
 
 
-def _standardise(
-    images: np.ndarray, box: int, full_scale: int, mean: Sequence[float], std: Sequence[float]
-) -> np.ndarray:
-    """(n, P/box, Q/box, C) float32."""
-    n, P, Q, C = images.shape
-    result = np.empty((n, P // box, Q // box, C), dtype=np.float32)
-    for start in range(0, n, _CHUNK_IMAGES):
-        chunk = slice(start, start + _CHUNK_IMAGES)
-        averages = _box_sums(images[chunk], box) / float(full_scale * box**2)
-        result[chunk] = (averages - np.asarray(mean)) / np.asarray(std)
+def _prepared(images: np.ndarray, chosen: np.ndarray, scaling: Scaling, whiten: Whitening | None) -> np.ndarray:
+    """The chosen images, (n, P/box, Q/box, C) float32."""
+    box = scaling[0]
+    n, (_, P, Q, C) = len(chosen), images.shape
+    result, done = np.empty((n, P // box, Q // box, C), dtype=np.float32), 0
+    for chunk in _standardised(images, chosen, *scaling):
+        result[done : done + len(chunk)] = chunk if whiten is None else whiten(chunk)
+        done += len(chunk)
     return result
+
+
+def _standardised(
+    images: np.ndarray,
+    chosen: np.ndarray | slice,
+    box: int,
+    full_scale: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Iterator[np.ndarray]:
+    """The chosen images, some at a time, (some, P/box, Q/box, C) float64."""
+    positions = np.arange(len(images))[chosen]
+    for start in range(0, len(positions), _CHUNK_IMAGES):
+        chunk = images[positions[start : start + _CHUNK_IMAGES]]
+        averages = _box_sums(chunk, box) / float(full_scale * box**2)
+        yield (averages - np.asarray(mean)) / np.asarray(std)
 
 
 def _choose(

@@ -11,6 +11,7 @@ from exact_cntk.data._download import download
 from exact_cntk.errors import InputError, nearest
 
 RAW_FOLDER = Path("data/raw")
+WHITENING_LIMITS = (1e-9, 1e6)  # of the regularisation relative to the mean eigenvalue; the schema has the same
 
 
 @dataclass(frozen=True)
