@@ -26,7 +26,7 @@ study: install  ## Run the study of params.yaml, print its table and the path of
 
 test: install  ## Check formatting, lint and types, then run the tests
 	@pre-commit run --all-files
-	@python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
+	@python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak: install  ## Try out damaged parameters, kills and files at random, for hours: make soak SEED=1
 	@python -m pytest tests/soak --seed $(SEED)

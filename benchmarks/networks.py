@@ -5,6 +5,7 @@
 Exit status 1 beyond the tolerance.
 """
 
+import argparse
 import json
 import sys
 from dataclasses import asdict
@@ -63,6 +64,7 @@ def agreement() -> dict[str, dict[str, float]]:
 
 def main() -> int:
     """Print the table."""
+    argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__.partition("\n")[0]).parse_args()
     try:
         print(f"Against {versions()}, float64, {HEIGHT}×{WIDTH} images; largest relative difference.\n")
     except NoEnvironmentError as error:

@@ -91,8 +91,8 @@ def collect_study(study_dir: Path, target: Path) -> None:
     for path in metrics:
         shutil.copy(path, target / "metrics")
     seconds = {stage: round(sum(values), 3) for stage, values in timings.items()}
-    solvers = {path.stem: origin["parameters"]["solvers"] for path, origin in zip(metrics, origins, strict=True)}
-    write_json(target / PROVENANCE, shared[0] | {"device": None, "solvers": solvers, "seconds": seconds})
+    parameters = {path.stem: origin["parameters"] for path, origin in zip(metrics, origins, strict=True)}
+    write_json(target / PROVENANCE, shared[0] | {"device": None, "parameters": parameters, "seconds": seconds})
 
 
 def read(folder: Path) -> list[Recorded]:
@@ -100,6 +100,8 @@ def read(folder: Path) -> list[Recorded]:
     groups: dict[tuple[str, str], list[Path]] = {}
     for provenance in sorted(folder.glob(f"*/{PROVENANCE}")):
         metrics = sorted((provenance.parent / "metrics").glob("*.json"))
+        if not metrics:
+            raise UserError(f"{provenance.parent}: has no metrics; record the run again")
         document = _read(metrics[0])
         groups.setdefault((document["study"], document["data"]["digest"]), []).append(provenance.parent)
     recorded = [

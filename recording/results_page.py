@@ -77,7 +77,7 @@ def _glance(accuracies: pd.DataFrame, recorded: list[Recorded]) -> list[str]:
     if copies:
         lines += [
             "The official files are verified by their checksums. The JPEG copy is the same images, once encoded with",
-            f"loss: {copies}.",
+            f"loss; runs read its files in different orders: {copies}.",
             "",
         ]
     return lines
@@ -249,12 +249,12 @@ def _how(recorded: list[Recorded], folder: Path) -> list[str]:
     return [
         "## How",
         "",
-        "At the revision below. A study of the workflow, whose `config/STUDY.yaml` has CIFAR-10's archive or folder as",
-        "`source`:",
+        "At the revision below. The study `cifar10-v` of the workflow, with CIFAR-10's archive or folder as `source`",
+        "in its parameters; of the official files it computed the NTK alone (`kernels.kinds: [ntk]`):",
         "",
         "```bash",
-        "snakemake --cores 2 --configfile config/STUDY.yaml",
-        "python -m recording.results_page --study results/STUDY NAME",
+        "snakemake --cores 2 --configfile config/cifar10-v.yaml",
+        "python -m recording.results_page --study results/cifar10-v RUN",
         "```",
         "",
         "A piece (`v-2k-0`, for example) is one pass of the kernel over its training images and all test images;",
@@ -284,6 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"collected: {', '.join(collect_pieces(options.collect, RESULTS)) or 'nothing'}", file=sys.stderr)
     if options.study is not None:
         study_dir, name = options.study
+        if Path(name).name != name or name in (".", ".."):
+            parser.error(f"NAME is {name!r}; allowed is the name of a folder of docs/results")
         collect_study(Path(study_dir), RESULTS / name)
     write_page()
     print(f"written: {PAGE.relative_to(ROOT)}", file=sys.stderr)

@@ -17,6 +17,7 @@ from exact_cntk.errors import InputError
 from exact_cntk.kernels.cntk import cntk
 from exact_cntk.kernels.network_kernel import kernel
 from exact_cntk.networks import KINDS, TRAINED, Layer, Network
+from exact_cntk.networks.layers import weighted_layers
 from exact_cntk.regression.inputs import DEFAULT_RIDGES, as_labels, as_numbers, as_ridges, one_hot_step
 from exact_cntk.regression.kernel_regression import kernel_regression
 from exact_cntk.regression.result import KernelRegression, choose
@@ -78,6 +79,9 @@ class _CNTKEstimator(BaseEstimator):
                     f'ridge is {self.ridge!r}; allowed are one number ≥ 0, or "loo" with ridges as its path'
                 )
         self.depths_ = self._depths()
+        network_layers = () if self.network is None else tuple(weighted_layers(Network(self.network).layers))
+        if (self.get, self.trained) == ("ntk", "hidden") and 0 < len(network_layers) < 3:
+            raise InputError("network has no hidden layer with weights, so trained='hidden' trains nothing")
         if (self.get, self.trained, self.depths_[0]) == ("ntk", "hidden", 2):
             raise InputError("depth 2 has no hidden layer, so trained='hidden' trains nothing; allowed are depths ≥ 3")
         kernels = self._kernels(images, None, self.depths_, self.progress)

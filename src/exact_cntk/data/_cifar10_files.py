@@ -66,12 +66,13 @@ def _folder_files(source: Path) -> list[Path]:
 
 
 def _folder_version(source: Path) -> tuple[Version, Path]:
-    """The version in a folder, the first that it holds any file of, and where its files are."""
+    """The version of which a folder holds the most files, and where they are."""
+    places = []
     for version in VERSIONS:
         folder = source / version.folder if (source / version.folder).is_dir() else source
-        if any((folder / name).is_file() for name in version.file_md5):
-            return version, folder
-    return VERSIONS[0], source
+        places.append((sum((folder / name).is_file() for name in version.file_md5), version, folder))
+    _, version, folder = max(places, key=lambda place: place[0])
+    return version, folder
 
 
 def read_source(source: Path, *, allow_unverified: bool) -> SourceFiles:

@@ -45,9 +45,9 @@ def _piecewise_linear(c: np.ndarray, a: np.ndarray, b: np.ndarray, below: float)
 
 def _erf(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(2/π) arcsin(2c / √((1 + 2a)(1 + 2b))). Source: Williams 1996."""
-    product = (1 + 2 * a) * (1 + 2 * b)
-    value = (2 / math.pi) * np.arcsin(np.clip(2 * c / np.sqrt(product), -1.0, 1.0))
-    return value, (4 / math.pi) / np.sqrt(product - 4 * c**2)
+    product = np.sqrt(1 + 2 * a) * np.sqrt(1 + 2 * b)
+    value = (2 / math.pi) * np.arcsin(np.clip(2 * c / product, -1.0, 1.0))
+    return value, (4 / math.pi) / np.sqrt(_determinant(c, a, b))
 
 
 def _gauss(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,12 +63,18 @@ def _gabor(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.
     With D = |I + 2Λ|, m = c / D and S = (a + b + 4ab − 4c²) / D, of which 2m is the part that changes its sign between
     t = (1, −1) and (1, 1), the value is D^(−1/2) exp(−S/2) sinh m.
     """
-    D = (1 + 2 * a) * (1 + 2 * b) - 4 * c**2
-    m, S = c / D, (a + b + 4 * a * b - 4 * c**2) / D
+    D = _determinant(c, a, b)
+    m, S = c / D, 1 - (1 + a + b) / D
     scale = np.exp(-S / 2) / np.sqrt(D)
     value = scale * np.sinh(m)
     slope_m = (D + 8 * c**2) / D**2
     return value, value * (4 * c / D + 4 * c * (1 + a + b) / D**2) + scale * np.cosh(m) * slope_m
+
+
+def _determinant(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|I + 2Λ| = (1 + 2a)(1 + 2b) − 4c², without the cancellation of its largest terms."""
+    norms = np.where(a == b, a, np.sqrt(a) * np.sqrt(b))
+    return 1 + 2 * (a + b) + 4 * np.maximum((norms - c) * (norms + c), 0.0)
 
 
 def _correlation(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

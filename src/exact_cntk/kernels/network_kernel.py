@@ -19,6 +19,7 @@ from exact_cntk.networks.layers import Conv, Dense, Flatten, Gap, Lap, Layer, Re
 from exact_cntk.networks.network import Network
 
 NAMES = ("ntk", "nngp")  # in the order of `recursion.compute`
+LARGEST_SCALE = 1e100  # and smallest, of a network beside the family's; float64 leaves room for that of the images
 _TENSORS = 12  # of a pair, in memory at a time
 
 
@@ -159,13 +160,20 @@ def _by_recursion(
     require_memory(f"the reference kernel of {n} × {m} images of {pixels:,} pixels", needed)
     with (
         reporting(check.as_progress("progress", progress), "kernel", "pairs") as report,
-        np.errstate(over="ignore", invalid="ignore"),
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
     ):
         computed = recursion.compute(x1, x2, network, trained=trained, progress=report)
-    kernels = dict(zip(NAMES, computed.kernels, strict=True))
-    if not np.isfinite(computed.kernels).all():
-        raise InputError("x1 and x2 have values so large that their kernel overflows float64; scale the images down")
+    kernels = _finite(dict(zip(NAMES, computed.kernels, strict=True)))
     return {kind: kernels[kind] for kind in kinds}
+
+
+def _finite(kernels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The kernels, if no value or variance was too large."""
+    if not all(np.isfinite(K).all() for K in kernels.values()):
+        raise InputError(
+            "x1, x2 or the network's variances are so large that the kernel overflows float64; scale them down"
+        )
+    return kernels
 
 
 class Member(NamedTuple):
@@ -179,8 +187,10 @@ class Member(NamedTuple):
 
 def in_family(network: Network) -> Member | Layer:
     """What a network is in the paper's family, up to constants, or the first layer that is not in it."""
+    if len(network.layers) < 2:
+        return network.layers[0]
     *body, readout, dense = network.layers
-    assert isinstance(dense, Dense)
+    assert isinstance(dense, Dense)  # as `Network` has checked
     for number, layer in enumerate(body):
         first = body[0]
         if number % 2 == 0:
@@ -197,13 +207,15 @@ def in_family(network: Network) -> Member | Layer:
     family = Family(readout.word, filter_size=convolutions[0].size, pooling_window=window)
     # The family's own are 2, but for the first, which its scale leaves out; ReLU passes factors on.
     scale = math.prod(layer.weight / 2 for layer in convolutions) * dense.weight
+    if len(convolutions) >= check.DEEPEST or not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
+        return max(convolutions, key=lambda layer: abs(math.log(layer.weight)))
     return Member(family, len(convolutions) + 1, scale, dense.bias)
 
 
 def _networks(given: Any) -> tuple[list[Network], bool]:
     """The networks, and whether several were asked for."""
-    one = isinstance(given, str | Network) or not isinstance(given, Sequence)
-    if one or (given and all(isinstance(layer, Layer) for layer in given)):
+    one = isinstance(given, str | bytes | Network) or not isinstance(given, Sequence)
+    if one or any(isinstance(layer, Layer) for layer in given):
         return [Network(given)], False
     if not given:
         raise InputError("network is an empty sequence; give a network, or several")
@@ -212,6 +224,7 @@ def _networks(given: Any) -> tuple[list[Network], bool]:
 
 def _image_sets(x1: Any, x2: Any, channels_first: bool | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Both sets as images; vectors become images of one pixel."""
+    check.is_channels_first(channels_first)
     if np.ndim(check.as_known("x1", x1)) != 2:
         return check.as_image_sets(x1, x2, channels_first)
     left = check.as_vectors("x1", x1)

@@ -6,15 +6,18 @@ i′j′ of another, at first Σ_c x[ij, c] x′[i′j′, c] / C; Θ is the tan
 in `exact_cntk.kernels.recursion`.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from exact_cntk._support import validation as check
-from exact_cntk.errors import InputError
+from exact_cntk.errors import InputError, shortened
 
 PADDINGS = ("zero", "valid", "circular")
+STEEPEST = 1e6  # slope of a leaky ReLU, whose square must not overflow
+MOST_LAYERS = 10_000
+MOST_NESTED = 20  # residual chains within each other
+EXAMPLE = "'(conv3 relu)*3 pool2 conv3 relu gap dense'"
 Shape = tuple[int, int]  # rows and columns of an image
 
 
@@ -34,6 +37,11 @@ class Layer:
         ]
         number = "" if self.numbered is None else str(getattr(self, self.numbered))
         return f"{self.word}{number}{'[' + ','.join(options) + ']' if options else ''}"
+
+    def _set(self, **values: Any) -> None:
+        """Replace attributes by what they were checked to be: plain numbers, whatever was given."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Rows and columns of its output; InputError where the layer does not fit the image."""
@@ -75,10 +83,12 @@ class Conv(Layer):
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        check.as_filter_size(f"{self.word}: size", self.size)
-        check.as_integer(f"{self.word}: stride", self.stride, at_least=1, at_most=check.LARGEST_FILTER)
-        check.as_choice(f"{self.word}: padding", self.padding, PADDINGS)
-        _check_variances(self.word, self.weight, self.bias)
+        self._set(
+            size=check.as_filter_size("conv: size", self.size),
+            stride=_as_stride(self),
+            padding=check.as_choice("conv: padding", self.padding, PADDINGS),
+            **_as_variances(self),
+        )
 
     def output_shape(self, shape: Shape) -> Shape:
         if self.padding != "valid":
@@ -93,7 +103,8 @@ class Conv(Layer):
         return (total // 2, total - total // 2)
 
     def displacements(self, shape: Shape, axis: int, needed: set[int]) -> set[int]:
-        return _within(shape[axis], {self.stride * d for d in needed})
+        turns = (-1, 0, 1) if self.padding == "circular" else (0,)
+        return _within(shape[axis], {self.stride * d + turn * shape[axis] for d in needed for turn in turns})
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ class Dense(Layer):
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_variances(self.word, self.weight, self.bias)
+        self._set(**_as_variances(self))
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (1, 1):
@@ -142,8 +153,10 @@ class Leaky(Activation):
     slope: float = 0.1
 
     def __post_init__(self) -> None:
-        if isinstance(self.slope, bool) or not isinstance(self.slope, int | float) or not math.isfinite(self.slope):
-            raise InputError(f"leaky: slope is {self.slope!r}; allowed is a finite number")
+        slope = check.as_array("leaky: slope", self.slope)
+        if slope.ndim != 0 or abs(slope) > STEEPEST:
+            raise InputError(f"leaky: slope is {shortened(self.slope)}; allowed are numbers up to ±{STEEPEST:g}")
+        self._set(slope=float(slope))
 
 
 @dataclass(frozen=True)
@@ -199,11 +212,9 @@ class Pool(Layer):
     stride: int | None = None
 
     def __post_init__(self) -> None:
-        check.as_integer("pool: window", self.window, at_least=1, at_most=check.LARGEST_FILTER)
-        if self.stride is not None:
-            check.as_integer("pool: stride", self.stride, at_least=1, at_most=check.LARGEST_FILTER)
-        if self.stride == self.window:
-            object.__setattr__(self, "stride", None)  # the same layer has the same text
+        window = check.as_integer("pool: window", self.window, at_least=1, at_most=check.LARGEST_FILTER)
+        stride = None if self.stride is None else _as_stride(self)
+        self._set(window=window, stride=None if stride == window else stride)  # the same layer has the same text
 
     @property
     def step(self) -> int:
@@ -231,7 +242,7 @@ class Lap(Layer):
     window: int
 
     def __post_init__(self) -> None:
-        check.as_pooling_window("lap: window", self.window, "lap")
+        self._set(window=check.as_pooling_window("lap: window", self.window, "lap"))
 
     def output_shape(self, shape: Shape) -> Shape:
         return (1, 1)
@@ -249,7 +260,7 @@ class Gap(Layer):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        check.as_integer("gap: stride", self.stride, at_least=1, at_most=check.LARGEST_FILTER)
+        self._set(stride=_as_stride(self))
 
     def output_shape(self, shape: Shape) -> Shape:
         return (1, 1)
@@ -275,12 +286,23 @@ class Flatten(Layer):
 class Residual(Layer):
     """A chain of layers, added to its input: Σ′ = Σ + Σ_chain, Θ′ = Θ + Θ_chain.
 
-    Behind the chain's last weighted layer there must be no activation: then its output is independent of the input.
+    The chain has conv or dense, outside of chains within it, and no activation behind the last: given its input, its
+    output then has mean 0, and so no correlation with the input.
     """
 
     word: ClassVar[str] = "residual"
 
     layers: tuple[Layer, ...] = field(default=())
+
+    count: ClassVar[int]  # of the layers in the chain, those of chains within it among them
+    nested: ClassVar[int]  # chains within each other, this one included
+
+    def __post_init__(self) -> None:
+        layers = as_layers("residual", self.layers)
+        self._set(layers=layers, nested=1 + max((getattr(layer, "nested", 0) for layer in layers), default=0))
+        if self.nested > MOST_NESTED:
+            raise InputError(f"residual has more than {MOST_NESTED} chains within each other")
+        self._set(count=count_layers("residual", layers))
 
     def __str__(self) -> str:
         from exact_cntk.networks.notation import text_of  # which writes what repeats
@@ -305,10 +327,41 @@ def weighted_layers(layers: tuple[Layer, ...]) -> Iterator[Layer]:
             yield layer
 
 
-def _check_variances(word: str, weight: Any, bias: Any) -> None:
-    if check.as_number(f"{word}: weight", weight) == 0:
-        raise InputError(f"{word}: weight is {weight!r}; allowed are numbers above 0, the weights' variance")
-    check.as_number(f"{word}: bias", bias)
+WORDS: dict[str, type[Layer]] = {
+    layer.word: layer
+    for layer in (Conv, Dense, Relu, Leaky, Abs, Erf, Gauss, Gabor, Identity, Pool, Lap, Gap, Flatten, Residual)
+}
+
+
+def as_layers(name: str, given: Any) -> tuple[Layer, ...]:
+    """A sequence of layers as a tuple; InputError naming what is none."""
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes | bytearray):
+        raise InputError(f"{name} is {shortened(given)}; allowed are a line of text such as {EXAMPLE}, and layers")
+    for layer in given:
+        if type(layer) not in WORDS.values():
+            raise InputError(f"{name} has {shortened(layer)}; allowed are layers of exact_cntk.networks: Relu(), …")
+    return tuple(given)
+
+
+def count_layers(name: str, layers: Sequence[Layer]) -> int:
+    """Layers, those of residual chains among them; InputError if they are too many."""
+    total = sum(getattr(layer, "count", 0) + 1 for layer in layers)
+    if total > MOST_LAYERS:
+        raise InputError(f"{name} has more than {MOST_LAYERS} layers")
+    return total
+
+
+def _as_stride(layer: Any) -> int:
+    return check.as_integer(f"{layer.word}: stride", layer.stride, at_least=1, at_most=check.LARGEST_FILTER)
+
+
+def _as_variances(layer: Any) -> dict[str, float]:
+    values = {name: check.as_number(f"{layer.word}: {name}", getattr(layer, name)) for name in ("weight", "bias")}
+    if values["weight"] == 0:
+        raise InputError(
+            f"{layer.word}: weight is {layer.weight!r}; allowed are numbers above 0, the weights' variance"
+        )
+    return values
 
 
 def _windows(layer: Layer, shape: Shape, window: int, stride: int) -> Shape:

@@ -5,8 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exact_cntk.errors import InputError
-from exact_cntk.networks.layers import Activation, Dense, Identity, Layer, Residual, Shape, weighted_layers
+from exact_cntk._support import validation as check
+from exact_cntk.errors import InputError, shortened
+from exact_cntk.networks.layers import (
+    Activation,
+    Dense,
+    Flatten,
+    Identity,
+    Lap,
+    Layer,
+    Residual,
+    Shape,
+    as_layers,
+    count_layers,
+)
 from exact_cntk.networks.notation import parse, text_of
 
 Displacements = tuple[set[int], set[int]]  # between pixels, along rows and along columns
@@ -41,6 +53,7 @@ class Network:
 
     def __init__(self, description: "str | Sequence[Layer] | Network") -> None:
         object.__setattr__(self, "layers", _layers(description))
+        count_layers("network", self.layers)
         if not self.layers or not isinstance(self.layers[-1], Dense):
             last = f"ends with {self.layers[-1]}" if self.layers else "has no layers"
             raise InputError(f"network {last}; its last layer must be dense")
@@ -54,7 +67,10 @@ class Network:
 
     def shapes(self, image_shape: Sequence[int]) -> list[Shape]:
         """Rows and columns before each layer, and behind the last; InputError naming a layer that does not fit."""
-        shape = (image_shape[0], image_shape[1])
+        if len(image_shape) not in (2, 3):
+            raise InputError(f"image_shape is {shortened(image_shape)}; allowed are (P, Q) and (P, Q, C)")
+        P, Q = (check.as_integer("image_shape", side, at_least=1) for side in image_shape[:2])
+        shape = (P, Q)
         shapes = [shape]
         for layer in self.layers:
             shape = layer.output_shape(shape)
@@ -80,27 +96,21 @@ class Network:
 def _layers(description: Any) -> tuple[Layer, ...]:
     if isinstance(description, Network):
         return description.layers
-    if isinstance(description, str):
-        return parse(description)
-    if isinstance(description, Sequence):
-        for layer in description:
-            if not isinstance(layer, Layer):
-                raise InputError(f"network has {layer!r}; allowed are layers of exact_cntk.networks, or a line of text")
-        return tuple(description)
-    raise InputError(f"network is {description!r}; allowed are a line of text and a sequence of layers")
+    return parse(description) if isinstance(description, str) else as_layers("network", description)
 
 
 def _check_order(layers: Sequence[Layer], *, normal: bool, weighted: bool) -> bool:
     """Refuse activations of what is not normal, and chains that depend on their input; whether the output is normal."""
+    before = "an activation" if weighted else "the images"
     for layer in layers:
         if isinstance(layer, Residual):
             _check_chain(layer, normal=normal, weighted=weighted)
         elif isinstance(layer, Activation) and not isinstance(layer, Identity):
             if not normal:
-                raise InputError(
-                    f"network has {layer} on {'an activation' if weighted else 'the images'}; put conv or dense between"
-                )
-            normal = False
+                raise InputError(f"network has {layer} on {before}; put conv or dense between")
+            normal, before = False, "an activation"
+        elif isinstance(layer, Flatten | Lap):  # the entries of the vector have different variances
+            normal, before = False, str(layer)
         elif layer.weighted:
             normal = weighted = True
     return normal
@@ -109,11 +119,10 @@ def _check_order(layers: Sequence[Layer], *, normal: bool, weighted: bool) -> bo
 def _check_chain(residual: Residual, *, normal: bool, weighted: bool) -> None:
     if not weighted:
         raise InputError(f"network has {residual} on the images; put conv or dense before it")
-    chain = list(residual.layers)
-    if not list(weighted_layers(residual.layers)):
-        raise InputError(f"network has {residual}, a chain without conv or dense; its output depends on its input")
-    if not _check_order(chain, normal=normal, weighted=True):
-        raise InputError(f"network has {residual}, whose chain ends with an activation; end it with conv or dense")
+    if not any(layer.weighted for layer in residual.layers):
+        raise InputError(f"network has {residual}, a chain without conv or dense of its own, which passes its input on")
+    if not _check_order(residual.layers, normal=normal, weighted=True):
+        raise InputError(f"network has {residual}; put conv or dense behind the last activation of its chain")
 
 
 def _entries(layers: Sequence[Layer], shapes: Sequence[Shape], needed: Displacements) -> tuple[int, Displacements]:

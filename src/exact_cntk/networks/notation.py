@@ -13,34 +13,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 
-from exact_cntk.errors import InputError, nearest
-from exact_cntk.networks.layers import (
-    Abs,
-    Conv,
-    Dense,
-    Erf,
-    Flatten,
-    Gabor,
-    Gap,
-    Gauss,
-    Identity,
-    Lap,
-    Layer,
-    Leaky,
-    Pool,
-    Relu,
-    Residual,
-)
+from exact_cntk.errors import InputError, nearest, shortened
+from exact_cntk.networks.layers import EXAMPLE, MOST_LAYERS, MOST_NESTED, WORDS, Layer, Residual, count_layers
 
-WORDS: dict[str, type[Layer]] = {
-    layer.word: layer
-    for layer in (Conv, Dense, Relu, Leaky, Abs, Erf, Gauss, Gabor, Identity, Pool, Lap, Gap, Flatten, Residual)
-}
-MOST_LAYERS = 10_000
-MOST_NESTED = 20  # repetitions and residual chains within each other
+MOST_PARENTHESES = 5 * MOST_NESTED  # within each other: chains, and repetitions in them
+LONGEST_REPEATED = 64  # layers of a repetition that is written once
 FEWEST_REPEATED = 3  # repetitions that are written once
 _TOKEN = re.compile(r"\s*(?:(residual)\s*\(|(\()|\)\s*\*\s*(\d+)|(\))|([a-z]+)(\d*)(?:\s*\[([^\]]*)\])?)")
-_EXAMPLE = "'(conv3 relu)*3 pool2 conv3 relu gap dense'"
 
 
 def parse(text: str) -> tuple[Layer, ...]:
@@ -51,20 +30,18 @@ def parse(text: str) -> tuple[Layer, ...]:
     InputError
         Naming the word that is not allowed, and what is.
     """
-    if not isinstance(text, str):
-        raise InputError(f"network is {text!r}; allowed is a line of text such as {_EXAMPLE}")
     groups: list[tuple[str, list[Layer]]] = [("", [])]  # what opened each group, and its layers so far
     place, end = 0, len(text.rstrip())
     while place < end:
         token = _TOKEN.match(text, place)
         if token is None:
-            raise InputError(f"network has {_rest(text, place)!r}; allowed is, for example, {_EXAMPLE}")
+            raise InputError(f"network has {_rest(text, place)!r}; allowed is, for example, {EXAMPLE}")
         place = token.end()
         residual, opened, count, closed, word, number, options = token.groups()
         if residual or opened:
             groups.append((residual or opened, []))
-            if len(groups) > MOST_NESTED:
-                raise InputError(f"network has more than {MOST_NESTED} parentheses within each other")
+            if len(groups) > MOST_PARENTHESES:
+                raise InputError(f"network has more than {MOST_PARENTHESES} parentheses within each other")
         elif count or closed:
             opening, layers = groups.pop()
             if not groups:
@@ -75,7 +52,7 @@ def parse(text: str) -> tuple[Layer, ...]:
         if sum(len(layers) for _, layers in groups) > MOST_LAYERS:
             raise InputError(f"network has more than {MOST_LAYERS} layers")
     if len(groups) > 1:
-        raise InputError(f"network is {text!r}, which has a ( without a )")
+        raise InputError(f"network is {shortened(text)}, which has a ( without a )")
     return tuple(groups[0][1])
 
 
@@ -96,7 +73,7 @@ def _compressed(words: list[str]) -> str:
 def _repetition(words: list[str], start: int) -> tuple[int, int]:
     """Length and number of the repeated words at `start` that cover most of the text; (1, 1) if nothing repeats."""
     best = (1, 1)
-    for length in range(1, (len(words) - start) // FEWEST_REPEATED + 1):
+    for length in range(1, min(LONGEST_REPEATED, (len(words) - start) // FEWEST_REPEATED) + 1):
         block, count = words[start : start + length], 1
         while words[start + count * length : start + (count + 1) * length] == block:
             count += 1
@@ -113,24 +90,26 @@ def _closed(opening: str, layers: list[Layer], count: str | None) -> list[Layer]
         return [Residual(tuple(layers))]
     if count is None:
         raise InputError(f"network has ({text_of(layers)}) without the number of its repetitions; write (…)*3")
-    if not 1 <= int(count[:9]) * len(layers) <= MOST_LAYERS or len(count) > 9:
+    if len(count) > 9 or not 1 <= int(count) * count_layers("network", layers) <= MOST_LAYERS:
         raise InputError(f"network has ({text_of(layers)})*{count}; allowed are 1 to {MOST_LAYERS} layers in all")
     return layers * int(count)
 
 
 def _layer(word: str, number: str, options: str | None) -> Layer:
     if word not in WORDS:
-        raise InputError(f"network has {word + number!r}{nearest(word, list(WORDS))}; allowed are {_allowed()}")
+        raise InputError(
+            f"network has {shortened(word + number)}{nearest(word, list(WORDS))}; allowed are {_allowed()}"
+        )
     kind = WORDS[word]
-    if kind is Residual or bool(number) != (kind.numbered is not None):
-        raise InputError(f"network has {word + number!r}; write {_form(kind)}")
-    values: dict[str, object] = {} if kind.numbered is None else {kind.numbered: int(number[:12])}
+    if kind is Residual or bool(number) != (kind.numbered is not None) or len(number) > 9:
+        raise InputError(f"network has {shortened(word + number)}; write {_form(kind)}")
+    values: dict[str, object] = {} if kind.numbered is None else {kind.numbered: int(number)}
     known = {part.name: part.default for part in fields(kind) if part.name != kind.numbered}
     for option in filter(None, (options or "").split(",")):
         name, equals, value = (text.strip() for text in option.partition("="))
         if not equals or name not in known or name in values:
             allowed = f"allowed are {', '.join(known)}, each once" if known else "it has no options"
-            raise InputError(f"network has {option.strip()!r} in {word}{number}[{options}]; {allowed}")
+            raise InputError(f"network has {shortened(option.strip())} in the brackets of {word}{number}; {allowed}")
         values[name] = _value(f"{word}: {name}", value, known[name])
     return kind(**values)  # checked by the layer itself
 
@@ -143,7 +122,8 @@ def _value(name: str, text: str, default: object) -> object:
     try:
         return int(text) if whole else float(text)
     except ValueError:
-        raise InputError(f"{name} is {text!r}; allowed is {'an integer' if whole else 'a number'}") from None
+        kind = "an integer" if whole else "a number"
+        raise InputError(f"{name} is {shortened(text)}; allowed is {kind}") from None
 
 
 def _allowed() -> str:

@@ -92,6 +92,12 @@ def test_contents_of_the_binary_version_are_checked(tmp_path, content, said):
         load_cifar10(folder, allow_unverified=True)
 
 
+def test_the_version_is_that_of_most_files(tmp_path, contents):
+    folder = write_folder(tmp_path, binary_contents(make_batches()), name="cifar-10-batches-bin")
+    (folder / "batches.meta").write_bytes(contents["batches.meta"])
+    assert len(load_cifar10(folder, allow_unverified=True).train_labels) == 5 * IMAGES_PER_BATCH
+
+
 def test_a_file_of_the_binary_version_is_missing(tmp_path):
     folder = write_folder(tmp_path, binary_contents(make_batches()), name="cifar-10-batches-bin")
     (folder / "data_batch_5.bin").unlink()

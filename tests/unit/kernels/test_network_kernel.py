@@ -158,6 +158,35 @@ def test_symmetric_and_positive(text):
         np.testing.assert_allclose(both[kind], K, rtol=1e-12, atol=1e-14)
 
 
+def test_a_single_layer():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    K = kernel("dense[weight=1,bias=0.5]", x, get=KINDS)
+    for kind in KINDS:
+        np.testing.assert_allclose(K[kind], x @ x.T / 4 + 0.5)
+    assert (kernel("dense", x, trained="hidden")["ntk"] == 0).all()
+
+
+def test_extreme_variances_are_computed_or_refused():
+    x = np.random.default_rng(0).standard_normal((3, 4, 4, 2))
+    text = " ".join(f"conv3[weight={weight}] relu" for weight in (1e-200, 1e-200, 1e200, 1e200)) + " gap dense"
+    large = kernel(text, 1e50 * x)["ntk"]
+    np.testing.assert_allclose(large, kernel(text, 1e50 * x, backend="reference")["ntk"])
+    assert (large > 0).all()
+    for backend in ("auto", "reference"):
+        with pytest.raises(UserError, match="overflows float64"):
+            kernel("(conv3[weight=1e200] relu)*3 gap dense", x, backend=backend)
+    with pytest.raises(UserError, match=r"does not compute conv3\[weight=1e\+200\]"):
+        kernel("(conv3[weight=1e200] relu)*3 gap dense", x, backend="cpu")
+    assert (kernel("conv3[weight=1e200] relu conv3[weight=1e200] relu gap dense", 0 * x)["ntk"] == 0).all()
+    erf = kernel("conv3[bias=1e16] erf gap dense", x, get="nngp")["nngp"]
+    np.testing.assert_allclose(erf, 2.0, rtol=1e-3)  # erf is ±1, and the same sign for all
+
+
+def test_more_layers_than_the_fast_backends_take():
+    x = np.ones((1, 2, 2, 1))
+    assert kernel("(conv1 relu)*1000 flatten dense", x, get="nngp")["nngp"] == pytest.approx(2)
+
+
 def test_a_black_image_under_a_bias():
     x = np.stack([np.zeros((4, 4, 1)), np.ones((4, 4, 1))])
     K = kernel("conv3[bias=1] relu gap dense[bias=0.5]", x, get=KINDS)
@@ -205,12 +234,15 @@ X = np.ones((2, 4, 4, 1))
         ({"network": "conv3 relu conv5 relu gap dense", "backend": "cpu"}, "does not compute conv5"),
         ({"network": "conv3 relu dense"}, "put flatten, gap or lap before it"),
         ({"network": []}, "network"),
+        ({"network": [Conv(3), "gap", Dense()]}, "network has 'gap'"),
+        ({"network": b"conv3 gap dense"}, "network is b'conv3"),
+        ({"network": "dense relu dense", "x1": np.ones((2, 3)), "channels_first": "q"}, "channels_first"),
         ({"network": "conv3 relu gap dense", "get": "k"}, "get"),
         ({"network": "conv3 relu gap dense", "trained": "none"}, "trained"),
         ({"network": "conv3 relu gap dense", "backend": "gpu"}, "backend"),
         ({"network": "conv3 erf gap dense", "dtype": "int"}, "dtype"),
         ({"network": "conv3 erf gap dense", "threads": 0}, "threads"),
-        ({"network": "conv3 relu pool2 gap dense", "x1": 1e200 * X}, "so large that their kernel overflows"),
+        ({"network": "conv3 relu pool2 gap dense", "x1": 1e200 * X}, "so large that the kernel overflows"),
         ({"network": "conv3 relu gap dense", "x2": np.ones((2, 4, 5, 1))}, "x2"),
         ({"network": "dense relu dense", "x1": np.ones((2, 3)), "x2": np.ones((2, 4))}, "x2 has 4 features"),
         ({"network": "dense relu dense", "x1": np.full((2, 3), np.nan)}, "x1"),

@@ -1,14 +1,17 @@
 """The notation of general networks: what it stands for, what it refuses, and what a network costs."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from exact_cntk import Network
 from exact_cntk.errors import InputError
 from exact_cntk.kernels import recursion
-from exact_cntk.networks import Conv, Dense, Flatten, Gap, Leaky, Pool, Relu, Residual
+from exact_cntk.networks import Conv, Dense, Flatten, Gap, Layer, Leaky, Pool, Relu, Residual
 
 MYRTLE_5 = "conv3 relu conv3 relu pool2 conv3 relu pool2 conv3 relu gap dense"
 MYRTLE_10 = "(conv3 relu)*3 pool2 (conv3 relu)*3 pool2 (conv3 relu)*3 gap dense"
@@ -54,7 +57,7 @@ def test_layers_keep_what_is_not_the_default():
         ("conv relu flatten dense", "'conv'; write conv3"),
         ("conv3 relu2 flatten dense", "'relu2'; write relu"),
         ("conv4 relu flatten dense", "size is 4"),
-        ("conv3[strid=2] relu flatten dense", r"'strid=2' in conv3\[strid=2\]; allowed are stride, padding"),
+        ("conv3[strid=2] relu flatten dense", "'strid=2' in the brackets of conv3; allowed are stride, padding"),
         ("conv3[stride=2,stride=2] relu flatten dense", "each once"),
         ("conv3[stride=a] relu flatten dense", "conv: stride is 'a'; allowed is an integer"),
         ("conv3[stride=0] relu flatten dense", "conv: stride"),
@@ -70,7 +73,12 @@ def test_layers_keep_what_is_not_the_default():
         ("conv3 relu relu flatten dense", "relu on an activation; put conv or dense between"),
         ("conv3 relu pool2 erf flatten dense", "erf on an activation"),
         ("relu flatten dense", "relu on the images"),
-        ("conv3 relu residual(conv3 relu) flatten dense", "ends with an activation"),
+        ("conv3 relu residual(conv3 relu) flatten dense", "put conv or dense behind the last activation of its chain"),
+        ("conv3 flatten relu dense", "relu on flatten; put conv or dense between"),
+        ("conv3 lap3 erf dense", "erf on lap3; put conv or dense between"),
+        ("conv3 flatten residual(relu dense) dense", "relu on"),
+        ("conv3 residual(residual(relu conv3)) gap dense", "a chain without conv or dense of its own"),
+        ("conv3 residual(residual(relu conv3) pool1) gap dense", "a chain without conv or dense of its own"),
         ("conv3 residual(relu) flatten dense", "a chain without conv or dense"),
         ("conv3 residual() flatten dense", "a chain without conv or dense"),
         ("residual(conv3) relu flatten dense", "on the images"),
@@ -82,7 +90,16 @@ def test_layers_keep_what_is_not_the_default():
         ("(conv3 relu)*99999999999999999999 flatten dense", "allowed are 1 to 10000 layers"),
         ("(((conv3 relu)*1000)*5)*1000 flatten dense", "allowed are 1 to 10000 layers"),
         ("(conv3 relu)*4000 (conv3 relu)*4000 flatten dense", "more than 10000 layers"),
-        ("(" * 30 + "conv3", "more than 20 parentheses"),
+        ("(" * 130 + "conv3", "more than 100 parentheses"),
+        (
+            "conv3 residual((residual((residual((conv3)*300))*300))*300) gap dense",
+            "more than 10000 layers|1 to 10000 layers",
+        ),
+        ("conv3[\nfoo=1] relu flatten dense", r"'foo=1' in the brackets"),
+        ("conv3[stride=" + "1" * 4000 + "a] gap dense", "conv: stride is '1111"),
+        ("x" * 5000, "network has 'xxxx"),
+        ("conv300000000000000 relu gap dense", "write conv3"),
+        ("conv3 leaky[slope=1e300] gap dense", "leaky: slope is 1e.300"),
         ("conv3 relu, flatten dense", "', flatten dense'"),
         ("residual(conv3)*3 flatten dense", r"write \(residual\(…\)\)\*3"),
     ],
@@ -90,10 +107,72 @@ def test_layers_keep_what_is_not_the_default():
 def test_one_clear_line_names_the_word(text, said):
     with pytest.raises(InputError, match=said) as error:
         Network(text)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("given", [3, None, ["conv3"], [Relu, Dense()]])
+def test_numbers_of_any_type_are_those_of_the_text():
+    layers = [
+        Conv(np.int64(3), stride=np.int32(2), weight=np.float32(1.5), bias=torch.tensor(0.25)),
+        Leaky(np.float64(1 / 3)),
+        Pool(np.uint8(2), stride=np.int64(1)),
+        Residual([Conv(3, weight=1e-7, bias=1e30)]),
+        Gap(np.int64(2)),
+        Dense(weight=3),
+    ]
+    network = Network(layers)
+    assert Network(str(network)) == network
+    assert hash(Network(str(network))) == hash(network)
+    assert pickle.loads(pickle.dumps(network)) == copy.deepcopy(network) == network
+    assert type(network.layers[0].size) is int and type(network.layers[0].bias) is float
+
+
+class Own(Relu):
+    """A layer that nothing knows to compute."""
+
+
+def deep(nested):
+    layer = Conv(3)
+    for _ in range(nested):
+        layer = Residual([layer, Conv(3)])
+    return layer
+
+
+def test_deep_chains_and_many_layers_have_a_text():
+    network = Network([Conv(3), deep(20), Gap(), Dense()])
+    assert Network(str(network)) == network
+    sizes = np.random.default_rng(0).choice([1, 3, 5], 3000)
+    network = Network([*(Conv(int(size)) for size in sizes), Gap(), Dense()])
+    assert Network(str(network)) == network
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Conv(3.0), "conv: size is 3.0"),
+        (lambda: Conv("3"), "conv: size is '3'"),
+        (lambda: Conv(True), "conv: size is True"),
+        (lambda: Conv(3, weight="2"), "conv: weight"),
+        (lambda: Conv(3, bias=[1, 2]), "conv: bias"),
+        (lambda: Leaky(float("inf")), "leaky: slope"),
+        (lambda: Leaky([1.0]), "leaky: slope"),
+        (lambda: Pool(2, stride=0), "pool: stride is 0"),
+        (lambda: Residual(Conv(3)), "residual is Conv"),
+        (lambda: Network([Conv(3)] * 20_000 + [Dense()]), "more than 10000 layers"),
+        (lambda: deep(30), "more than 20 chains within each other"),
+        (lambda: Network([Own(), Dense()]), r"network has .*Own"),
+        (lambda: Network("conv3 relu gap dense").shapes((4,)), "image_shape"),
+        (lambda: Network("conv3 relu gap dense").shapes((4, 0)), "image_shape"),
+        (lambda: Network("conv3 relu gap dense").shapes((4.5, 3)), "image_shape"),
+        (lambda: Residual(["conv3"]), "residual has 'conv3'"),
+        (lambda: Network([Layer(), Dense()]), r"network has Layer\(\)"),
+    ],
+)
+def test_layers_check_what_they_are_given(make, said):
+    with pytest.raises(InputError, match=said):
+        make()
+
+
+@pytest.mark.parametrize("given", [3, None, ["conv3"], [Relu, Dense()], b"dense", {"dense"}])
 def test_what_is_no_network(given):
     with pytest.raises(InputError, match="network"):
         Network(given)
@@ -138,6 +217,8 @@ def test_work_of_the_known_networks():
         "conv3[stride=2] relu conv3 relu lap3 dense",
         "conv3 residual(relu conv3) pool2 flatten dense",
         "conv3 relu gap[stride=3] dense",
+        "conv3 relu conv3[stride=2,padding=circular] relu conv3[padding=circular] relu flatten dense",
+        "conv3 relu conv3[padding=circular] relu pool2 flatten dense",
     ],
 )
 def test_work_is_at_the_displacements_that_the_output_depends_on(text, monkeypatch):

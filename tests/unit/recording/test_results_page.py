@@ -83,7 +83,10 @@ def row_of(text, *beginning):
 
 def test_page(folder, tmp_path):
     text = results_page.write_page(folder, tmp_path / "results.md")
-    assert f"The JPEG copy is the same images, once encoded with\nloss: **{NAME}**." in text
+    assert (
+        f"The JPEG copy is the same images, once encoded with\nloss; runs read its files in different orders: **{NAME}**."
+        in text
+    )
     paper = references.paper_kernel("flatten", 2000).set_index("depth").accuracy
     # Accuracies 16/40 and 18/40: t of 1 degree of freedom is tan(0.475 π), times √(1/800) √(3/2).
     half = 100 * np.tan(0.475 * np.pi) * np.sqrt(3 / 1600)
@@ -124,7 +127,7 @@ def test_what_is_collected_of_a_study(tmp_path):
     collect_study(study, tmp_path / "official")
     origin = json.loads((tmp_path / "official" / "provenance.json").read_text())
     assert origin["seconds"] == {"kernels": 3.0, "solving": 7.0}
-    assert origin["solvers"] == {"cntk-v-depth-03": {"2000x1": "eigh"}}
+    assert origin["parameters"] == {"cntk-v-depth-03": {"solvers": {"2000x1": "eigh"}}}
     (study / "provenance" / "cntk-v-depth-03.json").unlink()
     with pytest.raises(UserError, match=r"cntk-v-depth-03.json: cannot be read: .*run the study to its end"):
         collect_study(study, tmp_path / "official")

@@ -136,7 +136,7 @@ def test_a_file_of_another_study(tmp_path):
 def test_what_is_written_passes(study, tmp_path):
     assert load_changed(study, tmp_path, "results.0.selection", "held-out tenth").name == "made-up"
     for folder in sorted((ROOT / "docs/results").glob("*/metrics")):
-        assert results.load(folder.parent).name == "cifar10-real"
+        assert results.load(folder.parent).is_paper_data
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if plan(key).SECTION.steps])
