@@ -142,9 +142,9 @@ def _compute(
     kernels, _ = by_rows(x1, x2, spec, **options)
     scale = member.scale / (x1.shape[3] * (1 if member.family.readout == "gap" else x1.shape[1] * x1.shape[2]))
     bias = {"nngp": member.bias, "ntk": member.bias if trained == "all" else 0.0}
-    return {
-        output.kind: scale * K + bias[output.kind] for output, K in zip(spec.outputs, kernels.values(), strict=True)
-    }
+    of_kinds = zip([output.kind for output in spec.outputs], kernels.values(), strict=True)
+    with np.errstate(over="ignore"):
+        return _finite({kind: scale * K + bias[kind] for kind, K in of_kinds})
 
 
 def _by_recursion(

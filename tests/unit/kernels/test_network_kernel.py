@@ -177,6 +177,9 @@ def test_extreme_variances_are_computed_or_refused():
             kernel("(conv3[weight=1e200] relu)*3 gap dense", x, backend=backend)
     with pytest.raises(UserError, match=r"does not compute conv3\[weight=1e\+200\]"):
         kernel("(conv3[weight=1e200] relu)*3 gap dense", x, backend="cpu")
+    for backend in ("auto", "cpu", "reference"):
+        with pytest.raises(UserError, match="overflows float64"):
+            kernel("conv3[weight=1e90] relu gap dense", 1e120 * x, backend=backend)
     assert (kernel("conv3[weight=1e200] relu conv3[weight=1e200] relu gap dense", 0 * x)["ntk"] == 0).all()
     erf = kernel("conv3[bias=1e16] erf gap dense", x, get="nngp")["nngp"]
     np.testing.assert_allclose(erf, 2.0, rtol=1e-3)  # erf is ±1, and the same sign for all
